@@ -1,0 +1,49 @@
+//! What a pool serves.
+//!
+//! A [`Capability`] names one kind of inference: what goes in, what may be heard on the way, what comes
+//! out. A [`Model`] is a loaded instance that can do it; exactly one worker thread owns it, so it needs no
+//! lock and need not be `Send`. The worker drives it by steps: [`admit`](Model::admit) takes a request if
+//! there is room, [`step`](Model::step) advances everything admitted by one unit (one batch, one token of
+//! every sequence, one denoising step). Between steps the worker admits more, drops what was canceled and
+//! answers what is done: that one loop is continuous batching, prompt cancellation and a heart-beat.
+//!
+//! A model that only knows "a batch in, a batch out" implements [`BatchModel`] and is pooled through
+//! [`Batched`].
+//!
+//! Public types here are plain Rust (`String`, `Vec<f32>`, encoded images): no tensor crosses this line.
+
+mod batched;
+mod image_embedding;
+mod model;
+mod tasks;
+mod text_embedding;
+mod text_to_image;
+mod text_to_text;
+mod vision;
+
+pub use batched::{BatchModel, Batched};
+pub use image_embedding::{EmbedImageRequest, ImageEmbedding, ImageSource, ImageVector};
+pub use model::{CancelToken, Capacity, InvalidRequest, JobContext, Model, ModelError, Outbox, Slot};
+pub(crate) use model::{Cancelable, Update};
+pub(crate) use tasks::TaskRunner;
+pub use tasks::{Task, TaskContext, TaskValue, Tasks};
+pub use text_embedding::{EmbedRequest, Embedding, TextEmbedding};
+pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
+pub use text_to_text::{Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt, Role, TextToText, Token};
+pub use vision::{DescribeRequest, Vision};
+
+/// One kind of inference. Implemented by marker types; users implement it to pool models of their own.
+pub trait Capability: Send + Sync + Sized + 'static {
+    /// What status reports, thread names and metrics call it: lower case, words joined by `-`.
+    const NAME: &'static str;
+    /// What a caller submits. Cloned only when the request may have to be tried again.
+    type Request: Clone + Send + 'static;
+    /// What is reported while the request runs, such as one token. [`NoEvent`] if nothing is.
+    type Event: Send + 'static;
+    /// The final answer.
+    type Output: Send + 'static;
+}
+
+/// The event type of a capability that reports nothing on the way: it has no values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEvent {}

@@ -1,0 +1,68 @@
+//! Text in, a vector out.
+
+use super::{Capability, NoEvent};
+
+/// Turns texts into vectors whose distances follow meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct TextEmbedding;
+
+impl Capability for TextEmbedding {
+    const NAME: &'static str = "text-embedding";
+    type Request = EmbedRequest;
+    type Event = NoEvent;
+    type Output = Embedding;
+}
+
+/// One text to embed.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct EmbedRequest {
+    /// The text. Longer than the model's limit, it is cut there, and the answer says so.
+    pub text: String,
+    /// Scale the vector to length 1, or do not. Default: as the model's own files say.
+    pub normalize: Option<bool>,
+    /// Keep only the first so many numbers, for models trained so that this makes sense (Matryoshka);
+    /// a normalized vector is normalized again. Default: all.
+    pub dimensions: Option<usize>,
+    /// Which of the model's own prompts to put before the text. Default: the model's default, if any.
+    pub prompt_name: Option<String>,
+}
+
+impl EmbedRequest {
+    /// Embeds `text` as the model's files say.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Sets [`normalize`](Self::normalize).
+    #[must_use]
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = Some(normalize);
+        self
+    }
+
+    /// Sets [`dimensions`](Self::dimensions).
+    #[must_use]
+    pub fn dimensions(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Sets [`prompt_name`](Self::prompt_name).
+    #[must_use]
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+}
+
+/// The vector of one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// As many numbers as the model has dimensions, or as were asked for.
+    pub values: Vec<f32>,
+    /// How many tokens the model read, special ones included.
+    pub tokens: usize,
+    /// Whether the text was longer than the model's limit and was cut there.
+    pub truncated: bool,
+}

@@ -1,0 +1,127 @@
+//! Making a pool, and telling it which models there are.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::thread::Builder;
+
+use crossbeam_channel::unbounded;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+
+use super::control::Owner;
+use super::error::SpawnError;
+use super::key_config::KeyConfig;
+use super::lane::Lane;
+use super::shared::{PoolPhase, Shared};
+use super::supervisor::{Holdings, Lanes, Supervisor};
+use super::{Loader, Pool, PoolConfig};
+use crate::capability::Capability;
+use crate::clock::Clock;
+use crate::id::RegistryKey;
+use crate::memory::MemoryBudget;
+
+/// Makes a [`Pool`].
+pub struct PoolBuilder<C> {
+    config: PoolConfig,
+    clock: Clock,
+    budget: Option<MemoryBudget>,
+    capability: PhantomData<C>,
+}
+
+impl<C: Capability> PoolBuilder<C> {
+    /// How the pool behaves. Default: [`PoolConfig::default`].
+    #[must_use]
+    pub fn config(mut self, config: PoolConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The memory it shares with other pools. Default: one of its own, [`MemoryBudget::system`].
+    #[must_use]
+    pub fn budget(mut self, budget: MemoryBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Its clock. Default: the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the pool's maintenance thread. Fails only when the system gives no thread.
+    pub fn build(self) -> Result<Pool<C>, SpawnError> {
+        let (commands, inbox) = unbounded();
+        let budget = self.budget.unwrap_or_else(MemoryBudget::system);
+        let shared = Arc::new(Shared::new(C::NAME, self.config, self.clock, budget, commands));
+        let lanes: Arc<Lanes<C>> = Arc::new(DashMap::new());
+        let holdings = Arc::new(Holdings { shared: shared.clone(), lanes: lanes.clone() });
+        let reclaim: std::sync::Weak<Holdings<C>> = Arc::downgrade(&holdings);
+        shared.budget.register(reclaim);
+        let supervisor = Supervisor::new(shared.clone(), lanes.clone(), inbox);
+        let thread = Builder::new()
+            .name(format!("{}-pool", C::NAME))
+            .spawn(move || supervisor.run())
+            .map_err(|error| SpawnError::Thread(error.to_string().into()))?;
+        Ok(Pool { owner: Arc::new(Owner { shared, lanes, supervisor: Mutex::new(Some(thread)), _holdings: holdings }) })
+    }
+}
+
+impl<C: Capability> fmt::Debug for PoolBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A model was not registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The key is taken.
+    #[error("{0} is registered already: choose another key")]
+    Taken(RegistryKey),
+    /// The pool takes nothing new.
+    #[error("the pool is shutting down")]
+    ShuttingDown,
+}
+
+impl<C: Capability> Pool<C> {
+    /// A pool with this configuration, a memory budget of its own and the system's clock.
+    pub fn new(config: PoolConfig) -> Result<Self, SpawnError> {
+        Self::builder().config(config).build()
+    }
+
+    /// A pool with the defaults, to be changed before it is built.
+    pub fn builder() -> PoolBuilder<C> {
+        PoolBuilder { config: PoolConfig::default(), clock: Clock::system(), budget: None, capability: PhantomData }
+    }
+
+    /// Makes a model known under a key. Nothing is loaded before the first request or [`Pool::preload`].
+    pub fn register(&self, key: impl Into<RegistryKey>, loader: impl Loader<C>) -> Result<(), RegisterError> {
+        self.register_with(key, loader, KeyConfig::of(self.config()))
+    }
+
+    /// Makes a model known under a key, with settings of its own.
+    pub fn register_with(
+        &self,
+        key: impl Into<RegistryKey>,
+        loader: impl Loader<C>,
+        config: KeyConfig,
+    ) -> Result<(), RegisterError> {
+        if self.owner.shared.phase() != PoolPhase::Running {
+            return Err(RegisterError::ShuttingDown);
+        }
+        let key = key.into();
+        match self.owner.lanes.entry(key.clone()) {
+            Entry::Occupied(_) => Err(RegisterError::Taken(key)),
+            Entry::Vacant(entry) => {
+                let shared = self.owner.shared.clone();
+                entry.insert(Arc::new(Lane::new(key, Box::new(loader), shared, config)));
+                Ok(())
+            }
+        }
+    }
+}

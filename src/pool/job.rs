@@ -1,0 +1,137 @@
+//! One accepted request on its way through the pool.
+
+use std::time::Duration;
+
+use super::queue::{Order, Waiting};
+use super::reply::Reply;
+use super::retry::Retry;
+use crate::capability::{Capability, JobContext, Slot};
+use crate::clock::Timestamp;
+use crate::id::SessionId;
+
+/// A request together with the duty to answer it.
+pub(crate) struct Job<C: Capability> {
+    pub(crate) request: C::Request,
+    pub(crate) reply: Reply<C>,
+    /// As charged to workers.
+    pub(crate) cost: u64,
+    pub(crate) attempt: u32,
+    pub(crate) retry: Retry,
+    pub(crate) session: Option<SessionId>,
+}
+
+impl<C: Capability> Job<C> {
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_unwanted(&self, now: Timestamp) -> bool {
+        self.reply.is_canceled() || self.deadline() <= now
+    }
+
+    pub(crate) fn context(&self) -> JobContext {
+        JobContext {
+            id: self.reply.job().id.clone(),
+            attempt: self.attempt,
+            deadline: self.deadline(),
+            session: self.session.clone(),
+            cancel: self.reply.cancel_token(),
+        }
+    }
+
+    /// The request for another attempt, kept only if there may be one.
+    pub(crate) fn spare(&self) -> Option<C::Request> {
+        (self.attempt < self.retry.attempts).then(|| self.request.clone())
+    }
+}
+
+impl<C: Capability> Waiting for Job<C> {
+    fn order(&self) -> Order {
+        self.reply.job().order
+    }
+
+    fn deadline(&self) -> Timestamp {
+        self.reply.job().deadline
+    }
+
+    fn submitted(&self) -> Timestamp {
+        self.reply.job().submitted
+    }
+}
+
+/// A job inside a model.
+pub(crate) struct Running<C: Capability> {
+    /// `None` once the supervisor has answered it: the worker then only tells the model to forget it.
+    pub(crate) reply: Option<Reply<C>>,
+    pub(crate) started: Timestamp,
+    pub(crate) cost: u64,
+    pub(crate) attempt: u32,
+    pub(crate) retry: Retry,
+    pub(crate) session: Option<SessionId>,
+    /// The request, if another attempt is possible. Given up with the first event.
+    pub(crate) spare: Option<C::Request>,
+}
+
+impl<C: Capability> Running<C> {
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_unwanted(&self, now: Timestamp) -> bool {
+        self.reply.as_ref().is_none_or(|reply| reply.is_canceled() || reply.job().deadline <= now)
+    }
+
+    /// The job again for its next attempt, and how long to wait before it; or the reply, if there is none.
+    pub(crate) fn again(self) -> Result<(Job<C>, Duration), Option<Reply<C>>> {
+        match (self.reply, self.spare) {
+            (Some(reply), Some(request)) => {
+                let Self { cost, retry, session, .. } = self;
+                Ok((Job { request, reply, cost, attempt: self.attempt + 1, retry, session }, retry.delay))
+            }
+            (reply, _) => Err(reply),
+        }
+    }
+}
+
+/// What a model holds, by slot.
+pub(crate) struct Admitted<C: Capability> {
+    slots: Vec<Option<Running<C>>>,
+    free: Vec<u32>,
+}
+
+impl<C: Capability> Default for Admitted<C> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<C: Capability> Admitted<C> {
+    pub(crate) fn insert(&mut self, running: Running<C>) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(running);
+        Slot(slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Running<C>> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Running<C>> {
+        let running = self.slots.get_mut(slot.0 as usize)?.take()?;
+        self.free.push(slot.0);
+        Some(running)
+    }
+
+    /// The slots that `wanted` picks.
+    pub(crate) fn find(&self, wanted: impl Fn(&Running<C>) -> bool) -> Vec<Slot> {
+        let filled = self.slots.iter().enumerate();
+        filled.filter(|(_, slot)| slot.as_ref().is_some_and(&wanted)).map(|(index, _)| Slot(index as u32)).collect()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Running<C>> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// Takes out everything.
+    pub(crate) fn take_all(&mut self) -> Vec<Running<C>> {
+        self.free.clear();
+        self.slots.drain(..).flatten().collect()
+    }
+}

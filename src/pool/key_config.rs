@@ -1,0 +1,60 @@
+//! How one registry key differs from its pool.
+
+use super::config::{PoolConfig, WhenBusy};
+use super::rate_limit::RateLimit;
+
+/// The settings of one key: the pool's, unless changed here.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KeyConfig {
+    /// How many workers it starts with.
+    pub initial_workers: usize,
+    /// How many it keeps when idle.
+    pub min_workers: usize,
+    /// How many it may have.
+    pub max_workers: usize,
+    /// How many requests may wait; 0 means any number.
+    pub queue_capacity: usize,
+    /// What happens to a request that no worker has room for.
+    pub when_busy: WhenBusy,
+    /// How many requests may start in a given time.
+    pub rate_limit: Option<RateLimit>,
+    /// Whether it is exempt from eviction.
+    pub pinned: bool,
+}
+
+impl KeyConfig {
+    /// The pool's settings.
+    pub fn of(pool: &PoolConfig) -> Self {
+        Self {
+            initial_workers: pool.initial_workers,
+            min_workers: pool.min_workers,
+            max_workers: pool.max_workers,
+            queue_capacity: pool.queue_capacity,
+            when_busy: pool.when_busy,
+            rate_limit: pool.rate_limit,
+            pinned: false,
+        }
+    }
+
+    /// Exactly `n` workers, always.
+    #[must_use]
+    pub fn workers(mut self, n: usize) -> Self {
+        (self.initial_workers, self.min_workers, self.max_workers) = (n, n, n);
+        self
+    }
+
+    /// Limits how many requests may start in a given time.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(limit);
+        self
+    }
+
+    /// Exempts the key from eviction.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.pinned = true;
+        self
+    }
+}

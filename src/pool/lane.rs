@@ -1,0 +1,370 @@
+//! Everything about one registry key: its loader, its workers, its queue, its counts.
+//!
+//! Any thread may put a job in and any worker may take one out. Only the supervisor changes the roster.
+
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::config::WhenBusy;
+use super::dispatch;
+use super::error::{NoWorkers, PoolError};
+use super::handle::{Message, Seat};
+use super::job::Job;
+use super::key_config::KeyConfig;
+use super::load::SharedLoad;
+use super::loader::AnyLoader;
+use super::queue::{Queue, Refused, Waiting};
+use super::reply::{JobShared, Outcome};
+use super::shared::Shared;
+use super::stats::LaneCounters;
+use super::supervisor::Command;
+use crate::capability::Capability;
+use crate::clock::Timestamp;
+use crate::id::{ByteSize, RegistryKey, WorkerId};
+
+/// How often, at most, a lane that has workers asks for more.
+const SCALE_PAUSE: Duration = Duration::from_millis(5);
+
+pub(crate) struct Lane<C: Capability> {
+    pub(crate) key: RegistryKey,
+    pub(crate) loader: Box<dyn AnyLoader<C>>,
+    pub(crate) pool: Arc<Shared>,
+    pub(crate) config: KeyConfig,
+    pub(crate) counters: LaneCounters,
+    pub(crate) pinned: AtomicBool,
+    /// Written by the supervisor alone.
+    pub(crate) roster: RwLock<Vec<Arc<Seat<C>>>>,
+    /// The weights while any worker holds them. Written by the supervisor alone.
+    pub(crate) load: Mutex<Weak<SharedLoad>>,
+    queue: Mutex<Queue<Job<C>>>,
+    /// Jobs in `queue` that a worker could take; written under its lock. Lets both sides pass an empty
+    /// queue without the lock. Sequentially consistent: see the pool's README.
+    queued: AtomicUsize,
+    /// Until when nothing is accepted because of failures; 0 when work flows.
+    circuit_until: AtomicU64,
+    circuit_failures: AtomicU32,
+    /// A demand is on its way to the supervisor.
+    demanded: AtomicBool,
+    next_demand: AtomicU64,
+}
+
+/// Where a job may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To a worker, or into the queue.
+    Anywhere,
+    /// To a worker that has room now, or nowhere.
+    NowOrNever,
+    /// To this worker.
+    To(WorkerId),
+}
+
+impl<C: Capability> Lane<C> {
+    pub(crate) fn new(key: RegistryKey, loader: Box<dyn AnyLoader<C>>, pool: Arc<Shared>, config: KeyConfig) -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(config.queue_capacity)),
+            pinned: AtomicBool::new(config.pinned),
+            key,
+            loader,
+            pool,
+            config,
+            counters: LaneCounters::default(),
+            roster: RwLock::default(),
+            load: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            circuit_until: AtomicU64::new(0),
+            circuit_failures: AtomicU32::new(0),
+            demanded: AtomicBool::new(false),
+            next_demand: AtomicU64::new(0),
+        }
+    }
+
+    /// Finds a place for a job, or hands it back with the reason:
+    ///
+    /// 1. Addressed to one worker: that worker, or refused.
+    /// 2. The circuit is open: refused.
+    /// 3. Nobody waits and no rate limit governs: the least busy worker that has room.
+    /// 4. It will not wait: refused.
+    /// 5. The queue: full or closed, refused.
+    /// 6. Room may have come up meanwhile: hand out what waits. Otherwise ask the supervisor for more.
+    pub(crate) fn accept(&self, job: Job<C>, route: Route) -> Result<(), (Job<C>, PoolError)> {
+        // 1
+        if let Route::To(worker) = route {
+            return self.send_to(worker, job);
+        }
+        // 2
+        if let Some(error) = self.circuit_error() {
+            return Err((job, error));
+        }
+        // 3
+        let limited = self.config.rate_limit.is_some();
+        let job = if limited || self.queued.load(Ordering::SeqCst) > 0 {
+            job
+        } else {
+            match self.offer(job) {
+                Ok(()) => return Ok(()),
+                Err(job) => job,
+            }
+        };
+        // 4
+        let reject = self.config.when_busy == WhenBusy::Reject && !self.roster.read().is_empty();
+        if route == Route::NowOrNever || reject {
+            let error = PoolError::NoWorkers { key: self.key.clone(), reason: NoWorkers::NoneFree };
+            return Err((job, error));
+        }
+        // 5
+        let deadline = job.deadline();
+        self.enqueue(job)?;
+        self.pool.look_by(deadline);
+        // 6
+        if limited {
+            self.demand_handing_out();
+        } else {
+            self.flush();
+            self.demand();
+        }
+        Ok(())
+    }
+
+    fn enqueue(&self, job: Job<C>) -> Result<(), (Job<C>, PoolError)> {
+        let pushed = self.with_queue(|queue| queue.push(job));
+        pushed.map_err(|(job, refused)| {
+            let key = self.key.clone();
+            let error = match refused {
+                Refused::Full => PoolError::QueueFull { key, capacity: self.config.queue_capacity },
+                Refused::Closed => PoolError::ShuttingDown { key },
+            };
+            (job, error)
+        })
+    }
+
+    /// Hands a job to the least busy worker that has room, or hands it back.
+    pub(crate) fn offer(&self, job: Job<C>) -> Result<(), Job<C>> {
+        let roster = self.roster.read();
+        let warm = job.session.as_ref().and_then(|session| self.pool.sessions.last_worker(session));
+        let preferred = warm.and_then(|id| roster.iter().position(|seat| seat.handle.worker_id() == id));
+        loop {
+            let loads = roster.iter().map(|seat| seat.handle.load(job.cost));
+            let Some(index) = dispatch::pick(loads, preferred) else { return Err(job) };
+            let seat = &roster[index];
+            // The choice was advice; the charge decides.
+            if seat.handle.try_charge(job.cost) {
+                self.hand_over(seat, job);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends a job to a worker that has been charged for it.
+    fn hand_over(&self, seat: &Seat<C>, job: Job<C>) {
+        if let Some(session) = &job.session {
+            self.pool.sessions.served_by(session, seat.handle.worker_id());
+        }
+        // Cannot fail: the seat holds the receiving end.
+        let _ = seat.mailbox.send(Message::Job(job));
+        // The worker may have died between the charge and the send, after its backlog was taken out. Then
+        // this sees it failed; or the one who takes out the backlog after failing it sees the job.
+        if seat.handle.state() == super::WorkerState::Failed {
+            self.rescue(seat);
+        }
+    }
+
+    fn send_to(&self, worker: WorkerId, job: Job<C>) -> Result<(), (Job<C>, PoolError)> {
+        let roster = self.roster.read();
+        let key = self.key.clone();
+        let Some(seat) = roster.iter().find(|seat| seat.handle.worker_id() == worker) else {
+            return Err((job, PoolError::NoWorkers { key, reason: NoWorkers::NoSuchWorker }));
+        };
+        if !seat.handle.try_charge(job.cost) {
+            return Err((job, PoolError::SendError { key, worker }));
+        }
+        self.hand_over(seat, job);
+        Ok(())
+    }
+
+    /// Takes the first waiting job for a worker that has room for it. Not where a rate limit governs: there
+    /// the supervisor hands out.
+    pub(crate) fn pull(&self, seat: &Seat<C>) -> Option<Job<C>> {
+        if self.queued.load(Ordering::SeqCst) == 0 || self.config.rate_limit.is_some() {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        let cost = queue.peek()?.cost;
+        if !seat.handle.try_charge(cost) {
+            return None;
+        }
+        let job = queue.pop();
+        self.queued.store(queue.ready(), Ordering::SeqCst);
+        drop(queue);
+        if let Some(session) = job.as_ref().and_then(|job| job.session.as_ref()) {
+            self.pool.sessions.served_by(session, seat.handle.worker_id());
+        }
+        job
+    }
+
+    /// Hands waiting jobs to workers while there is room.
+    pub(crate) fn flush(&self) {
+        while self.queued.load(Ordering::SeqCst) > 0 && (self.hand_out_one() || self.has_room()) {}
+    }
+
+    /// Whether some worker would take the first waiting job. Asked again after a job was put back: room that
+    /// came up while the job was out of the queue found the queue empty.
+    pub(crate) fn has_room(&self) -> bool {
+        let Some(cost) = self.queue.lock().peek().map(|job| job.cost) else { return false };
+        self.roster.read().iter().any(|seat| seat.handle.load(cost).takes)
+    }
+
+    /// Hands the first waiting job to a worker, if one has room. Offered outside the lock, since an offer may
+    /// end in putting other jobs back; its order keeps the job's place meanwhile.
+    pub(crate) fn hand_out_one(&self) -> bool {
+        let Some(job) = self.with_queue(Queue::pop) else { return false };
+        let Err(job) = self.offer(job) else { return true };
+        self.with_queue(|queue| queue.put_back(job));
+        false
+    }
+
+    /// Takes out what a dead worker never began and finds other places for it.
+    pub(crate) fn rescue(&self, seat: &Seat<C>) {
+        while let Ok(message) = seat.backlog.try_recv() {
+            if let Message::Job(job) = message {
+                self.requeue(job);
+            }
+        }
+    }
+
+    /// Takes in again a job that was accepted before: to a worker or the front of its class in the queue.
+    pub(crate) fn requeue(&self, job: Job<C>) {
+        self.with_queue(|queue| queue.put_back(job));
+        self.pool.tell(Command::Demand(self.key.clone()));
+    }
+
+    /// Takes in an accepted job for another attempt after `delay`.
+    pub(crate) fn retry(&self, job: Job<C>, delay: Duration) {
+        self.counters.retried.increment();
+        if delay.is_zero() {
+            return self.requeue(job);
+        }
+        let at = self.pool.clock.now().saturating_add(delay);
+        self.queue.lock().delay(job, at);
+        self.pool.look_by(at);
+    }
+
+    /// Asks the supervisor for more workers: at once when there are none, now and then when there are.
+    pub(crate) fn demand(&self) {
+        if self.queued.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let workers = self.roster.read().len();
+        if workers > 0 {
+            let now = self.pool.clock.now();
+            if workers >= self.config.max_workers || now.0 < self.next_demand.load(Ordering::Relaxed) {
+                return;
+            }
+            self.next_demand.store(now.saturating_add(SCALE_PAUSE).0, Ordering::Relaxed);
+        }
+        if !self.demanded.swap(true, Ordering::AcqRel) {
+            self.pool.tell(Command::Demand(self.key.clone()));
+        }
+    }
+
+    /// Asks the supervisor to hand out what waits, as far as the rate limit allows.
+    pub(crate) fn demand_handing_out(&self) {
+        if !self.demanded.swap(true, Ordering::AcqRel) {
+            self.pool.tell(Command::Demand(self.key.clone()));
+        }
+    }
+
+    /// The supervisor has heard the demand; whatever is queued from now on may demand anew.
+    pub(crate) fn demand_heard(&self) {
+        self.demanded.swap(false, Ordering::AcqRel);
+    }
+
+    /// Looks into the queue under its lock.
+    pub(crate) fn with_queue<R>(&self, look: impl FnOnce(&mut Queue<Job<C>>) -> R) -> R {
+        let mut queue = self.queue.lock();
+        let result = look(&mut queue);
+        self.queued.store(queue.ready(), Ordering::SeqCst);
+        result
+    }
+
+    /// Ends every waiting job with the same error.
+    pub(crate) fn fail_queue(&self, error: &PoolError) {
+        for job in self.with_queue(Queue::take_all) {
+            job.reply.end(Err(error.clone()), None);
+        }
+    }
+
+    /// Ends a canceled job at once if it still waits here; a worker that has it will notice.
+    pub(crate) fn remove_canceled(&self, job: &JobShared<C>) {
+        if let Some(job) = self.with_queue(|queue| queue.remove(job.order)) {
+            job.reply.end_unwanted(self.pool.clock.now());
+        }
+    }
+
+    /// Counts a job that ended.
+    pub(crate) fn count(&self, job: &JobShared<C>, outcome: &Outcome<C>, run: Option<(Timestamp, Duration)>) {
+        let counters = &self.counters;
+        match outcome {
+            Ok(_) => &counters.completed,
+            Err(PoolError::Timeout { .. }) => &counters.timed_out,
+            Err(PoolError::Canceled { .. }) => &counters.canceled,
+            Err(_) => &counters.failed,
+        }
+        .increment();
+        if let Some((started, ran)) = run {
+            counters.queue_time.record(started.since(job.submitted));
+            counters.run_time.record(ran);
+        }
+    }
+
+    /// Hands out what waits, where that is anyone's business: with a rate limit it is the supervisor's.
+    pub(crate) fn flush_unless_limited(&self) {
+        if self.config.rate_limit.is_none() {
+            self.flush();
+        }
+    }
+
+    /// Returns to a worker's channel a job that is charged to it.
+    pub(crate) fn send_back(&self, seat: &Seat<C>, job: Job<C>) {
+        self.hand_over(seat, job);
+    }
+
+    /// What the weights have reserved; zero when they are not loaded.
+    pub(crate) fn weights_bytes(&self) -> ByteSize {
+        let load = self.load.lock().upgrade();
+        load.map_or(ByteSize::ZERO, |load| load.bytes())
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Refuses requests until `until` because of `failures` in a row.
+    pub(crate) fn open_circuit(&self, until: Timestamp, failures: u32) {
+        self.circuit_failures.store(failures, Ordering::Release);
+        self.circuit_until.store(until.0.max(1), Ordering::Release);
+    }
+
+    pub(crate) fn close_circuit(&self) {
+        self.circuit_until.store(0, Ordering::Release);
+    }
+
+    fn circuit_error(&self) -> Option<PoolError> {
+        let retry_after = self.circuit_open_for()?;
+        let failures = self.circuit_failures.load(Ordering::Acquire);
+        Some(PoolError::CircuitOpen { key: self.key.clone(), failures, retry_after })
+    }
+
+    /// How much longer the circuit is open. A circuit that has rested lets requests through: they are what
+    /// makes the supervisor probe.
+    pub(crate) fn circuit_open_for(&self) -> Option<Duration> {
+        let until = self.circuit_until.load(Ordering::Acquire);
+        if until == 0 {
+            return None;
+        }
+        Some(Timestamp(until).since(self.pool.clock.now())).filter(|rest| !rest.is_zero())
+    }
+}

@@ -1,0 +1,164 @@
+//! What a pool says about itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Receiver;
+
+use super::Pool;
+use super::config::PoolConfig;
+use super::error::PoolError;
+use super::events::PoolEvent;
+use super::handle::{Seat, WorkerHandle};
+use super::lane::Lane;
+use super::reply::JobResult;
+use super::session::SessionStore;
+use super::shared::PoolPhase;
+use super::state::WorkerState;
+use super::stats::{KeyStatus, PoolKind, PoolMetrics, PoolStatus, WorkerStatus};
+use crate::capability::Capability;
+use crate::clock::Clock;
+use crate::id::{ByteSize, RegistryKey, WorkerId};
+use crate::memory::MemoryBudget;
+
+impl<C: Capability> Pool<C> {
+    /// How it was configured.
+    pub fn config(&self) -> &PoolConfig {
+        &self.owner.shared.config
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Clock {
+        &self.owner.shared.clock
+    }
+
+    /// The memory it shares.
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.owner.shared.budget
+    }
+
+    /// Its sessions.
+    pub fn sessions(&self) -> &SessionStore {
+        &self.owner.shared.sessions
+    }
+
+    /// The registered keys, in no order.
+    pub fn keys(&self) -> Vec<RegistryKey> {
+        self.owner.lanes.iter().map(|entry| entry.key().clone()).collect()
+    }
+
+    /// Whether some worker serves this key.
+    pub fn has_workers(&self, key: impl AsRef<str>) -> bool {
+        let serves = |lane: Arc<Lane<C>>| lane.roster.read().iter().any(|seat| seat.handle.cell().serves());
+        self.lane(key.as_ref()).is_ok_and(serves)
+    }
+
+    /// A key's workers, in the order in which they were spawned.
+    pub fn workers(&self, key: impl AsRef<str>) -> Result<Vec<WorkerHandle>, PoolError> {
+        let lane = self.lane(key.as_ref())?;
+        let roster = lane.roster.read();
+        Ok(roster.iter().map(|seat| seat.handle.clone()).collect())
+    }
+
+    /// The worker of this number, of whichever key.
+    pub fn worker(&self, id: WorkerId) -> Option<WorkerHandle> {
+        let of_lane = |lane: &Lane<C>| {
+            let roster = lane.roster.read();
+            roster.iter().find(|seat| seat.handle.worker_id() == id).map(|seat| seat.handle.clone())
+        };
+        self.owner.lanes.iter().find_map(|entry| of_lane(entry.value()))
+    }
+
+    /// What happens from now on, with reasons. The channel holds `capacity` events; what finds it full is
+    /// lost to this subscriber.
+    pub fn events(&self, capacity: usize) -> Receiver<PoolEvent> {
+        self.owner.shared.events.subscribers.subscribe(capacity)
+    }
+
+    /// How requests end from now on. The channel holds `capacity` results; a worker never waits for it: what
+    /// finds it full is lost to this subscriber.
+    pub fn results(&self, capacity: usize) -> Receiver<JobResult> {
+        self.owner.shared.results.subscribe(capacity)
+    }
+
+    /// The memory reserved for this pool's keys.
+    pub fn reserved_memory(&self) -> ByteSize {
+        self.owner.lanes.iter().map(|entry| memory_of(entry.value())).sum()
+    }
+
+    /// The totals since the pool was made.
+    pub fn metrics(&self) -> PoolMetrics {
+        let mut metrics = PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..PoolMetrics::default() };
+        self.owner.lanes.iter().for_each(|entry| metrics.add(&entry.value().counters));
+        metrics
+    }
+
+    /// One key now.
+    pub fn key_status(&self, key: impl AsRef<str>) -> Result<KeyStatus, PoolError> {
+        Ok(status_of(&*self.lane(key.as_ref())?))
+    }
+
+    /// The pool now: its totals, and every key in the order of their names.
+    pub fn status(&self) -> PoolStatus {
+        let shared = &self.owner.shared;
+        let mut keys: Vec<KeyStatus> = self.owner.lanes.iter().map(|entry| status_of(entry.value())).collect();
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
+        PoolStatus {
+            name: C::NAME.to_owned(),
+            kind: kind_of(shared.config.rate_limit.is_some()),
+            running: shared.phase() == PoolPhase::Running,
+            workers: keys.iter().map(|key| key.ready).sum(),
+            in_flight: keys.iter().map(|key| key.in_flight).sum(),
+            queue_depth: keys.iter().map(|key| key.queue_used).sum(),
+            rate_limiter: shared.config.rate_limit.map(Into::into),
+            memory: keys.iter().map(|key| key.memory).sum(),
+            totals: self.metrics(),
+            keys,
+        }
+    }
+}
+
+fn kind_of(limited: bool) -> PoolKind {
+    if limited { PoolKind::RateLimited } else { PoolKind::Workers }
+}
+
+fn memory_of<C: Capability>(lane: &Lane<C>) -> ByteSize {
+    lane.roster.read().iter().map(|seat| seat.reserved()).sum::<ByteSize>().saturating_add(lane.weights_bytes())
+}
+
+fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
+    let workers: Vec<WorkerStatus> = lane.roster.read().iter().map(|seat| status_of_worker(seat)).collect();
+    let counters = &lane.counters;
+    KeyStatus {
+        key: lane.key.clone(),
+        kind: kind_of(lane.config.rate_limit.is_some()),
+        ready: workers.iter().filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy)).count(),
+        in_flight: workers.iter().map(|worker| worker.pending).sum(),
+        workers,
+        queue_size: lane.config.queue_capacity,
+        queue_used: lane.with_queue(|queue| queue.len()),
+        completed: counters.completed.get(),
+        failed: counters.failed.get() + counters.timed_out.get(),
+        canceled: counters.canceled.get(),
+        rejected: counters.rejected.get(),
+        pinned: lane.pinned.load(Ordering::Acquire),
+        circuit_open_for: lane.circuit_open_for(),
+        rate_limiter: lane.config.rate_limit.map(Into::into),
+        memory: memory_of(lane),
+        queue_time: counters.queue_time.snapshot(),
+        run_time: counters.run_time.snapshot(),
+        load_time: counters.load_time.snapshot(),
+    }
+}
+
+fn status_of_worker<C: Capability>(seat: &Seat<C>) -> WorkerStatus {
+    let handle = &seat.handle;
+    WorkerStatus {
+        id: handle.worker_id(),
+        name: handle.name().to_owned(),
+        state: handle.state(),
+        pending: handle.pending_requests(),
+        idle: handle.idle(),
+        memory: seat.reserved(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Finding memory: who could give some back, anywhere under the budget, and asking for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::watch::Watch;
+use super::{Lanes, Supervisor};
+use crate::capability::Capability;
+use crate::clock::Timestamp;
+use crate::id::ByteSize;
+use crate::memory::{Hold, Insistence, OverBudget, Reclaim};
+use crate::pool::error::PoolError;
+use crate::pool::events::{EvictReason, What};
+use crate::pool::evict::{self, Candidate};
+use crate::pool::handle::Seat;
+use crate::pool::lane::Lane;
+use crate::pool::shared::Shared;
+use crate::pool::state::WorkerState;
+
+/// How often a key that waits for memory looks whether some holder has become idle.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+impl<C: Capability> Supervisor<C> {
+    /// A key without workers did not fit. Decides what comes of it:
+    ///
+    /// 1. It can never fit, or only pinned keys hold the memory: what waits is refused.
+    /// 2. Enough is on its way back: wait for it.
+    /// 3. Enough is idle: ask for the best choice of it.
+    /// 4. Others are busy, and have been for longer than patience lasts: the one loaded longest must finish
+    ///    what it has and go, so that no key waits for ever for its turn.
+    /// 5. Otherwise wait and ask again.
+    pub(super) fn seek_memory(&mut self, watch: &mut Watch<C>, over: OverBudget) {
+        let now = self.shared.clock.now();
+        let reclaimers = self.shared.budget.reclaimers();
+        let holds: Vec<(usize, Hold)> = reclaimers
+            .iter()
+            .enumerate()
+            .flat_map(|(owner, reclaimer)| reclaimer.holds().into_iter().map(move |hold| (owner, hold)))
+            .collect();
+        let returning: ByteSize = reclaimers.iter().map(|reclaimer| reclaimer.coming_back()).sum();
+        let missing = over.need.saturating_sub(over.free).saturating_sub(returning);
+        let reclaimable: ByteSize = holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
+        // 1
+        if over.need > over.limit || reclaimable < missing {
+            return self.refuse_memory(watch, over);
+        }
+        let since = watch.short_of_memory.as_ref().map_or(now, |(since, _)| *since);
+        watch.short_of_memory = Some((since, over));
+        watch.due_by(now.saturating_add(ASK_AGAIN));
+        // 2
+        if missing == ByteSize::ZERO {
+            return;
+        }
+        // 3
+        if let Some(chosen) = choose(&holds, missing, self.shared.config.min_residence) {
+            for (owner, hold) in chosen {
+                reclaimers[*owner].give_up(hold, Insistence::IfIdle);
+            }
+            return;
+        }
+        // 4
+        if now.since(since) >= self.shared.config.memory_patience {
+            let oldest = holds.iter().filter(|(_, hold)| hold.whole).max_by_key(|(_, hold)| hold.residence);
+            if let Some((owner, hold)) = oldest {
+                reclaimers[*owner].give_up(hold, Insistence::FinishFirst);
+                watch.short_of_memory = watch.short_of_memory.take().map(|(_, over)| (now, over));
+            }
+        }
+        // 5
+    }
+
+    fn refuse_memory(&mut self, watch: &mut Watch<C>, source: OverBudget) {
+        watch.short_of_memory = None;
+        let error = PoolError::MemoryExhausted { key: watch.lane.key.clone(), source };
+        watch.lane.fail_queue(&error);
+        watch.answer_preloads(&Err(error));
+    }
+
+    /// The budget may have fallen below what is reserved: lets idle workers go until it fits again. What is
+    /// busy stays; nothing new is granted meanwhile.
+    pub(super) fn fit_shrunken_budget(&mut self) {
+        let overdraft = self.shared.budget.overdraft();
+        if overdraft == ByteSize::ZERO {
+            return;
+        }
+        let reclaimers = self.shared.budget.reclaimers();
+        let returning: ByteSize = reclaimers.iter().map(|reclaimer| reclaimer.coming_back()).sum();
+        let excess = overdraft.saturating_sub(returning);
+        if excess == ByteSize::ZERO {
+            return;
+        }
+        let holds: Vec<(usize, Hold)> = reclaimers
+            .iter()
+            .enumerate()
+            .flat_map(|(owner, reclaimer)| reclaimer.holds().into_iter().map(move |hold| (owner, hold)))
+            .collect();
+        let chosen = choose(&holds, excess, Duration::ZERO);
+        // All that is idle, if even that is not enough.
+        let everything = || holds.iter().filter(|(_, hold)| hold.idle.is_some()).collect();
+        for (owner, hold) in chosen.unwrap_or_else(everything) {
+            reclaimers[*owner].give_up(hold, Insistence::IfIdleBudgetShrank);
+        }
+    }
+}
+
+/// The best choice among what is idle and has been loaded for at least `min_residence`.
+fn choose(holds: &[(usize, Hold)], need: ByteSize, min_residence: Duration) -> Option<Vec<&(usize, Hold)>> {
+    let eligible: Vec<&(usize, Hold)> =
+        holds.iter().filter(|(_, hold)| hold.idle.is_some() && hold.residence >= min_residence).collect();
+    let mut lanes: Vec<(usize, &str)> = Vec::new();
+    let candidates: Vec<Candidate> = eligible
+        .iter()
+        .map(|(owner, hold)| {
+            let name = (*owner, hold.key.as_str());
+            let lane = lanes.iter().position(|lane| *lane == name).unwrap_or_else(|| {
+                lanes.push(name);
+                lanes.len() - 1
+            });
+            let idle = hold.idle.unwrap_or_default();
+            Candidate { lane, whole: hold.whole, bytes: hold.bytes.bytes(), idle, reload: hold.reload }
+        })
+        .collect();
+    let chosen = evict::choose(&candidates, need.bytes())?;
+    Some(chosen.into_iter().map(|index| eligible[index]).collect())
+}
+
+/// A pool as others under the same budget see it.
+pub(crate) struct Holdings<C: Capability> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lanes: Arc<Lanes<C>>,
+}
+
+impl<C: Capability> Holdings<C> {
+    fn loaded_lanes(&self) -> Vec<Arc<Lane<C>>> {
+        // Collected first: no guard of the map is held while lanes are looked at.
+        let lanes: Vec<_> = self.lanes.iter().map(|entry| entry.value().clone()).collect();
+        lanes.into_iter().filter(|lane| !lane.roster.read().is_empty()).collect()
+    }
+
+    /// What one lane holds: each surplus worker by itself, and all of it.
+    fn holds_of(&self, lane: &Lane<C>, now: Timestamp, holds: &mut Vec<Hold>) {
+        let roster = lane.roster.read();
+        if lane.pinned.load(Ordering::Acquire) || roster.iter().any(|seat| !seat.handle.cell().serves()) {
+            return;
+        }
+        let hold = |seats: &[&Arc<Seat<C>>], whole: bool, shared: ByteSize, reload: Duration| Hold {
+            key: lane.key.clone(),
+            workers: seats.iter().map(|seat| seat.handle.worker_id()).collect(),
+            whole,
+            bytes: seats.iter().map(|seat| seat.reserved()).sum::<ByteSize>().saturating_add(shared),
+            idle: seats.iter().map(|seat| idle_for(seat, now)).min().flatten(),
+            residence: seats.iter().map(|seat| now.since(seat.handle.ready_at().unwrap_or(now))).min().unwrap_or_default(),
+            reload,
+        };
+        let load_time = lane.counters.load_time.snapshot().mean();
+        let all: Vec<_> = roster.iter().collect();
+        holds.push(hold(&all, true, lane.weights_bytes(), load_time.max(Duration::from_millis(1))));
+        if all.len() > 1 {
+            let singles = all.iter().filter(|seat| idle_for(seat, now).is_some()).take(all.len() - 1);
+            holds.extend(singles.map(|seat| hold(&[seat], false, ByteSize::ZERO, Duration::from_millis(1))));
+        }
+    }
+}
+
+fn idle_for<C: Capability>(seat: &Seat<C>, now: Timestamp) -> Option<Duration> {
+    (seat.handle.state() == WorkerState::Ready).then(|| now.since(seat.handle.last_used()))
+}
+
+impl<C: Capability> Reclaim for Holdings<C> {
+    fn holds(&self) -> Vec<Hold> {
+        let now = self.shared.clock.now();
+        let mut holds = Vec::new();
+        for lane in self.loaded_lanes() {
+            self.holds_of(&lane, now, &mut holds);
+        }
+        holds
+    }
+
+    fn coming_back(&self) -> ByteSize {
+        let lanes = self.loaded_lanes();
+        let of_lane = |lane: &Arc<Lane<C>>| {
+            let roster = lane.roster.read();
+            let leaving = |seat: &&Arc<Seat<C>>| seat.handle.cell().is_draining();
+            let own: ByteSize = roster.iter().filter(leaving).map(|seat| seat.reserved()).sum();
+            let all = roster.iter().all(|seat| seat.handle.cell().is_draining());
+            if all { own.saturating_add(lane.weights_bytes()) } else { own }
+        };
+        lanes.iter().map(of_lane).sum()
+    }
+
+    fn give_up(&self, hold: &Hold, insistence: Insistence) -> bool {
+        let Some(lane) = self.lanes.get(&hold.key).map(|lane| lane.clone()) else { return false };
+        let seats: Vec<_> = lane.roster.read().iter().filter(|seat| hold.workers.contains(&seat.handle.worker_id())).cloned().collect();
+        let mut any = false;
+        for seat in seats {
+            let bytes = seat.reserved();
+            let reason = match insistence {
+                Insistence::IfIdle if seat.try_evict() => EvictReason::MakeRoom,
+                Insistence::IfIdleBudgetShrank if seat.try_evict() => EvictReason::BudgetShrank,
+                Insistence::FinishFirst => {
+                    seat.drain();
+                    EvictReason::MakeRoom
+                }
+                Insistence::IfIdle | Insistence::IfIdleBudgetShrank => continue,
+            };
+            any = true;
+            lane.counters.evicted.increment();
+            self.shared.emit(&lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
+        }
+        any
+    }
+}

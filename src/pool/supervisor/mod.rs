@@ -1,0 +1,259 @@
+//! The maintenance thread: the one that spawns, joins, restarts and evicts workers.
+//!
+//! It alone changes rosters, owns the rate limiters and the circuit breakers of keys, and knows the threads.
+//! Everybody else tells it things; what it does about them, it decides from a snapshot through the pure
+//! functions of [`scale`](super::scale) and [`evict`](super::evict). It never runs a model, so nothing it
+//! does takes long.
+
+mod memory;
+mod spawning;
+mod sweep;
+mod watch;
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use dashmap::DashMap;
+
+use self::watch::Watch;
+use super::error::{PoolError, SpawnError};
+use super::events::{EvictReason, What};
+use super::lane::Lane;
+use super::load::SharedLoad;
+use super::reply::panic_message;
+use super::shared::Shared;
+use crate::capability::Capability;
+use crate::clock::Timestamp;
+use crate::id::{RegistryKey, WorkerId};
+
+pub(crate) use self::memory::Holdings;
+
+/// The lanes of a pool, shared by everyone who looks one up.
+pub(crate) type Lanes<C> = DashMap<RegistryKey, Arc<Lane<C>>>;
+
+/// What the supervisor is told.
+pub(crate) enum Command {
+    /// Something may be overdue: look.
+    Look,
+    /// Work waits in a key's queue.
+    Demand(RegistryKey),
+    /// A worker serves.
+    Ready { key: RegistryKey, worker: WorkerId },
+    /// A worker's thread is about to end.
+    Exited { key: RegistryKey, worker: WorkerId, exit: Exit, weights: Option<Arc<SharedLoad>> },
+    /// Load a key; answered when a worker serves or none can.
+    Preload { key: RegistryKey, done: Sender<Result<(), PoolError>> },
+    /// Let all of a key's workers go; answered when they and their memory are gone.
+    Unload { key: RegistryKey, done: Sender<()> },
+    /// Keep so many workers; answered when that is decided, not when it is done.
+    Resize { key: RegistryKey, workers: usize, done: Sender<()> },
+    /// Do what the time makes due; answered when done. For tests and for operators who will not wait.
+    Maintain { done: Sender<()> },
+    /// Let every worker go and end. Threads that have not ended by `until` are left behind.
+    Stop { until: Instant },
+}
+
+/// Why a worker ended.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// It was told to.
+    Drained,
+    /// It never served.
+    FailedToStart(SpawnError),
+    /// Its model panicked.
+    Crashed(Arc<str>),
+}
+
+/// How often memory is looked at while something is loaded.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Supervisor<C: Capability> {
+    shared: Arc<Shared>,
+    lanes: Arc<Lanes<C>>,
+    inbox: Receiver<Command>,
+    /// Rings when anyone gives memory back.
+    freed: Receiver<()>,
+    /// What only the supervisor knows of a key, from its first demand on.
+    watches: HashMap<RegistryKey, Watch<C>>,
+    rng: fastrand::Rng,
+    next_maintenance: Timestamp,
+    next_health: Timestamp,
+    next_memory: Timestamp,
+    stop_until: Option<Instant>,
+    maintained: Vec<Sender<()>>,
+}
+
+impl<C: Capability> Supervisor<C> {
+    pub(crate) fn new(shared: Arc<Shared>, lanes: Arc<Lanes<C>>, inbox: Receiver<Command>) -> Self {
+        let (ring, freed) = bounded(1);
+        shared.budget.on_release(ring);
+        let now = shared.clock.now();
+        Self {
+            next_maintenance: now.saturating_add(shared.config.maintenance_interval),
+            next_health: now.saturating_add(shared.config.health_interval),
+            next_memory: now.saturating_add(MEMORY_INTERVAL),
+            shared,
+            lanes,
+            inbox,
+            freed,
+            watches: HashMap::new(),
+            rng: fastrand::Rng::new(),
+            stop_until: None,
+            maintained: Vec::new(),
+        }
+    }
+
+    /// Attends to everything until told to stop and nothing is left to attend to. Returns how many threads
+    /// had to be left behind.
+    pub(crate) fn run(mut self) -> usize {
+        self.shared.enroll_thread();
+        loop {
+            // The one who watches over panics may panic too, and must go on: the pool depends on it.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                let message = panic_message(&*panic).to_string();
+                self.shared.emit(&RegistryKey::from(""), What::SupervisorPanicked { message });
+            }
+            let Some(until) = self.stop_until else { continue };
+            let threads = self.watches.values().map(Watch::threads).sum();
+            if threads == 0 || Instant::now() >= until {
+                return threads;
+            }
+        }
+    }
+
+    /// Waits until something is to be done, and does it.
+    fn turn(&mut self) {
+        let timer = self.shared.clock.timer(self.next_due());
+        let stop = self.stop_until.map_or_else(never, |until| after(until.saturating_duration_since(Instant::now())));
+        let mut commands = Vec::new();
+        let mut freed = false;
+        select! {
+            recv(self.inbox) -> command => commands.extend(command),
+            recv(self.freed) -> _ => freed = true,
+            recv(timer.rings) -> _ => {}
+            recv(stop) -> _ => {}
+        }
+        commands.extend(self.inbox.try_iter().take(256));
+        for command in commands {
+            self.obey(command);
+        }
+        self.attend(freed);
+        for done in self.maintained.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Look => {}
+            Command::Demand(key) => self.with_watch(&key, |this, watch| {
+                watch.lane.demand_heard();
+                watch.lane.flush_unless_limited();
+                this.scale(watch);
+            }),
+            Command::Ready { key, worker } => self.with_watch(&key, |this, watch| this.ready(watch, worker)),
+            Command::Exited { key, worker, exit, weights } => {
+                self.with_watch(&key, |this, watch| this.exited(watch, worker, exit, weights));
+            }
+            Command::Preload { key, done } => self.with_watch(&key, |this, watch| {
+                watch.preloads.push(done);
+                this.scale(watch);
+            }),
+            Command::Unload { key, done } => self.with_watch(&key, |this, watch| this.unload(watch, done)),
+            Command::Resize { key, workers, done } => self.with_watch(&key, |this, watch| {
+                watch.target = Some(workers);
+                this.scale(watch);
+                let _ = done.send(());
+            }),
+            Command::Maintain { done } => {
+                self.next_maintenance = Timestamp::default();
+                self.next_health = Timestamp::default();
+                self.next_memory = Timestamp::default();
+                self.maintained.push(done);
+            }
+            Command::Stop { until } => {
+                self.stop_until = Some(until);
+                for watch in self.watches.values_mut() {
+                    watch.abandon_plans();
+                    watch.lane.roster.read().iter().for_each(|seat| seat.drain());
+                }
+            }
+        }
+    }
+
+    /// Does what the time or freed memory makes due.
+    fn attend(&mut self, memory_freed: bool) {
+        let now = self.shared.clock.now();
+        if self.shared.alarm() <= now {
+            self.sweep_overdue(now);
+        }
+        let due: Vec<RegistryKey> = self.watches.values().filter(|w| w.is_due(now, memory_freed)).map(|w| w.lane.key.clone()).collect();
+        for key in due {
+            self.with_watch(&key, |this, watch| this.scale(watch));
+        }
+        if self.next_memory <= now {
+            self.next_memory = now.saturating_add(MEMORY_INTERVAL);
+            self.shared.budget.refresh();
+            self.fit_shrunken_budget();
+        }
+        if self.next_health <= now {
+            self.next_health = now.saturating_add(self.shared.config.health_interval);
+            self.check_health(now);
+        }
+        if self.next_maintenance <= now {
+            self.next_maintenance = now.saturating_add(self.shared.config.maintenance_interval);
+            self.shared.sessions.forget_expired();
+            for key in self.watches.keys().cloned().collect::<Vec<_>>() {
+                self.with_watch(&key, |this, watch| this.scale(watch));
+            }
+            self.watches.retain(|_, watch| !watch.is_forgettable());
+        }
+    }
+
+    /// When to wake without being told. With nothing loaded and nothing planned: never.
+    fn next_due(&self) -> Timestamp {
+        let watches = self.watches.values().map(|watch| watch.due).min().unwrap_or(Timestamp::NEVER);
+        let mut due = self.shared.alarm().min(watches);
+        if self.watches.values().any(|watch| watch.threads() > 0) {
+            due = due.min(self.next_maintenance).min(self.next_health).min(self.next_memory);
+        }
+        due
+    }
+
+    /// Runs `act` on what is known of a key. The watch is out of the map meanwhile, so that `act` may use
+    /// the supervisor too; a panic in `act` loses no watch.
+    fn with_watch(&mut self, key: &RegistryKey, act: impl FnOnce(&mut Self, &mut Watch<C>)) {
+        let known = self.watches.remove(key);
+        let Some(mut watch) = known.or_else(|| {
+            let lane = self.lanes.get(key)?.clone();
+            Some(Watch::new(lane))
+        }) else {
+            return;
+        };
+        let acted = catch_unwind(AssertUnwindSafe(|| act(self, &mut watch)));
+        self.watches.insert(key.clone(), watch);
+        if let Err(panic) = acted {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    fn unload(&mut self, watch: &mut Watch<C>, done: Sender<()>) {
+        watch.target = None;
+        watch.abandon_plans();
+        let lane = watch.lane.clone();
+        for seat in lane.roster.read().iter() {
+            let bytes = seat.reserved();
+            seat.drain();
+            let worker = seat.handle.worker_id();
+            self.shared.emit(&lane.key, What::Evicted { worker, reason: EvictReason::Unload, bytes });
+        }
+        watch.wait_for_unload(done);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop_until.is_some()
+    }
+}

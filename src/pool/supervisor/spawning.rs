@@ -1,0 +1,300 @@
+//! Workers come and go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::watch::{Watch, WorkerThread};
+use super::{Exit, Supervisor};
+use crate::capability::Capability;
+use crate::clock::Timestamp;
+use crate::id::WorkerId;
+use crate::memory::{Footprint, OverBudget, Reservation};
+use crate::pool::breaker::Circuit;
+use crate::pool::error::{PoolError, SpawnError};
+use crate::pool::events::{EvictReason, SpawnReason, What};
+use crate::pool::handle::{Seat, WorkerHandle};
+use crate::pool::load::SharedLoad;
+use crate::pool::reply::panic_message;
+use crate::pool::retry::Backoff;
+use crate::pool::scale::{self, Decision};
+use crate::pool::state::WorkerState;
+use crate::pool::worker;
+
+/// Why a worker was not started.
+enum Refusal {
+    Memory(OverBudget),
+    Spawn(SpawnError),
+}
+
+/// How soon a key with waiting work is looked at again, at the earliest and at the latest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+impl<C: Capability> Supervisor<C> {
+    /// Brings the number of workers to what it should be, and hands out what a rate limit allows.
+    pub(super) fn scale(&mut self, watch: &mut Watch<C>) {
+        let now = self.shared.clock.now();
+        watch.due = Timestamp::NEVER;
+        if self.is_stopping() {
+            let error = PoolError::ShuttingDown { key: watch.lane.key.clone() };
+            watch.answer_preloads(&Err(error));
+            return;
+        }
+        self.hand_out_limited(watch);
+        self.restart_due(watch, now);
+        self.time_out_starts(watch, now);
+        if watch.count(&[WorkerState::Ready, WorkerState::Busy]) > 0 {
+            watch.answer_preloads(&Ok(()));
+        }
+        let demand = watch.demand(now);
+        match scale::decide(&demand, &watch.bounds()) {
+            Decision::Hold => {}
+            Decision::Spawn { count, reason } => {
+                if self.may_start(watch, now) {
+                    self.spawn(watch, count, reason);
+                }
+            }
+            Decision::Drain { count, reason } => self.drain(watch, count, reason),
+        }
+        if demand.queued > 0 && watch.alive() < watch.bounds().max {
+            watch.due_by(now.saturating_add(watch.spawn_time.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)));
+        }
+        watch.restarts.clone().into_iter().for_each(|at| watch.due_by(at));
+    }
+
+    /// Whether the key's circuits let a worker start. An open circuit fails what waits.
+    fn may_start(&mut self, watch: &mut Watch<C>, now: Timestamp) -> bool {
+        let mut rests = Duration::ZERO;
+        for breaker in [&mut watch.starts, &mut watch.crashes] {
+            if let Circuit::Open { until } = breaker.state() {
+                if !breaker.try_probe(now) {
+                    rests = rests.max(until.since(now));
+                }
+            }
+        }
+        if rests.is_zero() {
+            return true;
+        }
+        let failures = watch.starts.failures().max(watch.crashes.failures());
+        let error = PoolError::CircuitOpen { key: watch.lane.key.clone(), failures, retry_after: rests };
+        watch.answer_preloads(&Err(error.clone()));
+        if watch.alive() == 0 {
+            watch.lane.fail_queue(&error);
+        }
+        false
+    }
+
+    fn spawn(&mut self, watch: &mut Watch<C>, count: usize, reason: SpawnReason) {
+        for _ in 0..count {
+            match self.start_one(watch, reason) {
+                Ok(()) => watch.short_of_memory = None,
+                Err(Refusal::Memory(over)) => {
+                    self.emit_refusal(watch, &over);
+                    // With fewer workers than wished for the key still serves; with none it does not.
+                    if watch.alive() == 0 {
+                        self.seek_memory(watch, over);
+                    }
+                    return;
+                }
+                Err(Refusal::Spawn(error)) => return self.start_failed(watch, None, error),
+            }
+        }
+    }
+
+    fn emit_refusal(&self, watch: &Watch<C>, over: &OverBudget) {
+        if watch.short_of_memory.as_ref().is_none_or(|(_, known)| known != over) {
+            let OverBudget { need, free, limit, .. } = *over;
+            self.shared.emit(&watch.lane.key, What::SpawnRefused { need, free, limit });
+        }
+    }
+
+    /// Reserves what a worker needs and starts its thread.
+    fn start_one(&mut self, watch: &mut Watch<C>, reason: SpawnReason) -> Result<(), Refusal> {
+        let (load, reservation) = self.reserve(watch)?;
+        let lane = watch.lane.clone();
+        let id = self.shared.next_worker();
+        let name = format!("{}-{}", C::NAME, id.0);
+        let handle = WorkerHandle::new(id, name, self.shared.clock.clone());
+        let reserved = reservation.bytes();
+        let seat = Arc::new(Seat::new(handle, reservation));
+        *lane.load.lock() = Arc::downgrade(&load);
+        lane.roster.write().push(seat.clone());
+        match worker::spawn(lane.clone(), seat.clone(), load) {
+            Ok(join) => watch.threads.push(WorkerThread { seat, join }),
+            Err(error) => {
+                lane.roster.write().retain(|other| !Arc::ptr_eq(other, &seat));
+                return Err(Refusal::Spawn(SpawnError::Thread(error.to_string().into())));
+            }
+        }
+        lane.counters.spawned.increment();
+        self.shared.emit(&lane.key, What::Spawned { worker: id, reason, reserved });
+        let timeout = self.shared.clock.now().saturating_add(self.shared.config.start_timeout);
+        self.shared.look_by(timeout);
+        Ok(())
+    }
+
+    /// The worker's own memory, and the weights': shared with its siblings, or a new load's.
+    fn reserve(&mut self, watch: &mut Watch<C>) -> Result<(Arc<SharedLoad>, Reservation), Refusal> {
+        let (budget, lane) = (&self.shared.budget, &watch.lane);
+        budget.refresh();
+        let label = |what: &str| format!("{}/{} {what}", C::NAME, lane.key);
+        if let Some(load) = watch.usable_load() {
+            let reservation = budget.try_reserve(label("worker"), watch.footprint.per_worker).map_err(Refusal::Memory)?;
+            return Ok((load, reservation));
+        }
+        let predicted = catch_unwind(AssertUnwindSafe(|| lane.loader.footprint()))
+            .map_err(|panic| Refusal::Spawn(SpawnError::Panicked(panic_message(&*panic))))?
+            .map_err(|error| Refusal::Spawn(SpawnError::Load(error)))?;
+        let weights = watch.learnt.map_or(predicted.weights, |learnt| learnt.max(predicted.weights));
+        watch.footprint = Footprint { weights, ..predicted };
+        // Asked as one sum first, so that a refusal names all that is needed.
+        let need = watch.footprint.with_workers(1);
+        budget.would_fit(need).map_err(Refusal::Memory)?;
+        let whole = |over| Refusal::Memory(OverBudget { need, ..over });
+        let weights = budget.try_reserve(label("weights"), weights).map_err(whole)?;
+        let reservation = budget.try_reserve(label("worker"), predicted.per_worker).map_err(whole)?;
+        Ok((Arc::new(SharedLoad::new(weights)), reservation))
+    }
+
+    /// A worker serves: whoever waited for it may go on.
+    pub(super) fn ready(&mut self, watch: &mut Watch<C>, worker: WorkerId) {
+        watch.starts.succeed();
+        watch.kept = None;
+        if let Some(thread) = watch.threads.iter().find(|thread| thread.seat.handle.worker_id() == worker) {
+            let handle = &thread.seat.handle;
+            let took = handle.ready_at().map_or(Duration::ZERO, |ready| ready.since(handle.spawned_at()));
+            watch.spawn_time = took;
+            self.shared.emit(&watch.lane.key, What::Ready { worker, took });
+        }
+        watch.answer_preloads(&Ok(()));
+        self.scale(watch);
+    }
+
+    /// A worker's thread ends: it is joined, and what comes of it is decided by why it ended.
+    pub(super) fn exited(&mut self, watch: &mut Watch<C>, worker: WorkerId, exit: Exit, weights: Option<Arc<SharedLoad>>) {
+        let lane = watch.lane.clone();
+        let same = |seat: &Seat<C>| seat.handle.worker_id() == worker;
+        lane.roster.write().retain(|seat| !same(seat));
+        if let Some(index) = watch.threads.iter().position(|thread| same(&thread.seat)) {
+            let thread = watch.threads.swap_remove(index);
+            // It has nothing left to do but return.
+            let _ = thread.join.join();
+            // Whoever charged it last may have sent after its own rescue.
+            lane.rescue(&thread.seat);
+        }
+        self.shared.emit(&lane.key, What::Stopped { worker });
+        watch.answer_unloads();
+        match exit {
+            Exit::Drained => {}
+            Exit::FailedToStart(error) => self.start_failed(watch, Some(worker), error),
+            Exit::Crashed(message) => self.crashed(watch, worker, &message, weights),
+        }
+        if lane.queued() > 0 || !watch.preloads.is_empty() || !watch.restarts.is_empty() || watch.bounds().min > 0 {
+            self.scale(watch);
+        }
+    }
+
+    /// A worker could not start. What waits fails with it, unless others serve.
+    fn start_failed(&mut self, watch: &mut Watch<C>, worker: Option<WorkerId>, error: SpawnError) {
+        let lane = watch.lane.clone();
+        if let (SpawnError::TooLarge(over), None) = (&error, watch.learnt) {
+            // Now it is known how large it is: once more, with that much reserved beforehand.
+            watch.learnt = Some(watch.footprint.weights.saturating_add(over.need));
+            return;
+        }
+        self.shared.emit(&lane.key, What::SpawnFailed { worker, error: error.to_string() });
+        let now = self.shared.clock.now();
+        if watch.starts.fail(now) {
+            self.open_circuit(watch, now);
+        }
+        if watch.alive() == 0 {
+            let error = PoolError::SpawnFailed { key: lane.key.clone(), source: error };
+            lane.fail_queue(&error);
+            watch.answer_preloads(&Err(error));
+        }
+        if watch.bounds().min > 0 && watch.restarts.is_empty() {
+            let pause = Backoff::RESTART.pause(watch.starts.failures() + 1, self.rng.f64());
+            watch.restarts.push(now.saturating_add(pause));
+            watch.due_by(now.saturating_add(pause));
+        }
+    }
+
+    /// A worker's model panicked: it is replaced, the sooner the rarer that happens.
+    fn crashed(&mut self, watch: &mut Watch<C>, worker: WorkerId, message: &str, weights: Option<Arc<SharedLoad>>) {
+        let (lane, now) = (watch.lane.clone(), self.shared.clock.now());
+        let completed = lane.counters.completed.get();
+        if completed > watch.completed_at_crash {
+            watch.crashes.succeed();
+        }
+        watch.completed_at_crash = completed;
+        let open = watch.crashes.fail(now);
+        let restart_in = Backoff::RESTART.pause(watch.crashes.failures(), self.rng.f64());
+        self.shared.emit(&lane.key, What::Crashed { worker, message: message.to_owned(), restart_in });
+        if open {
+            self.open_circuit(watch, now);
+        } else if !self.is_stopping() {
+            watch.kept = weights;
+            watch.restarts.push(now.saturating_add(restart_in));
+        }
+    }
+
+    fn open_circuit(&mut self, watch: &mut Watch<C>, now: Timestamp) {
+        let failures = watch.starts.failures().max(watch.crashes.failures());
+        let until = [watch.starts.state(), watch.crashes.state()].into_iter().filter_map(|circuit| match circuit {
+            Circuit::Open { until } => Some(until),
+            Circuit::Closed | Circuit::HalfOpen => None,
+        });
+        let Some(until) = until.max() else { return };
+        let rests = until.since(now);
+        watch.restarts.clear();
+        watch.kept = None;
+        watch.lane.open_circuit(until, failures);
+        self.shared.emit(&watch.lane.key, What::CircuitOpened { worker: None, failures, rests });
+        let error = PoolError::CircuitOpen { key: watch.lane.key.clone(), failures, retry_after: rests };
+        if watch.alive() == 0 {
+            watch.lane.fail_queue(&error);
+        }
+    }
+
+    fn restart_due(&mut self, watch: &mut Watch<C>, now: Timestamp) {
+        let due = watch.restarts.iter().filter(|at| **at <= now).count();
+        watch.restarts.retain(|at| *at > now);
+        for _ in 0..due {
+            watch.lane.counters.restarted.increment();
+            self.spawn(watch, 1, SpawnReason::Restart);
+        }
+    }
+
+    /// Gives up on workers that have been starting for too long. Their threads cannot be stopped; should one
+    /// come back, it finds that it failed and ends.
+    fn time_out_starts(&mut self, watch: &mut Watch<C>, now: Timestamp) {
+        let limit = self.shared.config.start_timeout;
+        let late = |thread: &&WorkerThread<C>| {
+            let handle = &thread.seat.handle;
+            handle.state() == WorkerState::Loading && now.since(handle.spawned_at()) >= limit && handle.cell().fail()
+        };
+        let late: Vec<WorkerId> = watch.threads.iter().filter(late).map(|thread| thread.seat.handle.worker_id()).collect();
+        for worker in late {
+            watch.lane.roster.write().retain(|seat| seat.handle.worker_id() != worker);
+            self.start_failed(watch, Some(worker), SpawnError::TimedOut(limit));
+        }
+    }
+
+    /// Lets `count` workers go: the idle first, then those that started last.
+    fn drain(&mut self, watch: &mut Watch<C>, count: usize, reason: EvictReason) {
+        let serving = |thread: &&WorkerThread<C>| thread.seat.handle.cell().serves();
+        let mut leaving: Vec<_> = watch.threads.iter().filter(serving).map(|thread| thread.seat.clone()).collect();
+        leaving.sort_by_key(|seat| (std::cmp::Reverse(seat.handle.idle()), std::cmp::Reverse(seat.handle.worker_id())));
+        for seat in leaving.into_iter().take(count) {
+            let bytes = seat.reserved();
+            match reason {
+                // What idled may have been handed a job since the snapshot: then it stays.
+                EvictReason::Idle if !seat.try_evict() => continue,
+                EvictReason::Idle => {}
+                _ => seat.drain(),
+            }
+            watch.lane.counters.evicted.increment();
+            self.shared.emit(&watch.lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the supervisor alone knows of one key.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::capability::Capability;
+use crate::clock::Timestamp;
+use crate::id::{ByteSize, WorkerId};
+use crate::memory::{Footprint, OverBudget};
+use crate::pool::breaker::Breaker;
+use crate::pool::error::PoolError;
+use crate::pool::handle::Seat;
+use crate::pool::lane::Lane;
+use crate::pool::load::SharedLoad;
+use crate::pool::rate_limit::Limiter;
+use crate::pool::scale::{Bounds, Demand};
+use crate::pool::state::WorkerState;
+
+pub(super) struct Watch<C: Capability> {
+    pub(super) lane: Arc<Lane<C>>,
+    pub(super) threads: Vec<WorkerThread<C>>,
+    /// The number of workers asked for by hand.
+    pub(super) target: Option<usize>,
+    /// Callers that wait for a worker.
+    pub(super) preloads: Vec<Sender<Result<(), PoolError>>>,
+    unloads: Vec<(Vec<WorkerId>, Sender<()>)>,
+    /// The weights, held from a crash until the replacement has them.
+    pub(super) kept: Option<Arc<SharedLoad>>,
+    pub(super) footprint: Footprint,
+    /// What the weights were seen to take, if that was more than predicted.
+    pub(super) learnt: Option<ByteSize>,
+    /// When crashed workers are to be replaced.
+    pub(super) restarts: Vec<Timestamp>,
+    /// Counts failed starts.
+    pub(super) starts: Breaker,
+    /// Counts crashes without a completed request between them.
+    pub(super) crashes: Breaker,
+    pub(super) completed_at_crash: u64,
+    pub(super) limiter: Option<Limiter>,
+    /// Since when the key waits for memory that others hold, and the refusal.
+    pub(super) short_of_memory: Option<(Timestamp, OverBudget)>,
+    /// How long the last worker took to start.
+    pub(super) spawn_time: Duration,
+    /// When to look at this key again without being told.
+    pub(super) due: Timestamp,
+}
+
+pub(super) struct WorkerThread<C: Capability> {
+    pub(super) seat: Arc<Seat<C>>,
+    pub(super) join: JoinHandle<()>,
+}
+
+impl<C: Capability> Watch<C> {
+    pub(super) fn new(lane: Arc<Lane<C>>) -> Self {
+        let config = &lane.pool.config;
+        let breaker = Breaker::new(config.circuit_threshold, config.circuit_cooldown);
+        Self {
+            limiter: lane.config.rate_limit.map(|limit| Limiter::new(limit, &lane.pool.clock)),
+            threads: Vec::new(),
+            target: None,
+            preloads: Vec::new(),
+            unloads: Vec::new(),
+            kept: None,
+            footprint: Footprint::default(),
+            learnt: None,
+            restarts: Vec::new(),
+            starts: breaker,
+            crashes: breaker,
+            completed_at_crash: 0,
+            short_of_memory: None,
+            spawn_time: Duration::ZERO,
+            due: Timestamp::NEVER,
+            lane,
+        }
+    }
+
+    /// Threads that have not been joined.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    pub(super) fn count(&self, states: &[WorkerState]) -> usize {
+        self.threads.iter().filter(|thread| states.contains(&thread.seat.handle.state())).count()
+    }
+
+    /// Workers that serve or will.
+    pub(super) fn alive(&self) -> usize {
+        self.count(&[WorkerState::Loading, WorkerState::Ready, WorkerState::Busy]) + self.restarts.len()
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp, memory_freed: bool) -> bool {
+        self.due <= now || (memory_freed && self.short_of_memory.is_some())
+    }
+
+    pub(super) fn due_by(&mut self, at: Timestamp) {
+        self.due = self.due.min(at);
+    }
+
+    /// Weights that a further worker can share.
+    pub(super) fn usable_load(&self) -> Option<Arc<SharedLoad>> {
+        self.lane.load.lock().upgrade().filter(|load| load.is_usable())
+    }
+
+    /// Forgets what was going to happen to the key: restarts and kept weights.
+    pub(super) fn abandon_plans(&mut self) {
+        self.restarts.clear();
+        self.kept = None;
+    }
+
+    pub(super) fn wait_for_unload(&mut self, done: Sender<()>) {
+        let workers = self.threads.iter().map(|thread| thread.seat.handle.worker_id()).collect();
+        self.unloads.push((workers, done));
+        self.answer_unloads();
+    }
+
+    pub(super) fn answer_unloads(&mut self) {
+        let alive: Vec<WorkerId> = self.threads.iter().map(|thread| thread.seat.handle.worker_id()).collect();
+        self.unloads.retain(|(workers, done)| {
+            let waiting = workers.iter().any(|worker| alive.contains(worker));
+            if !waiting {
+                let _ = done.send(());
+            }
+            waiting
+        });
+    }
+
+    pub(super) fn answer_preloads(&mut self, result: &Result<(), PoolError>) {
+        self.preloads.drain(..).for_each(|done| drop(done.send(result.clone())));
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        let config = &self.lane.config;
+        Bounds {
+            initial: config.initial_workers,
+            min: config.min_workers,
+            max: config.max_workers,
+            cooldown: self.lane.pool.config.cooldown_idle,
+        }
+    }
+
+    pub(super) fn demand(&self, now: Timestamp) -> Demand {
+        let serving: Vec<_> = self.threads.iter().filter(|thread| thread.seat.handle.cell().serves()).collect();
+        let idle = serving.iter().filter(|thread| thread.seat.handle.state() == WorkerState::Ready);
+        let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
+        Demand {
+            starting: self.count(&[WorkerState::Loading]) + self.restarts.len(),
+            serving: serving.len(),
+            idle: idle.map(|thread| now.since(thread.seat.handle.last_used())).collect(),
+            queued,
+            oldest_wait: oldest.map_or(Duration::ZERO, |since| now.since(since)),
+            expected_wait: self.expected_wait(queued, serving.len()),
+            spawn_time: self.spawn_time,
+            target: self.target,
+            wanted: !self.preloads.is_empty(),
+            pinned: self.lane.pinned.load(Ordering::Acquire),
+        }
+    }
+
+    /// How long `queued` jobs take `workers` workers at the mean run time so far.
+    fn expected_wait(&self, queued: usize, workers: usize) -> Duration {
+        let mean = self.lane.counters.run_time.snapshot().mean();
+        mean.saturating_mul(u32::try_from(queued).unwrap_or(u32::MAX)) / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Nothing would be lost by forgetting what is known: no threads, no plans, no memory of failures.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.threads.is_empty()
+            && self.restarts.is_empty()
+            && self.preloads.is_empty()
+            && self.limiter.is_none()
+            && self.target.is_none()
+            && self.learnt.is_none()
+            && self.short_of_memory.is_none()
+            && self.starts.failures() + self.crashes.failures() == 0
+            && self.lane.queued() == 0
+    }
+}

@@ -1,0 +1,392 @@
+//! The thread that owns a model.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::select;
+
+use super::breaker::{Breaker, Circuit};
+use super::error::{PoolError, SpawnError};
+use super::events::What;
+use super::handle::{Message, Seat};
+use super::job::{Job, Running};
+use super::lane::Lane;
+use super::load::SharedLoad;
+use super::reply::panic_message;
+use super::slot::Pushed;
+use super::state::{Pending, WorkerState};
+use super::supervisor::{Command, Exit};
+use crate::capability::{Capability, Model, ModelError, Outbox, Slot, Update};
+use crate::clock::Timestamp;
+use crate::id::WorkerId;
+
+/// Room for the models' own recursion; only what is used is committed.
+const STACK: usize = 8 << 20;
+
+/// Starts a worker's thread. It loads, reports, serves until it is drained, and reports its end last, when
+/// its model and its memory are gone.
+pub(crate) fn spawn<C: Capability>(lane: Arc<Lane<C>>, seat: Arc<Seat<C>>, load: Arc<SharedLoad>) -> io::Result<JoinHandle<()>> {
+    let name = seat.handle.name().to_owned();
+    Builder::new().name(name).stack_size(STACK).spawn(move || {
+        lane.pool.enroll_thread();
+        let worker = seat.handle.worker_id();
+        let exit = match catch_unwind(AssertUnwindSafe(|| live(&lane, &seat, &load))) {
+            Ok(exit) => exit,
+            Err(panic) => Exit::Crashed(panic_message(&*panic)),
+        };
+        leave(&lane, &seat, load, worker, exit);
+    })
+}
+
+/// From the first breath to the last: returns why the worker ends. Its model is dropped before.
+fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLoad) -> Exit {
+    let pool = &lane.pool;
+    let weights = match load.get(&*lane.loader, pool, &lane.counters) {
+        Ok(weights) => weights,
+        Err(error) => return Exit::FailedToStart(error),
+    };
+    let model = match catch_unwind(AssertUnwindSafe(|| lane.loader.build(weights))) {
+        Ok(Ok(model)) => model,
+        Ok(Err(error)) => return Exit::FailedToStart(SpawnError::Load(error)),
+        Err(panic) => return Exit::FailedToStart(SpawnError::Panicked(panic_message(&*panic))),
+    };
+    if let Some(reservation) = seat.reservation.lock().as_mut() {
+        let predicted = reservation.bytes();
+        // The prediction stands: one worker's share cannot be told apart by measuring the process.
+        let _ = reservation.settle(predicted);
+    }
+    if !seat.handle.open(model.capacity()) {
+        return Exit::Drained;
+    }
+    pool.tell(Command::Ready { key: lane.key.clone(), worker: seat.handle.worker_id() });
+    let breaker = Breaker::new(pool.config.circuit_threshold, pool.config.circuit_cooldown);
+    let ended = Vec::new();
+    Worker { lane, seat, model, outbox: Outbox::new(), ended, breaker, running: 0 }.serve()
+}
+
+/// Puts the worker's affairs in order: nothing it had may be left without an end or a new place.
+fn leave<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: Arc<SharedLoad>, worker: WorkerId, exit: Exit) {
+    if !matches!(exit, Exit::Drained) {
+        seat.handle.cell().fail();
+    }
+    let held = seat.admitted.lock().take_all();
+    for running in held {
+        let key = lane.key.clone();
+        end_or_retry(lane, running, |job| match &exit {
+            Exit::Crashed(message) => PoolError::WorkerPanicked { key, worker, job, message: message.clone() },
+            _ => PoolError::WorkerLost { key, job },
+        });
+    }
+    // After the failing above: whoever charged the worker before it either finds its job rescued here or
+    // sees the failure after sending and rescues it itself.
+    lane.rescue(seat);
+    let weights = match exit {
+        // The replacement builds from the same weights, even if this was the only worker that held them.
+        Exit::Crashed(_) => Some(load),
+        _ => {
+            // The last worker drops the weights; what their destructor does must not end this thread early.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(load)));
+            None
+        }
+    };
+    drop(seat.reservation.lock().take());
+    seat.handle.cell().stop();
+    lane.pool.dismiss_thread();
+    lane.pool.tell(Command::Exited { key: lane.key.clone(), worker, exit, weights });
+}
+
+/// Ends a job that its model failed, or lines it up for another attempt.
+fn end_or_retry<C: Capability>(lane: &Lane<C>, running: Running<C>, error: impl FnOnce(crate::JobId) -> PoolError) {
+    let Some(reply) = &running.reply else { return };
+    let error = error(reply.job().id.clone());
+    let run = Some((running.started, lane.pool.clock.now().since(running.started)));
+    let unwanted = running.is_unwanted(lane.pool.clock.now());
+    if error.is_retryable() && !unwanted {
+        match running.again() {
+            Ok((job, delay)) => lane.retry(job, delay),
+            Err(reply) => reply.into_iter().for_each(|reply| reply.end(Err(error.clone()), run)),
+        }
+    } else if let Some(reply) = running.reply {
+        reply.end(Err(error), run);
+    }
+}
+
+struct Worker<'a, C: Capability> {
+    lane: &'a Arc<Lane<C>>,
+    seat: &'a Arc<Seat<C>>,
+    model: Box<dyn Model<C>>,
+    outbox: Outbox<C>,
+    /// What a step ended, between taking it out of the model's books and telling the callers.
+    ended: Vec<(Running<C>, Result<C::Output, ModelError>)>,
+    breaker: Breaker,
+    /// Jobs in the model.
+    running: usize,
+}
+
+impl<C: Capability> Worker<'_, C> {
+    /// Takes in, steps, answers, and again, until drained, crashed, or given up as stuck.
+    fn serve(mut self) -> Exit {
+        loop {
+            if let Err(message) = self.take_in() {
+                return self.crash(message);
+            }
+            if self.running > 0 {
+                if let Err(message) = self.step() {
+                    return self.crash(message);
+                }
+            }
+            let cell = self.seat.handle.cell();
+            let done = cell.is_draining() && cell.pending().jobs == 0;
+            if done || cell.state() == WorkerState::Failed {
+                return self.retire();
+            }
+        }
+    }
+
+    /// Fills the model from the channel, then from the lane's queue. Sleeps when there is nothing that this
+    /// worker may take: none anywhere, or a rate limit governs the queue, or the worker's circuit is open.
+    fn take_in(&mut self) -> Result<(), Arc<str>> {
+        if self.running == 0 && self.seat.backlog.is_empty() {
+            let cell = self.seat.handle.cell();
+            let barred = self.lane.config.rate_limit.is_some() || cell.is_tripped();
+            let leaving = cell.is_draining() && cell.pending().jobs == 0;
+            if !leaving && (barred || self.lane.queued() == 0) {
+                let message = self.sleep();
+                self.receive(message)?;
+            }
+        }
+        while let Ok(message) = self.seat.backlog.try_recv() {
+            self.receive(message)?;
+        }
+        while let Some(job) = self.lane.pull(self.seat) {
+            self.admit(job)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a message; while its circuit is open, no longer than that.
+    fn sleep(&mut self) -> Message<C> {
+        let backlog = &self.seat.backlog;
+        let Circuit::Open { until } = self.breaker.state() else { return backlog.recv().unwrap_or(Message::Wake) };
+        let timer = self.lane.pool.clock.timer(until);
+        let message = select! {
+            recv(backlog) -> message => message.unwrap_or(Message::Wake),
+            recv(timer.rings) -> _ => Message::Wake,
+        };
+        if self.breaker.try_probe(self.lane.pool.clock.now()) {
+            self.seat.handle.cell().trip(false);
+            self.lane.close_circuit();
+        }
+        message
+    }
+
+    fn receive(&mut self, message: Message<C>) -> Result<(), Arc<str>> {
+        match message {
+            Message::Job(job) => self.admit(job),
+            Message::Wake => Ok(()),
+        }
+    }
+
+    /// Gives a job to the model, unless nobody waits for it any more. The error is a panic's message.
+    fn admit(&mut self, job: Job<C>) -> Result<(), Arc<str>> {
+        let now = self.lane.pool.clock.now();
+        if job.is_unwanted(now) {
+            self.discharge(&[job.cost]);
+            job.reply.end_unwanted(now);
+            return Ok(());
+        }
+        let context = job.context();
+        let spare = job.spare();
+        let Job { request, reply, cost, attempt, retry, session } = job;
+        let running = Running { reply: Some(reply), started: now, cost, attempt, retry, session, spare };
+        let slot = self.seat.admitted.lock().insert(running);
+        self.running += 1;
+        let model = &mut self.model;
+        match catch_unwind(AssertUnwindSafe(|| model.admit(slot, request, &context))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.close(slot, Err(error));
+                self.answer_ended();
+                Ok(())
+            }
+            Err(panic) => Err(panic_message(&*panic)),
+        }
+    }
+
+    /// One step of the model and what comes of it. The error is a panic's message.
+    fn step(&mut self) -> Result<(), Arc<str>> {
+        let clock = &self.lane.pool.clock;
+        self.seat.handle.step_begins(clock.now());
+        let (model, outbox) = (&mut self.model, &mut self.outbox);
+        let stepped = catch_unwind(AssertUnwindSafe(|| model.step(outbox)));
+        self.seat.handle.step_ends();
+        // What was reported before a panic or an error still counts.
+        let now = clock.now();
+        self.deliver(now);
+        match stepped {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                for slot in self.seat.admitted.lock().find(|_| true) {
+                    self.model.cancel(slot);
+                    self.close(slot, Err(error.clone()));
+                }
+            }
+            Err(panic) => {
+                self.answer_ended();
+                return Err(panic_message(&*panic));
+            }
+        }
+        self.answer_ended();
+        self.forget_unwanted(now)
+    }
+
+    /// Moves what the step reported to where it belongs.
+    fn deliver(&mut self, now: Timestamp) {
+        let mut updates = std::mem::take(&mut self.outbox.updates);
+        for (slot, update) in updates.drain(..) {
+            match update {
+                Update::Event(event) => self.event(slot, event, now),
+                Update::Finished(output) => self.close(slot, Ok(output)),
+                Update::Failed(error) => self.close(slot, Err(error)),
+            }
+        }
+        self.outbox.updates = updates;
+        self.seat.handle.touch_at(now);
+    }
+
+    fn event(&mut self, slot: Slot, event: C::Event, now: Timestamp) {
+        let mut admitted = self.seat.admitted.lock();
+        let Some(running) = admitted.get_mut(slot) else { return };
+        // From the first event on the caller has heard something: another attempt would tell it twice.
+        running.spare = None;
+        let Some(reply) = &running.reply else { return };
+        if reply.event(event, now) == Pushed::TooSlow {
+            let error = PoolError::SlowConsumer { key: self.lane.key.clone(), job: reply.job().id.clone() };
+            let run = Some((running.started, now.since(running.started)));
+            let reply = running.reply.take();
+            drop(admitted);
+            reply.into_iter().for_each(|reply| reply.end(Err(error.clone()), run));
+        }
+    }
+
+    /// Takes an ended job out of the books.
+    fn close(&mut self, slot: Slot, result: Result<C::Output, ModelError>) {
+        let running = self.seat.admitted.lock().remove(slot);
+        if let Some(running) = running {
+            self.running -= 1;
+            self.ended.push((running, result));
+        }
+    }
+
+    /// Tells the callers of ended jobs. The room they leave is given back first, so that a caller that
+    /// submits again at once finds it.
+    fn answer_ended(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        let now = self.lane.pool.clock.now();
+        let cost = self.ended.iter().map(|(running, _)| running.cost).sum();
+        self.seat.handle.cell().discharge(Pending { jobs: self.ended.len() as u64, cost });
+        let mut ended = std::mem::take(&mut self.ended);
+        for (mut running, result) in ended.drain(..) {
+            match result {
+                Ok(output) => {
+                    self.succeeded();
+                    if let Some(reply) = running.reply.take() {
+                        reply.end(Ok(output), Some((running.started, now.since(running.started))));
+                    }
+                }
+                Err(error) => self.failed(running, error, now),
+            }
+        }
+        self.ended = ended;
+        if self.lane.config.rate_limit.is_some() && self.lane.queued() > 0 {
+            // The one who owns the limiter hands out; it only has to know that there is room again.
+            self.lane.demand_handing_out();
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if self.breaker.failures() > 0 {
+            if self.breaker.state() != Circuit::Closed {
+                let worker = Some(self.seat.handle.worker_id());
+                self.lane.pool.emit(&self.lane.key, What::CircuitClosed { worker });
+            }
+            self.breaker.succeed();
+        }
+    }
+
+    fn failed(&mut self, running: Running<C>, error: ModelError, now: Timestamp) {
+        let lane = self.lane;
+        if let ModelError::Invalid(source) = error {
+            // The request's fault, not the model's.
+            if let Some(reply) = running.reply {
+                let run = Some((running.started, now.since(running.started)));
+                reply.end(Err(PoolError::InvalidRequest { key: lane.key.clone(), source }), run);
+            }
+            return;
+        }
+        if self.breaker.fail(now) {
+            self.trip(now);
+        }
+        end_or_retry(lane, running, |job| PoolError::ModelError { key: lane.key.clone(), job, source: error });
+    }
+
+    /// Takes itself out of dispatch for a while; when no sibling is left, so does the key.
+    fn trip(&mut self, now: Timestamp) {
+        let Circuit::Open { until } = self.breaker.state() else { return };
+        let (worker, failures) = (self.seat.handle.worker_id(), self.breaker.failures());
+        self.seat.handle.cell().trip(true);
+        let rests = until.since(now);
+        self.lane.pool.emit(&self.lane.key, What::CircuitOpened { worker: Some(worker), failures, rests });
+        if !self.lane.roster.read().iter().any(|seat| seat.handle.cell().takes_jobs()) {
+            self.lane.open_circuit(until, failures);
+        }
+    }
+
+    /// Tells the model to forget what nobody waits for any more, and ends it. The error is a panic's message.
+    fn forget_unwanted(&mut self, now: Timestamp) -> Result<(), Arc<str>> {
+        if self.running == 0 {
+            return Ok(());
+        }
+        let slots = self.seat.admitted.lock().find(|running| running.is_unwanted(now));
+        for slot in slots {
+            let Some(running) = self.seat.admitted.lock().remove(slot) else { continue };
+            self.running -= 1;
+            let model = &mut self.model;
+            let forgot = catch_unwind(AssertUnwindSafe(|| model.cancel(slot)));
+            self.discharge(&[running.cost]);
+            if let Some(reply) = running.reply {
+                reply.end_unwanted(now);
+            }
+            forgot.map_err(|panic| panic_message(&*panic))?;
+        }
+        Ok(())
+    }
+
+    fn discharge(&self, costs: &[u64]) {
+        let ended = Pending { jobs: costs.len() as u64, cost: costs.iter().sum() };
+        self.seat.handle.cell().discharge(ended);
+    }
+
+    /// The model panicked: it is dropped, and a panic of its destructor is contained too.
+    fn crash(self, message: Arc<str>) -> Exit {
+        self.seat.handle.cell().fail();
+        drop_model(self.model);
+        Exit::Crashed(message)
+    }
+
+    fn retire(self) -> Exit {
+        match drop_model(self.model) {
+            None => Exit::Drained,
+            Some(message) => Exit::Crashed(message),
+        }
+    }
+}
+
+/// Drops a model; returns the message if that panics.
+fn drop_model<C: Capability>(model: Box<dyn Model<C>>) -> Option<Arc<str>> {
+    catch_unwind(AssertUnwindSafe(|| drop(model))).err().map(|panic| panic_message(&*panic))
+}

@@ -1,0 +1,6 @@
+//! The pool, driven by scripted models on a clock that the tests own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod lifecycle;
