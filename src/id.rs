@@ -235,7 +235,9 @@ mod tests {
 
     #[test]
     fn sizes_read_back_what_they_print() {
-        for size in [ByteSize::ZERO, ByteSize::new(1023), ByteSize::kib(3), ByteSize::mib(512), ByteSize::gib(9)] {
+        for size in
+            [ByteSize::ZERO, ByteSize::new(1023), ByteSize::kib(3), ByteSize::mib(512), ByteSize::gib(9)]
+        {
             assert_eq!(size.to_string().parse(), Ok(size));
         }
         assert!("12 parsecs".parse::<ByteSize>().is_err());

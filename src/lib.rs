@@ -7,6 +7,8 @@ pub mod memory;
 pub mod metrics;
 pub mod pool;
 mod sync;
+#[cfg(feature = "candle")]
+pub mod weights;
 
 pub use clock::{Clock, Timestamp};
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};

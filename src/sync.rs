@@ -24,7 +24,11 @@ mod real {
             guard
         }
 
-        pub(crate) fn wait_until<'a, T>(&self, mut guard: MutexGuard<'a, T>, at: Instant) -> MutexGuard<'a, T> {
+        pub(crate) fn wait_until<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            at: Instant,
+        ) -> MutexGuard<'a, T> {
             self.0.wait_until(&mut guard, at);
             guard
         }

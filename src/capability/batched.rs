@@ -33,7 +33,11 @@ impl<C: Capability, M: BatchModel<C>> Batched<C, M> {
         if results.len() == requests.len() {
             return Ok(results);
         }
-        Err(ModelError::failed(format!("the model gave {} answers to {} requests", results.len(), requests.len())))
+        Err(ModelError::failed(format!(
+            "the model gave {} answers to {} requests",
+            results.len(),
+            requests.len()
+        )))
     }
 }
 
@@ -57,7 +61,9 @@ impl<C: Capability, M: BatchModel<C>> Model<C> for Batched<C, M> {
             // One bad request must not fail its neighbours: the batch said no, so each is asked alone.
             Err(_) => requests
                 .iter()
-                .map(|request| self.run(std::slice::from_ref(request))?.pop().expect("one answer to one request"))
+                .map(|request| {
+                    self.run(std::slice::from_ref(request))?.pop().expect("one answer to one request")
+                })
                 .collect(),
         };
         for (slot, result) in slots.into_iter().zip(results) {

@@ -29,7 +29,9 @@ pub(crate) use tasks::TaskRunner;
 pub use tasks::{Task, TaskContext, TaskValue, Tasks};
 pub use text_embedding::{EmbedRequest, Embedding, TextEmbedding};
 pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
-pub use text_to_text::{Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt, Role, TextToText, Token};
+pub use text_to_text::{
+    Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt, Role, TextToText, Token,
+};
 pub use vision::{DescribeRequest, Vision};
 
 /// One kind of inference. Implemented by marker types; users implement it to pool models of their own.

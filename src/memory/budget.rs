@@ -67,7 +67,8 @@ impl Ledger {
     }
 
     fn holders(&self) -> Vec<Holder> {
-        let holder = |entry: &Entry| Holder { label: Arc::clone(&entry.label), bytes: ByteSize::new(entry.bytes) };
+        let holder =
+            |entry: &Entry| Holder { label: Arc::clone(&entry.label), bytes: ByteSize::new(entry.bytes) };
         self.holders.values().filter(|entry| entry.bytes > 0).map(holder).collect()
     }
 }
@@ -122,7 +123,11 @@ impl MemoryBudget {
     }
 
     /// Sets aside `bytes` for `label`, or says why not. Decided in one step against the last reading.
-    pub fn try_reserve(&self, label: impl Into<Arc<str>>, bytes: ByteSize) -> Result<Reservation, OverBudget> {
+    pub fn try_reserve(
+        &self,
+        label: impl Into<Arc<str>>,
+        bytes: ByteSize,
+    ) -> Result<Reservation, OverBudget> {
         let need = bytes.bytes();
         let mut ledger = self.0.ledger.lock();
         if need > ledger.free() {
@@ -206,7 +211,10 @@ impl MemoryBudget {
         }
         drop(ledger);
         // A full listener has a message waiting already; one that is gone is forgotten.
-        self.0.listeners.lock().retain(|listener| !matches!(listener.try_send(()), Err(error) if error.is_disconnected()));
+        self.0
+            .listeners
+            .lock()
+            .retain(|listener| !matches!(listener.try_send(()), Err(error) if error.is_disconnected()));
     }
 }
 

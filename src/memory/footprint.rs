@@ -16,6 +16,10 @@ pub struct Footprint {
 impl Footprint {
     /// What a key with `workers` workers takes.
     pub fn with_workers(&self, workers: u64) -> ByteSize {
-        if workers == 0 { ByteSize::ZERO } else { self.weights.saturating_add(self.per_worker.saturating_mul(workers)) }
+        if workers == 0 {
+            ByteSize::ZERO
+        } else {
+            self.weights.saturating_add(self.per_worker.saturating_mul(workers))
+        }
     }
 }

@@ -16,5 +16,5 @@ mod reclaim;
 
 pub use budget::{Holder, MemoryBudget, MemoryStatus, OverBudget, Reservation};
 pub use footprint::Footprint;
-pub(crate) use reclaim::{Hold, Insistence, Reclaim};
 pub use probe::{MemoryProbe, MemoryReading, SystemProbe};
+pub(crate) use reclaim::{Hold, Insistence, Reclaim};

@@ -31,7 +31,8 @@ impl Histogram {
 
     /// The counts so far.
     pub fn snapshot(&self) -> HistogramSnapshot {
-        let mut buckets: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let mut buckets: Vec<u64> =
+            self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         while buckets.last() == Some(&0) {
             buckets.pop();
         }
@@ -106,7 +107,9 @@ mod tests {
 
     #[test]
     fn durations_fall_into_the_bucket_that_bounds_them() {
-        for (nanos, expected) in [(0, 0), (1, 0), (1000, 0), (1001, 1), (2000, 1), (2001, 2), (u64::MAX, BOUNDS)] {
+        for (nanos, expected) in
+            [(0, 0), (1, 0), (1000, 0), (1001, 1), (2000, 1), (2001, 2), (u64::MAX, BOUNDS)]
+        {
             assert_eq!(bucket(nanos), expected, "{nanos} ns");
         }
     }

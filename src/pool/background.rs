@@ -37,7 +37,11 @@ impl Pool<Tasks> {
     }
 
     /// Makes a key for tasks, with settings of its own.
-    pub fn register_tasks_with(&self, key: impl Into<RegistryKey>, config: KeyConfig) -> Result<(), RegisterError> {
+    pub fn register_tasks_with(
+        &self,
+        key: impl Into<RegistryKey>,
+        config: KeyConfig,
+    ) -> Result<(), RegisterError> {
         self.register_with(key, BuildWith::new(TaskRunner::default), config)
     }
 
@@ -54,7 +58,11 @@ impl Pool<Tasks> {
     }
 
     /// Runs a task on a worker of the background pool, with options.
-    pub fn spawn_with(&self, task: Task, options: SubmitOptions<Tasks>) -> Result<Ticket<Tasks>, SubmitError<Tasks>> {
+    pub fn spawn_with(
+        &self,
+        task: Task,
+        options: SubmitOptions<Tasks>,
+    ) -> Result<Ticket<Tasks>, SubmitError<Tasks>> {
         self.submit_with(KEY, task, options)
     }
 }

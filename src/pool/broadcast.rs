@@ -40,7 +40,9 @@ impl<T: Clone> Broadcast<T> {
             return;
         }
         let mut listeners = self.listeners.lock();
-        listeners.retain(|listener| !matches!(listener.try_send(message.clone()), Err(error) if error.is_disconnected()));
+        listeners.retain(
+            |listener| !matches!(listener.try_send(message.clone()), Err(error) if error.is_disconnected()),
+        );
         self.listening.store(listeners.len(), Ordering::Release);
     }
 }

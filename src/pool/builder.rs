@@ -66,7 +66,14 @@ impl<C: Capability> PoolBuilder<C> {
             .name(format!("{}-pool", C::NAME))
             .spawn(move || supervisor.run())
             .map_err(|error| SpawnError::Thread(error.to_string().into()))?;
-        Ok(Pool { owner: Arc::new(Owner { shared, lanes, supervisor: Mutex::new(Some(thread)), _holdings: holdings }) })
+        Ok(Pool {
+            owner: Arc::new(Owner {
+                shared,
+                lanes,
+                supervisor: Mutex::new(Some(thread)),
+                _holdings: holdings,
+            }),
+        })
     }
 }
 
@@ -96,7 +103,12 @@ impl<C: Capability> Pool<C> {
 
     /// A pool with the defaults, to be changed before it is built.
     pub fn builder() -> PoolBuilder<C> {
-        PoolBuilder { config: PoolConfig::default(), clock: Clock::system(), budget: None, capability: PhantomData }
+        PoolBuilder {
+            config: PoolConfig::default(),
+            clock: Clock::system(),
+            budget: None,
+            capability: PhantomData,
+        }
     }
 
     /// Makes a model known under a key. Nothing is loaded before the first request or [`Pool::preload`].

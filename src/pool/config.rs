@@ -214,7 +214,11 @@ impl PoolConfig {
     }
 
     /// As [`with_env`](Self::with_env), from any source of variables.
-    pub fn with_vars(mut self, prefix: &str, var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn with_vars(
+        mut self,
+        prefix: &str,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let read = |name: &str| {
             let name = format!("{prefix}_{name}");
             var(&name).map(|value| (name, value))
@@ -265,7 +269,11 @@ fn number((name, value): (String, String)) -> Result<usize, ConfigError> {
 }
 
 fn time((name, value): (String, String)) -> Result<Duration, ConfigError> {
-    duration::parse(&value).ok_or(ConfigError { name, value, expected: "a duration such as 500ms, 30s, 5m or 1h" })
+    duration::parse(&value).ok_or(ConfigError {
+        name,
+        value,
+        expected: "a duration such as 500ms, 30s, 5m or 1h",
+    })
 }
 
 /// An environment variable holds something that cannot be used.

@@ -162,7 +162,8 @@ impl<C: Capability> Owner<C> {
         let mut ended = 0;
         for lane in self.lanes() {
             let error = PoolError::ShuttingDown { key: lane.key.clone() };
-            let mut replies: Vec<_> = lane.with_queue(Queue::take_all).into_iter().map(|job| job.reply).collect();
+            let mut replies: Vec<_> =
+                lane.with_queue(Queue::take_all).into_iter().map(|job| job.reply).collect();
             for seat in lane.roster.read().iter() {
                 replies.extend(seat.admitted.lock().iter_mut().filter_map(|running| running.reply.take()));
                 replies.extend(seat.backlog.try_iter().filter_map(|message| match message {

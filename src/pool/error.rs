@@ -83,7 +83,9 @@ pub enum PoolError {
         source: SpawnError,
     },
     /// As many requests wait already as the queue may hold.
-    #[error("the queue of {key} is full ({capacity} waiting): try again later, or raise the queue's capacity")]
+    #[error(
+        "the queue of {key} is full ({capacity} waiting): try again later, or raise the queue's capacity"
+    )]
     QueueFull {
         /// The key.
         key: RegistryKey,
@@ -217,7 +219,10 @@ impl PoolError {
         match self {
             Self::ModelError { source, .. } => source.is_retryable(),
             Self::SpawnFailed { source: SpawnError::Load(source), .. } => source.is_retryable(),
-            Self::InvalidRequest { .. } | Self::Canceled { .. } | Self::ShuttingDown { .. } | Self::RecvError { .. } => false,
+            Self::InvalidRequest { .. }
+            | Self::Canceled { .. }
+            | Self::ShuttingDown { .. }
+            | Self::RecvError { .. } => false,
             Self::NoWorkers { reason, .. } => *reason == NoWorkers::NoneFree,
             Self::MemoryExhausted { source, .. } => source.need <= source.limit,
             _ => true,
@@ -227,7 +232,9 @@ impl PoolError {
     /// How long to wait before trying again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CircuitOpen { retry_after, .. } | Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::CircuitOpen { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::QueueFull { .. } | Self::MemoryExhausted { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }

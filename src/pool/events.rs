@@ -154,7 +154,10 @@ pub(crate) struct EventLog {
 impl EventLog {
     pub(crate) fn emit(&self, at: Timestamp, key: &RegistryKey, what: What) {
         match &what {
-            What::SpawnFailed { .. } | What::Crashed { .. } | What::Stuck { .. } | What::SupervisorPanicked { .. } => {
+            What::SpawnFailed { .. }
+            | What::Crashed { .. }
+            | What::Stuck { .. }
+            | What::SupervisorPanicked { .. } => {
                 tracing::warn!(%key, ?what);
             }
             What::Rejected { .. } => tracing::debug!(%key, ?what),

@@ -49,7 +49,9 @@ pub(crate) fn choose(candidates: &[Candidate], need: u64) -> Option<Vec<usize>> 
             break;
         }
         let candidate = &candidates[index];
-        let rival = |other: &usize| candidates[*other].lane == candidate.lane && (candidate.whole || candidates[*other].whole);
+        let rival = |other: &usize| {
+            candidates[*other].lane == candidate.lane && (candidate.whole || candidates[*other].whole)
+        };
         if candidate.whole {
             chosen.retain(|other| !rival(other));
         } else if chosen.iter().any(rival) {

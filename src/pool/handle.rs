@@ -81,7 +81,11 @@ impl WorkerHandle {
 
     /// How long it has had nothing to do; zero while it is busy.
     pub fn idle(&self) -> Duration {
-        if self.state() == WorkerState::Ready { self.0.clock.now().since(self.last_used()) } else { Duration::ZERO }
+        if self.state() == WorkerState::Ready {
+            self.0.clock.now().since(self.last_used())
+        } else {
+            Duration::ZERO
+        }
     }
 
     pub(crate) fn touch_at(&self, now: Timestamp) {

@@ -122,7 +122,10 @@ impl<C: Capability> Admitted<C> {
     /// The slots that `wanted` picks.
     pub(crate) fn find(&self, wanted: impl Fn(&Running<C>) -> bool) -> Vec<Slot> {
         let filled = self.slots.iter().enumerate();
-        filled.filter(|(_, slot)| slot.as_ref().is_some_and(&wanted)).map(|(index, _)| Slot(index as u32)).collect()
+        filled
+            .filter(|(_, slot)| slot.as_ref().is_some_and(&wanted))
+            .map(|(index, _)| Slot(index as u32))
+            .collect()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Running<C>> {

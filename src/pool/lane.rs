@@ -2,8 +2,8 @@
 //!
 //! Any thread may put a job in and any worker may take one out. Only the supervisor changes the roster.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -63,7 +63,12 @@ pub(crate) enum Route {
 }
 
 impl<C: Capability> Lane<C> {
-    pub(crate) fn new(key: RegistryKey, loader: Box<dyn AnyLoader<C>>, pool: Arc<Shared>, config: KeyConfig) -> Self {
+    pub(crate) fn new(
+        key: RegistryKey,
+        loader: Box<dyn AnyLoader<C>>,
+        pool: Arc<Shared>,
+        config: KeyConfig,
+    ) -> Self {
         Self {
             queue: Mutex::new(Queue::new(config.queue_capacity)),
             pinned: AtomicBool::new(config.pinned),

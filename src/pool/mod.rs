@@ -196,6 +196,9 @@ impl<C: Capability> Clone for Pool<C> {
 
 impl<C: Capability> fmt::Debug for Pool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("capability", &C::NAME).field("keys", &self.owner.lanes.len()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("capability", &C::NAME)
+            .field("keys", &self.owner.lanes.len())
+            .finish_non_exhaustive()
     }
 }

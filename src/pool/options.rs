@@ -23,7 +23,15 @@ pub struct SubmitOptions<C: Capability> {
 impl<C: Capability> SubmitOptions<C> {
     /// The pool's defaults, priority 0.
     pub fn new() -> Self {
-        Self { id: None, priority: 0, timeout: None, retry: None, session: None, worker: None, callback: None }
+        Self {
+            id: None,
+            priority: 0,
+            timeout: None,
+            retry: None,
+            session: None,
+            worker: None,
+            callback: None,
+        }
     }
 
     /// What the request is called in errors, events and results. Need not be unique.

@@ -84,7 +84,11 @@ pub struct JobResult {
 }
 
 impl JobResult {
-    fn new<C: Capability>(job: &JobShared<C>, outcome: &Outcome<C>, run: Option<(Timestamp, Duration)>) -> Self {
+    fn new<C: Capability>(
+        job: &JobShared<C>,
+        outcome: &Outcome<C>,
+        run: Option<(Timestamp, Duration)>,
+    ) -> Self {
         let started = run.map_or_else(|| job.lane.pool.clock.now(), |(started, _)| started);
         Self {
             job_id: job.id.clone(),
@@ -141,7 +145,8 @@ impl<C: Capability> Reply<C> {
     /// Ends the job as canceled or timed out, as the case may be.
     pub(crate) fn end_unwanted(self, now: Timestamp) {
         let job = self.job();
-        let error = if job.deadline <= now && !job.slot.is_canceled() { job.timeout() } else { job.canceled() };
+        let error =
+            if job.deadline <= now && !job.slot.is_canceled() { job.timeout() } else { job.canceled() };
         // For work that is still running and asks its token.
         job.slot.cancel();
         self.end(Err(error), None);

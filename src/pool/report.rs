@@ -88,7 +88,8 @@ impl<C: Capability> Pool<C> {
 
     /// The totals since the pool was made.
     pub fn metrics(&self) -> PoolMetrics {
-        let mut metrics = PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..PoolMetrics::default() };
+        let mut metrics =
+            PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..PoolMetrics::default() };
         self.owner.lanes.iter().for_each(|entry| metrics.add(&entry.value().counters));
         metrics
     }
@@ -101,7 +102,8 @@ impl<C: Capability> Pool<C> {
     /// The pool now: its totals, and every key in the order of their names.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.owner.shared;
-        let mut keys: Vec<KeyStatus> = self.owner.lanes.iter().map(|entry| status_of(entry.value())).collect();
+        let mut keys: Vec<KeyStatus> =
+            self.owner.lanes.iter().map(|entry| status_of(entry.value())).collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
         PoolStatus {
             name: C::NAME.to_owned(),
@@ -123,7 +125,12 @@ fn kind_of(limited: bool) -> PoolKind {
 }
 
 fn memory_of<C: Capability>(lane: &Lane<C>) -> ByteSize {
-    lane.roster.read().iter().map(|seat| seat.reserved()).sum::<ByteSize>().saturating_add(lane.weights_bytes())
+    lane.roster
+        .read()
+        .iter()
+        .map(|seat| seat.reserved())
+        .sum::<ByteSize>()
+        .saturating_add(lane.weights_bytes())
 }
 
 fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
@@ -132,7 +139,10 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
     KeyStatus {
         key: lane.key.clone(),
         kind: kind_of(lane.config.rate_limit.is_some()),
-        ready: workers.iter().filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy)).count(),
+        ready: workers
+            .iter()
+            .filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy))
+            .count(),
         in_flight: workers.iter().map(|worker| worker.pending).sum(),
         workers,
         queue_size: lane.config.queue_capacity,

@@ -59,8 +59,12 @@ pub(crate) fn decide(demand: &Demand, bounds: &Bounds) -> Decision {
     // 1
     if let Some(target) = demand.target {
         return match alive.cmp(&target) {
-            std::cmp::Ordering::Less => Decision::Spawn { count: target - alive, reason: SpawnReason::Resize },
-            std::cmp::Ordering::Greater => Decision::Drain { count: alive - target, reason: EvictReason::Resize },
+            std::cmp::Ordering::Less => {
+                Decision::Spawn { count: target - alive, reason: SpawnReason::Resize }
+            }
+            std::cmp::Ordering::Greater => {
+                Decision::Drain { count: alive - target, reason: EvictReason::Resize }
+            }
             std::cmp::Ordering::Equal => Decision::Hold,
         };
     }
@@ -80,7 +84,11 @@ pub(crate) fn decide(demand: &Demand, bounds: &Bounds) -> Decision {
     if queued > 0 {
         let wait = demand.expected_wait.max(demand.oldest_wait);
         let grow = starting == 0 && alive < max && wait > demand.spawn_time;
-        return if grow { Decision::Spawn { count: 1, reason: SpawnReason::QueueWait } } else { Decision::Hold };
+        return if grow {
+            Decision::Spawn { count: 1, reason: SpawnReason::QueueWait }
+        } else {
+            Decision::Hold
+        };
     }
     // 5
     let floor = if demand.pinned { alive } else { bounds.min };

@@ -63,7 +63,13 @@ pub(crate) struct EventLimits {
 
 impl<T, E> ReplySlot<T, E> {
     pub(crate) fn new() -> Self {
-        let cell = Cell { outcome: None, waker: None, sleeping: false, events: VecDeque::new(), reader: Reader::Absent };
+        let cell = Cell {
+            outcome: None,
+            waker: None,
+            sleeping: false,
+            events: VecDeque::new(),
+            reader: Reader::Absent,
+        };
         Self {
             ended: AtomicBool::new(false),
             canceled: AtomicBool::new(false),
@@ -152,7 +158,11 @@ impl<T, E> ReplySlot<T, E> {
 
     /// Waits for the next event; `Ok(None)` once the job has ended and all events are read, `Err` when
     /// `until` comes first.
-    pub(crate) fn next_event(&self, now: impl Fn() -> Timestamp, until: Option<Instant>) -> Result<Option<E>, ()> {
+    pub(crate) fn next_event(
+        &self,
+        now: impl Fn() -> Timestamp,
+        until: Option<Instant>,
+    ) -> Result<Option<E>, ()> {
         let mut cell = self.cell.lock();
         loop {
             cell.reader = Reader::Reading(now());
@@ -210,7 +220,11 @@ impl<T, E> ReplySlot<T, E> {
         }
     }
 
-    fn sleep<'a>(&'a self, mut cell: MutexGuard<'a, Cell<T, E>>, until: Option<Instant>) -> MutexGuard<'a, Cell<T, E>> {
+    fn sleep<'a>(
+        &'a self,
+        mut cell: MutexGuard<'a, Cell<T, E>>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, Cell<T, E>> {
         cell.sleeping = true;
         match until {
             Some(until) => self.changed.wait_until(cell, until),

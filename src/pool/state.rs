@@ -155,13 +155,17 @@ impl StateCell {
     /// Takes jobs that have ended off the account. Returns what remains.
     #[inline]
     pub(crate) fn discharge(&self, ended: Pending) -> Pending {
-        let less = |word: Word| Some(Word { jobs: word.jobs - ended.jobs, cost: word.cost - ended.cost, ..word });
+        let less =
+            |word: Word| Some(Word { jobs: word.jobs - ended.jobs, cost: word.cost - ended.cost, ..word });
         self.try_advance(less).map_or(Pending::default(), |word| Pending { jobs: word.jobs, cost: word.cost })
     }
 
     /// Loading is done: jobs may come. Fails when the worker was told to drain meanwhile.
     pub(crate) fn open(&self) -> bool {
-        self.try_advance(|word| (word.phase == Phase::Loading).then_some(Word { phase: Phase::Serving, ..word })).is_some()
+        self.try_advance(|word| {
+            (word.phase == Phase::Loading).then_some(Word { phase: Phase::Serving, ..word })
+        })
+        .is_some()
     }
 
     /// Evicts: succeeds only if the worker has no job at this very moment.

@@ -27,7 +27,11 @@ const STACK: usize = 8 << 20;
 
 /// Starts a worker's thread. It loads, reports, serves until it is drained, and reports its end last, when
 /// its model and its memory are gone.
-pub(crate) fn spawn<C: Capability>(lane: Arc<Lane<C>>, seat: Arc<Seat<C>>, load: Arc<SharedLoad>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<C: Capability>(
+    lane: Arc<Lane<C>>,
+    seat: Arc<Seat<C>>,
+    load: Arc<SharedLoad>,
+) -> io::Result<JoinHandle<()>> {
     let name = seat.handle.name().to_owned();
     Builder::new().name(name).stack_size(STACK).spawn(move || {
         lane.pool.enroll_thread();
@@ -67,7 +71,13 @@ fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLo
 }
 
 /// Puts the worker's affairs in order: nothing it had may be left without an end or a new place.
-fn leave<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: Arc<SharedLoad>, worker: WorkerId, exit: Exit) {
+fn leave<C: Capability>(
+    lane: &Arc<Lane<C>>,
+    seat: &Arc<Seat<C>>,
+    load: Arc<SharedLoad>,
+    worker: WorkerId,
+    exit: Exit,
+) {
     if !matches!(exit, Exit::Drained) {
         seat.handle.cell().fail();
     }
@@ -75,7 +85,9 @@ fn leave<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: Arc<Shar
     for running in held {
         let key = lane.key.clone();
         end_or_retry(lane, running, |job| match &exit {
-            Exit::Crashed(message) => PoolError::WorkerPanicked { key, worker, job, message: message.clone() },
+            Exit::Crashed(message) => {
+                PoolError::WorkerPanicked { key, worker, job, message: message.clone() }
+            }
             _ => PoolError::WorkerLost { key, job },
         });
     }
@@ -98,7 +110,11 @@ fn leave<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: Arc<Shar
 }
 
 /// Ends a job that its model failed, or lines it up for another attempt.
-fn end_or_retry<C: Capability>(lane: &Lane<C>, running: Running<C>, error: impl FnOnce(crate::JobId) -> PoolError) {
+fn end_or_retry<C: Capability>(
+    lane: &Lane<C>,
+    running: Running<C>,
+    error: impl FnOnce(crate::JobId) -> PoolError,
+) {
     let Some(reply) = &running.reply else { return };
     let error = error(reply.job().id.clone());
     let run = Some((running.started, lane.pool.clock.now().since(running.started)));
@@ -169,7 +185,9 @@ impl<C: Capability> Worker<'_, C> {
     /// Waits for a message; while its circuit is open, no longer than that.
     fn sleep(&mut self) -> Message<C> {
         let backlog = &self.seat.backlog;
-        let Circuit::Open { until } = self.breaker.state() else { return backlog.recv().unwrap_or(Message::Wake) };
+        let Circuit::Open { until } = self.breaker.state() else {
+            return backlog.recv().unwrap_or(Message::Wake);
+        };
         let timer = self.lane.pool.clock.timer(until);
         let message = select! {
             recv(backlog) -> message => message.unwrap_or(Message::Wake),
@@ -331,7 +349,11 @@ impl<C: Capability> Worker<'_, C> {
         if self.breaker.fail(now) {
             self.trip(now);
         }
-        end_or_retry(lane, running, |job| PoolError::ModelError { key: lane.key.clone(), job, source: error });
+        end_or_retry(lane, running, |job| PoolError::ModelError {
+            key: lane.key.clone(),
+            job,
+            source: error,
+        });
     }
 
     /// Takes itself out of dispatch for a while; when no sibling is left, so does the key.

@@ -199,7 +199,12 @@ impl Loader<Scripted> for Script {
         if fails(&self.failing_builds) {
             return Err(LoadError::failed("scripted to fail"));
         }
-        Ok(ScriptedModel { counts: self.counts.clone(), capacity: self.capacity, admitted: Vec::new(), bomb: false })
+        Ok(ScriptedModel {
+            counts: self.counts.clone(),
+            capacity: self.capacity,
+            admitted: Vec::new(),
+            bomb: false,
+        })
     }
 }
 
@@ -251,7 +256,9 @@ impl Model<Scripted> for ScriptedModel {
                 Act::Fail => Err(ModelError::failed("scripted to fail")),
                 Act::FailTimes(n) if *attempt <= *n => Err(ModelError::failed("scripted to fail")),
                 Act::FailTimes(_) => Ok(u64::from(*attempt)),
-                Act::Invalid => Err(millpond::capability::InvalidRequest::new("act", "scripted to be invalid").into()),
+                Act::Invalid => {
+                    Err(millpond::capability::InvalidRequest::new("act", "scripted to be invalid").into())
+                }
                 Act::Panic | Act::PanicInAdmit => panic!("scripted panic"),
                 Act::PanicInDrop => {
                     self.bomb = true;
@@ -293,7 +300,8 @@ pub fn pool(config: PoolConfig, script: &Script) -> (Pool<Scripted>, Clock) {
 
 pub fn pool_within(config: PoolConfig, script: &Script, budget: &MemoryBudget) -> (Pool<Scripted>, Clock) {
     let clock = Clock::manual();
-    let pool = Pool::builder().config(config).clock(clock.clone()).budget(budget.clone()).build().expect("a thread");
+    let pool =
+        Pool::builder().config(config).clock(clock.clone()).budget(budget.clone()).build().expect("a thread");
     pool.register("model", script.clone()).expect("a free key");
     (pool, clock)
 }

@@ -40,7 +40,8 @@ impl<C: Capability> Supervisor<C> {
             .collect();
         let returning: ByteSize = reclaimers.iter().map(|reclaimer| reclaimer.coming_back()).sum();
         let missing = over.need.saturating_sub(over.free).saturating_sub(returning);
-        let reclaimable: ByteSize = holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
+        let reclaimable: ByteSize =
+            holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
         // 1
         if over.need > over.limit || reclaimable < missing {
             return self.refuse_memory(watch, over);
@@ -150,7 +151,11 @@ impl<C: Capability> Holdings<C> {
             whole,
             bytes: seats.iter().map(|seat| seat.reserved()).sum::<ByteSize>().saturating_add(shared),
             idle: seats.iter().map(|seat| idle_for(seat, now)).min().flatten(),
-            residence: seats.iter().map(|seat| now.since(seat.handle.ready_at().unwrap_or(now))).min().unwrap_or_default(),
+            residence: seats
+                .iter()
+                .map(|seat| now.since(seat.handle.ready_at().unwrap_or(now)))
+                .min()
+                .unwrap_or_default(),
             reload,
         };
         let load_time = lane.counters.load_time.snapshot().mean();
@@ -191,7 +196,13 @@ impl<C: Capability> Reclaim for Holdings<C> {
 
     fn give_up(&self, hold: &Hold, insistence: Insistence) -> bool {
         let Some(lane) = self.lanes.get(&hold.key).map(|lane| lane.clone()) else { return false };
-        let seats: Vec<_> = lane.roster.read().iter().filter(|seat| hold.workers.contains(&seat.handle.worker_id())).cloned().collect();
+        let seats: Vec<_> = lane
+            .roster
+            .read()
+            .iter()
+            .filter(|seat| hold.workers.contains(&seat.handle.worker_id()))
+            .cloned()
+            .collect();
         let mut any = false;
         for seat in seats {
             let bytes = seat.reserved();

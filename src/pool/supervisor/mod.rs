@@ -127,7 +127,9 @@ impl<C: Capability> Supervisor<C> {
     /// Waits until something is to be done, and does it.
     fn turn(&mut self) {
         let timer = self.shared.clock.timer(self.next_due());
-        let stop = self.stop_until.map_or_else(never, |until| after(until.saturating_duration_since(Instant::now())));
+        let stop = self
+            .stop_until
+            .map_or_else(never, |until| after(until.saturating_duration_since(Instant::now())));
         let mut commands = Vec::new();
         let mut freed = false;
         select! {
@@ -190,7 +192,12 @@ impl<C: Capability> Supervisor<C> {
         if self.shared.alarm() <= now {
             self.sweep_overdue(now);
         }
-        let due: Vec<RegistryKey> = self.watches.values().filter(|w| w.is_due(now, memory_freed)).map(|w| w.lane.key.clone()).collect();
+        let due: Vec<RegistryKey> = self
+            .watches
+            .values()
+            .filter(|w| w.is_due(now, memory_freed))
+            .map(|w| w.lane.key.clone())
+            .collect();
         for key in due {
             self.with_watch(&key, |this, watch| this.scale(watch));
         }

@@ -139,7 +139,8 @@ impl<C: Capability> Supervisor<C> {
         budget.refresh();
         let label = |what: &str| format!("{}/{} {what}", C::NAME, lane.key);
         if let Some(load) = watch.usable_load() {
-            let reservation = budget.try_reserve(label("worker"), watch.footprint.per_worker).map_err(Refusal::Memory)?;
+            let reservation =
+                budget.try_reserve(label("worker"), watch.footprint.per_worker).map_err(Refusal::Memory)?;
             return Ok((load, reservation));
         }
         let predicted = catch_unwind(AssertUnwindSafe(|| lane.loader.footprint()))
@@ -171,7 +172,13 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// A worker's thread ends: it is joined, and what comes of it is decided by why it ended.
-    pub(super) fn exited(&mut self, watch: &mut Watch<C>, worker: WorkerId, exit: Exit, weights: Option<Arc<SharedLoad>>) {
+    pub(super) fn exited(
+        &mut self,
+        watch: &mut Watch<C>,
+        worker: WorkerId,
+        exit: Exit,
+        weights: Option<Arc<SharedLoad>>,
+    ) {
         let lane = watch.lane.clone();
         let same = |seat: &Seat<C>| seat.handle.worker_id() == worker;
         lane.roster.write().retain(|seat| !same(seat));
@@ -189,7 +196,11 @@ impl<C: Capability> Supervisor<C> {
             Exit::FailedToStart(error) => self.start_failed(watch, Some(worker), error),
             Exit::Crashed(message) => self.crashed(watch, worker, &message, weights),
         }
-        if lane.queued() > 0 || !watch.preloads.is_empty() || !watch.restarts.is_empty() || watch.bounds().min > 0 {
+        if lane.queued() > 0
+            || !watch.preloads.is_empty()
+            || !watch.restarts.is_empty()
+            || watch.bounds().min > 0
+        {
             self.scale(watch);
         }
     }
@@ -220,7 +231,13 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// A worker's model panicked: it is replaced, the sooner the rarer that happens.
-    fn crashed(&mut self, watch: &mut Watch<C>, worker: WorkerId, message: &str, weights: Option<Arc<SharedLoad>>) {
+    fn crashed(
+        &mut self,
+        watch: &mut Watch<C>,
+        worker: WorkerId,
+        message: &str,
+        weights: Option<Arc<SharedLoad>>,
+    ) {
         let (lane, now) = (watch.lane.clone(), self.shared.clock.now());
         let completed = lane.counters.completed.get();
         if completed > watch.completed_at_crash {
@@ -240,10 +257,11 @@ impl<C: Capability> Supervisor<C> {
 
     fn open_circuit(&mut self, watch: &mut Watch<C>, now: Timestamp) {
         let failures = watch.starts.failures().max(watch.crashes.failures());
-        let until = [watch.starts.state(), watch.crashes.state()].into_iter().filter_map(|circuit| match circuit {
-            Circuit::Open { until } => Some(until),
-            Circuit::Closed | Circuit::HalfOpen => None,
-        });
+        let until =
+            [watch.starts.state(), watch.crashes.state()].into_iter().filter_map(|circuit| match circuit {
+                Circuit::Open { until } => Some(until),
+                Circuit::Closed | Circuit::HalfOpen => None,
+            });
         let Some(until) = until.max() else { return };
         let rests = until.since(now);
         watch.restarts.clear();
@@ -271,9 +289,12 @@ impl<C: Capability> Supervisor<C> {
         let limit = self.shared.config.start_timeout;
         let late = |thread: &&WorkerThread<C>| {
             let handle = &thread.seat.handle;
-            handle.state() == WorkerState::Loading && now.since(handle.spawned_at()) >= limit && handle.cell().fail()
+            handle.state() == WorkerState::Loading
+                && now.since(handle.spawned_at()) >= limit
+                && handle.cell().fail()
         };
-        let late: Vec<WorkerId> = watch.threads.iter().filter(late).map(|thread| thread.seat.handle.worker_id()).collect();
+        let late: Vec<WorkerId> =
+            watch.threads.iter().filter(late).map(|thread| thread.seat.handle.worker_id()).collect();
         for worker in late {
             watch.lane.roster.write().retain(|seat| seat.handle.worker_id() != worker);
             self.start_failed(watch, Some(worker), SpawnError::TimedOut(limit));
@@ -283,8 +304,11 @@ impl<C: Capability> Supervisor<C> {
     /// Lets `count` workers go: the idle first, then those that started last.
     fn drain(&mut self, watch: &mut Watch<C>, count: usize, reason: EvictReason) {
         let serving = |thread: &&WorkerThread<C>| thread.seat.handle.cell().serves();
-        let mut leaving: Vec<_> = watch.threads.iter().filter(serving).map(|thread| thread.seat.clone()).collect();
-        leaving.sort_by_key(|seat| (std::cmp::Reverse(seat.handle.idle()), std::cmp::Reverse(seat.handle.worker_id())));
+        let mut leaving: Vec<_> =
+            watch.threads.iter().filter(serving).map(|thread| thread.seat.clone()).collect();
+        leaving.sort_by_key(|seat| {
+            (std::cmp::Reverse(seat.handle.idle()), std::cmp::Reverse(seat.handle.worker_id()))
+        });
         for seat in leaving.into_iter().take(count) {
             let bytes = seat.reserved();
             match reason {
@@ -294,7 +318,8 @@ impl<C: Capability> Supervisor<C> {
                 _ => seat.drain(),
             }
             watch.lane.counters.evicted.increment();
-            self.shared.emit(&watch.lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
+            self.shared
+                .emit(&watch.lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
         }
     }
 }

@@ -25,7 +25,10 @@ impl<C: Capability> Supervisor<C> {
             next = next.min(self.sweep_queue(&lane, now));
         }
         // By thread, not by roster: a worker that is out of rotation may still hold jobs.
-        let threads = self.watches.values().flat_map(|watch| watch.threads.iter().map(|thread| (&watch.lane, &thread.seat)));
+        let threads = self
+            .watches
+            .values()
+            .flat_map(|watch| watch.threads.iter().map(|thread| (&watch.lane, &thread.seat)));
         let threads: Vec<_> = threads.map(|(lane, seat)| (lane.clone(), seat.clone())).collect();
         for (lane, seat) in threads {
             next = next.min(sweep_admitted(&seat, now)).min(sweep_backlog(&lane, &seat, now));
@@ -68,7 +71,9 @@ impl<C: Capability> Supervisor<C> {
             .watches
             .values()
             .flat_map(|watch| watch.threads.iter().map(|thread| (watch.lane.clone(), thread.seat.clone())))
-            .filter_map(|(lane, seat)| Some((seat.handle.in_step_for(now).filter(|since| *since > limit)?, lane, seat)))
+            .filter_map(|(lane, seat)| {
+                Some((seat.handle.in_step_for(now).filter(|since| *since > limit)?, lane, seat))
+            })
             .collect();
         for (since, lane, seat) in stuck {
             if seat.handle.cell().serves() && seat.handle.cell().fail() {

@@ -143,7 +143,8 @@ impl<C: Capability> Watch<C> {
     }
 
     pub(super) fn demand(&self, now: Timestamp) -> Demand {
-        let serving: Vec<_> = self.threads.iter().filter(|thread| thread.seat.handle.cell().serves()).collect();
+        let serving: Vec<_> =
+            self.threads.iter().filter(|thread| thread.seat.handle.cell().serves()).collect();
         let idle = serving.iter().filter(|thread| thread.seat.handle.state() == WorkerState::Ready);
         let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
         Demand {
@@ -163,7 +164,8 @@ impl<C: Capability> Watch<C> {
     /// How long `queued` jobs take `workers` workers at the mean run time so far.
     fn expected_wait(&self, queued: usize, workers: usize) -> Duration {
         let mean = self.lane.counters.run_time.snapshot().mean();
-        mean.saturating_mul(u32::try_from(queued).unwrap_or(u32::MAX)) / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)
+        mean.saturating_mul(u32::try_from(queued).unwrap_or(u32::MAX))
+            / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)
     }
 
     /// Nothing would be lost by forgetting what is known: no threads, no plans, no memory of failures.
