@@ -57,7 +57,7 @@ impl<C: Capability> PoolBuilder<C> {
         let (commands, inbox) = unbounded();
         let budget = self.budget.unwrap_or_else(MemoryBudget::system);
         let shared = Arc::new(Shared::new(C::NAME, self.config, self.clock, budget, commands));
-        let lanes: Arc<Lanes<C>> = Arc::new(DashMap::new());
+        let lanes: Arc<Lanes<C>> = Arc::new(DashMap::default());
         let holdings = Arc::new(Holdings { shared: shared.clone(), lanes: lanes.clone() });
         let reclaim: std::sync::Weak<Holdings<C>> = Arc::downgrade(&holdings);
         shared.budget.register(reclaim);

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 /// and workers the other.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    accepted: CachePadded<AtomicU64>,
+    entered: CachePadded<AtomicU64>,
     ended: CachePadded<AtomicU64>,
+    turned_away: CachePadded<AtomicU64>,
     /// Threads in [`Gate::wait_empty`]: while there are none, leaving costs one addition.
     waiting: CachePadded<AtomicU64>,
     lock: Mutex<()>,
@@ -18,14 +19,15 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Counts a request in. Returns its number, from 1.
     #[inline]
-    pub(crate) fn enter(&self) {
-        self.accepted.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn enter(&self) -> u64 {
+        self.entered.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Undoes an `enter` whose request was not accepted after all.
+    /// A request that entered was not accepted after all.
     pub(crate) fn turn_away(&self) {
-        self.accepted.fetch_sub(1, Ordering::SeqCst);
+        self.turned_away.fetch_add(1, Ordering::SeqCst);
         self.tell_waiting();
     }
 
@@ -46,13 +48,14 @@ impl Gate {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::SeqCst)
+        let turned_away = self.turned_away.load(Ordering::SeqCst);
+        self.entered.load(Ordering::SeqCst).saturating_sub(turned_away)
     }
 
     pub(crate) fn under_way(&self) -> u64 {
         // `ended` first: a request that ends between the two reads is then counted as under way.
         let ended = self.ended.load(Ordering::SeqCst);
-        self.accepted.load(Ordering::SeqCst).saturating_sub(ended)
+        self.accepted().saturating_sub(ended)
     }
 
     /// Waits until nothing is under way, for at most `timeout`. Returns whether that came true.

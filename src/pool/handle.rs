@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::dispatch::Load;
 use super::job::{Admitted, Job};
 use super::state::{Limits, StateCell, WorkerState};
+use super::stats::Served;
 use crate::capability::{Capability, Capacity};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ByteSize, WorkerId};
@@ -23,11 +25,18 @@ pub struct WorkerHandle(Arc<Facts>);
 struct Facts {
     id: WorkerId,
     name: String,
-    cell: StateCell,
+    /// Written from both sides with every job: on a cache line of its own.
+    cell: CachePadded<StateCell>,
     limits: OnceLock<Limits>,
     clock: Clock,
     spawned: Timestamp,
     ready: OnceLock<Timestamp>,
+    /// Written by the worker with every step.
+    pulse: CachePadded<Pulse>,
+}
+
+/// A worker's signs of life.
+struct Pulse {
     last_used: AtomicU64,
     /// When the step under way began; 0 between steps. Its standing still is what a stuck worker shows.
     step_began: AtomicU64,
@@ -39,13 +48,15 @@ impl WorkerHandle {
         Self(Arc::new(Facts {
             id,
             name,
-            cell: StateCell::new(),
+            cell: CachePadded::new(StateCell::new()),
             limits: OnceLock::new(),
             clock,
             spawned,
             ready: OnceLock::new(),
-            last_used: AtomicU64::new(spawned.0),
-            step_began: AtomicU64::new(0),
+            pulse: CachePadded::new(Pulse {
+                last_used: AtomicU64::new(spawned.0),
+                step_began: AtomicU64::new(0),
+            }),
         }))
     }
 
@@ -71,7 +82,7 @@ impl WorkerHandle {
 
     /// When it last did something, on the pool's clock.
     pub fn last_used(&self) -> Timestamp {
-        Timestamp(self.0.last_used.load(Ordering::Acquire))
+        Timestamp(self.0.pulse.last_used.load(Ordering::Acquire))
     }
 
     /// Marks it as used now.
@@ -89,7 +100,8 @@ impl WorkerHandle {
     }
 
     pub(crate) fn touch_at(&self, now: Timestamp) {
-        self.0.last_used.fetch_max(now.0, Ordering::AcqRel);
+        // Last writer wins: two readings of one clock moments apart are equally good.
+        self.0.pulse.last_used.store(now.0, Ordering::Release);
     }
 
     pub(crate) fn cell(&self) -> &StateCell {
@@ -129,16 +141,16 @@ impl WorkerHandle {
     }
 
     pub(crate) fn step_begins(&self, now: Timestamp) {
-        self.0.step_began.store(now.0.max(1), Ordering::Release);
+        self.0.pulse.step_began.store(now.0.max(1), Ordering::Release);
     }
 
     pub(crate) fn step_ends(&self) {
-        self.0.step_began.store(0, Ordering::Release);
+        self.0.pulse.step_began.store(0, Ordering::Release);
     }
 
     /// How long the step under way has taken.
     pub(crate) fn in_step_for(&self, now: Timestamp) -> Option<Duration> {
-        let began = self.0.step_began.load(Ordering::Acquire);
+        let began = self.0.pulse.step_began.load(Ordering::Acquire);
         (began != 0).then(|| now.since(Timestamp(began)))
     }
 }
@@ -166,6 +178,8 @@ pub(crate) struct Seat<C: Capability> {
     pub(crate) backlog: Receiver<Message<C>>,
     /// What the model holds. The worker owns it between steps; the supervisor may answer overdue jobs in it.
     pub(crate) admitted: Mutex<Admitted<C>>,
+    /// What it has served. Written by the worker alone; added to the lane's counts when it is gone.
+    pub(crate) served: CachePadded<Served>,
     /// The worker's own memory. Taken, and so given back, by the worker's thread when its model is gone.
     pub(crate) reservation: Mutex<Option<Reservation>>,
 }
@@ -174,7 +188,14 @@ impl<C: Capability> Seat<C> {
     pub(crate) fn new(handle: WorkerHandle, reservation: Reservation) -> Self {
         let (mailbox, backlog) = unbounded();
         let reservation = Mutex::new(Some(reservation));
-        Self { handle, mailbox, backlog, admitted: Mutex::default(), reservation }
+        Self {
+            handle,
+            mailbox,
+            backlog,
+            admitted: Mutex::default(),
+            served: CachePadded::default(),
+            reservation,
+        }
     }
 
     pub(crate) fn wake(&self) {

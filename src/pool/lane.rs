@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, RwLock};
 
 use super::config::WhenBusy;
@@ -19,7 +20,7 @@ use super::loader::AnyLoader;
 use super::queue::{Queue, Refused, Waiting};
 use super::reply::{JobShared, Outcome};
 use super::shared::Shared;
-use super::stats::LaneCounters;
+use super::stats::{LaneCounters, Served};
 use super::supervisor::Command;
 use crate::capability::Capability;
 use crate::clock::Timestamp;
@@ -33,16 +34,17 @@ pub(crate) struct Lane<C: Capability> {
     pub(crate) loader: Box<dyn AnyLoader<C>>,
     pub(crate) pool: Arc<Shared>,
     pub(crate) config: KeyConfig,
-    pub(crate) counters: LaneCounters,
+    /// Written by workers with every job: on cache lines of its own, as is what callers write.
+    pub(crate) counters: CachePadded<LaneCounters>,
     pub(crate) pinned: AtomicBool,
     /// Written by the supervisor alone.
-    pub(crate) roster: RwLock<Vec<Arc<Seat<C>>>>,
+    pub(crate) roster: CachePadded<RwLock<Vec<Arc<Seat<C>>>>>,
     /// The weights while any worker holds them. Written by the supervisor alone.
     pub(crate) load: Mutex<Weak<SharedLoad>>,
-    queue: Mutex<Queue<Job<C>>>,
+    queue: CachePadded<Mutex<Queue<Job<C>>>>,
     /// Jobs in `queue` that a worker could take; written under its lock. Lets both sides pass an empty
     /// queue without the lock. Sequentially consistent: see the pool's README.
-    queued: AtomicUsize,
+    queued: CachePadded<AtomicUsize>,
     /// Until when nothing is accepted because of failures; 0 when work flows.
     circuit_until: AtomicU64,
     circuit_failures: AtomicU32,
@@ -70,16 +72,16 @@ impl<C: Capability> Lane<C> {
         config: KeyConfig,
     ) -> Self {
         Self {
-            queue: Mutex::new(Queue::new(config.queue_capacity)),
+            queue: CachePadded::new(Mutex::new(Queue::new(config.queue_capacity))),
             pinned: AtomicBool::new(config.pinned),
             key,
             loader,
             pool,
             config,
-            counters: LaneCounters::default(),
-            roster: RwLock::default(),
+            counters: CachePadded::default(),
+            roster: CachePadded::default(),
             load: Mutex::default(),
-            queued: AtomicUsize::new(0),
+            queued: CachePadded::default(),
             circuit_until: AtomicU64::new(0),
             circuit_failures: AtomicU32::new(0),
             demanded: AtomicBool::new(false),
@@ -309,20 +311,42 @@ impl<C: Capability> Lane<C> {
         }
     }
 
-    /// Counts a job that ended.
+    /// Counts a job that ended otherwise than by its worker serving it.
     pub(crate) fn count(&self, job: &JobShared<C>, outcome: &Outcome<C>, run: Option<(Timestamp, Duration)>) {
-        let counters = &self.counters;
+        let counters = &*self.counters;
         match outcome {
-            Ok(_) => &counters.completed,
+            Ok(_) => &counters.served.completed,
             Err(PoolError::Timeout { .. }) => &counters.timed_out,
             Err(PoolError::Canceled { .. }) => &counters.canceled,
             Err(_) => &counters.failed,
         }
         .increment();
         if let Some((started, ran)) = run {
-            counters.queue_time.record(started.since(job.submitted));
-            counters.run_time.record(ran);
+            counters.served.queue_time.record(started.since(job.submitted));
+            counters.served.run_time.record(ran);
         }
+    }
+
+    /// What all its workers have served, those that are gone included.
+    pub(crate) fn served(&self) -> Served {
+        // The roster is held so that no worker's counts move to the lane's between the two readings.
+        let roster = self.roster.read();
+        let total = Served::default();
+        total.absorb(&self.counters.served);
+        roster.iter().for_each(|seat| total.absorb(&seat.served));
+        total
+    }
+
+    /// Takes a worker that is gone off the roster and its counts onto the lane's.
+    pub(crate) fn dismiss(&self, worker: WorkerId) {
+        let mut roster = self.roster.write();
+        roster.retain(|seat| {
+            let gone = seat.handle.worker_id() == worker;
+            if gone {
+                self.counters.served.absorb(&seat.served);
+            }
+            !gone
+        });
     }
 
     /// Hands out what waits, where that is anyone's business: with a rate limit it is the supervisor's.

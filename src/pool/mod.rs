@@ -152,7 +152,6 @@ impl<C: Capability> Pool<C> {
             return Err(refuse(&lane, error, request));
         }
         let (job, shared) = new_job(lane.clone(), request, options);
-        lane.pool.gate.enter();
         if let Err((job, error)) = lane.accept(job, route) {
             job.reply.forget();
             lane.pool.gate.turn_away();
@@ -163,6 +162,7 @@ impl<C: Capability> Pool<C> {
     }
 }
 
+/// Counts a request in and makes a job of it.
 fn new_job<C: Capability>(
     lane: Arc<Lane<C>>,
     request: C::Request,
@@ -173,7 +173,7 @@ fn new_job<C: Capability>(
     let cost = weighed(lane.loader.cost(&request));
     let submitted = lane.pool.clock.now();
     let deadline = submitted.saturating_add(timeout.unwrap_or(config.request_timeout));
-    let number = lane.pool.next_job();
+    let number = lane.pool.gate.enter();
     let order = Order::new(submitted, priority, config.ageing_step(), number);
     let retry = retry.unwrap_or(config.retry);
     let id = JobId { number, name: id };

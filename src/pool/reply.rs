@@ -12,6 +12,7 @@ use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::Order;
 use super::slot::{Pushed, ReplySlot};
+use super::stats::Served;
 use crate::capability::{CancelToken, Cancelable, Capability};
 use crate::clock::Timestamp;
 use crate::id::{JobId, RegistryKey};
@@ -21,7 +22,8 @@ pub(crate) type Outcome<C> = Result<<C as Capability>::Output, PoolError>;
 
 /// What both sides of a job know.
 pub(crate) struct JobShared<C: Capability> {
-    pub(crate) slot: ReplySlot<Outcome<C>, C::Event>,
+    /// Errors are boxed here: they are rare and large, and the slot travels between cores with every job.
+    pub(crate) slot: ReplySlot<Result<C::Output, Box<PoolError>>, C::Event>,
     pub(crate) lane: Arc<Lane<C>>,
     pub(crate) id: JobId,
     pub(crate) submitted: Timestamp,
@@ -139,7 +141,27 @@ impl<C: Capability> Reply<C> {
 
     /// Ends the job. `run` says when its last attempt began and how long it took.
     pub(crate) fn end(mut self, outcome: Outcome<C>, run: Option<(Timestamp, Duration)>) {
+        if let Some(job) = &self.shared {
+            job.lane.count(job, &outcome, run);
+        }
         self.settle(outcome, run);
+    }
+
+    /// Ends a job that its worker has served, on that worker's thread, counting it in the worker's own
+    /// counts.
+    pub(crate) fn end_served(
+        mut self,
+        output: C::Output,
+        started: Timestamp,
+        ran: Duration,
+        served: &Served,
+    ) {
+        if let Some(job) = &self.shared {
+            served.completed.increment_exclusively();
+            served.queue_time.record_exclusively(started.since(job.submitted));
+            served.run_time.record_exclusively(ran);
+        }
+        self.settle(Ok(output), Some((started, ran)));
     }
 
     /// Ends the job as canceled or timed out, as the case may be.
@@ -152,10 +174,9 @@ impl<C: Capability> Reply<C> {
         self.end(Err(error), None);
     }
 
+    /// Tells everyone. The job has been counted before: whoever has the answer finds it in the statistics.
     fn settle(&mut self, outcome: Outcome<C>, run: Option<(Timestamp, Duration)>) {
         let Some(job) = self.shared.take() else { return };
-        // Counted before it is answered: whoever has the answer finds it in the statistics.
-        job.lane.count(&job, &outcome, run);
         if let Some(callback) = self.callback.take() {
             let completion = Completion {
                 id: &job.id,
@@ -174,7 +195,7 @@ impl<C: Capability> Reply<C> {
         if results.has_listeners() {
             results.send(&JobResult::new(&job, &outcome, run));
         }
-        job.slot.answer(outcome);
+        job.slot.answer(outcome.map_err(Box::new));
         job.lane.pool.gate.leave();
     }
 }
@@ -182,8 +203,9 @@ impl<C: Capability> Reply<C> {
 impl<C: Capability> Drop for Reply<C> {
     fn drop(&mut self) {
         if let Some(job) = &self.shared {
-            let error = PoolError::WorkerLost { key: job.lane.key.clone(), job: job.id.clone() };
-            self.settle(Err(error), None);
+            let error = Err(PoolError::WorkerLost { key: job.lane.key.clone(), job: job.id.clone() });
+            job.lane.count(job, &error, None);
+            self.settle(error, None);
         }
     }
 }

@@ -90,7 +90,10 @@ impl<C: Capability> Pool<C> {
     pub fn metrics(&self) -> PoolMetrics {
         let mut metrics =
             PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..PoolMetrics::default() };
-        self.owner.lanes.iter().for_each(|entry| metrics.add(&entry.value().counters));
+        self.owner
+            .lanes
+            .iter()
+            .for_each(|entry| metrics.add(&entry.value().counters, &entry.value().served()));
         metrics
     }
 
@@ -135,7 +138,7 @@ fn memory_of<C: Capability>(lane: &Lane<C>) -> ByteSize {
 
 fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
     let workers: Vec<WorkerStatus> = lane.roster.read().iter().map(|seat| status_of_worker(seat)).collect();
-    let counters = &lane.counters;
+    let (counters, served) = (&lane.counters, lane.served());
     KeyStatus {
         key: lane.key.clone(),
         kind: kind_of(lane.config.rate_limit.is_some()),
@@ -147,7 +150,7 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         workers,
         queue_size: lane.config.queue_capacity,
         queue_used: lane.with_queue(|queue| queue.len()),
-        completed: counters.completed.get(),
+        completed: served.completed.get(),
         failed: counters.failed.get() + counters.timed_out.get(),
         canceled: counters.canceled.get(),
         rejected: counters.rejected.get(),
@@ -155,8 +158,8 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         circuit_open_for: lane.circuit_open_for(),
         rate_limiter: lane.config.rate_limit.map(Into::into),
         memory: memory_of(lane),
-        queue_time: counters.queue_time.snapshot(),
-        run_time: counters.run_time.snapshot(),
+        queue_time: served.queue_time.snapshot(),
+        run_time: served.run_time.snapshot(),
         load_time: counters.load_time.snapshot(),
     }
 }

@@ -30,7 +30,6 @@ pub(crate) struct Shared {
     /// The moment at which the supervisor will next look for overdue work by itself.
     alarm: AtomicU64,
     phase: AtomicU8,
-    next_job: AtomicU64,
     next_worker: AtomicU64,
     /// The pool's own threads: one of them must not join them all.
     threads: Mutex<Vec<ThreadId>>,
@@ -65,7 +64,6 @@ impl Shared {
             commands,
             alarm: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(PoolPhase::Running as u8),
-            next_job: AtomicU64::new(1),
             next_worker: AtomicU64::new(1),
             threads: Mutex::new(Vec::new()),
         }
@@ -81,10 +79,6 @@ impl Shared {
 
     pub(crate) fn advance(&self, to: PoolPhase) {
         self.phase.fetch_max(to as u8, Ordering::AcqRel);
-    }
-
-    pub(crate) fn next_job(&self) -> u64 {
-        self.next_job.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn next_worker(&self) -> WorkerId {

@@ -61,6 +61,13 @@ pub(crate) struct EventLimits {
     pub(crate) grace: std::time::Duration,
 }
 
+impl<T, E> Cell<T, E> {
+    fn ignore_events(&mut self) {
+        self.reader = Reader::Gone;
+        self.events = VecDeque::new();
+    }
+}
+
 impl<T, E> ReplySlot<T, E> {
     pub(crate) fn new() -> Self {
         let cell = Cell {
@@ -136,15 +143,20 @@ impl<T, E> ReplySlot<T, E> {
 
     /// From now on only the outcome counts.
     pub(crate) fn ignore_events(&self) {
-        let mut cell = self.cell.lock();
-        cell.reader = Reader::Gone;
-        cell.events = VecDeque::new();
+        self.cell.lock().ignore_events();
     }
 
-    /// Waits for the outcome and takes it; `None` when `until` comes first.
-    pub(crate) fn wait(&self, until: Option<Instant>) -> Option<T> {
+    /// Waits a moment for the outcome, as long as a channel's receiver would without sleeping, and takes it.
+    /// Most short jobs end in it.
+    pub(crate) fn wait_briefly(&self) -> Option<T> {
         self.spin();
+        if self.is_ended() { self.cell.lock().outcome.take() } else { None }
+    }
+
+    /// Waits for the outcome and takes it; `None` when `until` comes first. Events are no longer kept.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> Option<T> {
         let mut cell = self.cell.lock();
+        cell.ignore_events();
         loop {
             if let Some(outcome) = cell.outcome.take() {
                 return Some(outcome);
@@ -232,7 +244,6 @@ impl<T, E> ReplySlot<T, E> {
         }
     }
 
-    /// Waits a moment without sleeping: as long as a channel's receiver would. Most short jobs end in it.
     #[cfg(not(loom))]
     fn spin(&self) {
         let backoff = Backoff::new();

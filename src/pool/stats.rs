@@ -12,7 +12,8 @@ use crate::metrics::{Counter, Histogram, HistogramSnapshot};
 /// What one lane counts.
 #[derive(Debug, Default)]
 pub(crate) struct LaneCounters {
-    pub(crate) completed: Counter,
+    /// What workers that are gone have served, and what other threads ended.
+    pub(crate) served: Served,
     pub(crate) failed: Counter,
     pub(crate) timed_out: Counter,
     pub(crate) canceled: Counter,
@@ -21,12 +22,27 @@ pub(crate) struct LaneCounters {
     pub(crate) spawned: Counter,
     pub(crate) evicted: Counter,
     pub(crate) restarted: Counter,
+    /// How long weights took to load.
+    pub(crate) load_time: Histogram,
+}
+
+/// What is counted with every request that is served: by each worker for itself, so that counting costs it
+/// nothing, and added up where it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) completed: Counter,
     /// From submission to the start of the last attempt.
     pub(crate) queue_time: Histogram,
     /// From the start of the last attempt to its end.
     pub(crate) run_time: Histogram,
-    /// How long weights took to load.
-    pub(crate) load_time: Histogram,
+}
+
+impl Served {
+    pub(crate) fn absorb(&self, other: &Self) {
+        self.completed.absorb(&other.completed);
+        self.queue_time.absorb(&other.queue_time);
+        self.run_time.absorb(&other.run_time);
+    }
 }
 
 /// The totals of a pool since it was made.
@@ -56,8 +72,8 @@ pub struct PoolMetrics {
 }
 
 impl PoolMetrics {
-    pub(crate) fn add(&mut self, lane: &LaneCounters) {
-        self.total_completed += lane.completed.get();
+    pub(crate) fn add(&mut self, lane: &LaneCounters, served: &Served) {
+        self.total_completed += served.completed.get();
         self.total_timeouts += lane.timed_out.get();
         self.total_errors += lane.failed.get();
         self.total_canceled += lane.canceled.get();

@@ -67,14 +67,11 @@ impl<C: Capability> Ticket<C> {
     }
 
     fn wait_until(mut self, until: Option<Instant>) -> Result<Outcome<C>, Self> {
-        let job = &self.job;
-        if !job.slot.is_ended() {
-            job.slot.ignore_events();
-        }
-        match job.slot.wait(earlier(until, self.last_resort())) {
+        let slot = &self.job.slot;
+        match slot.wait_briefly().or_else(|| slot.wait(earlier(until, self.last_resort()))) {
             Some(outcome) => {
                 self.claim = Claim::Settled;
-                Ok(outcome)
+                Ok(outcome.map_err(|error| *error))
             }
             None => Err(self),
         }
@@ -144,7 +141,7 @@ impl<C: Capability> Future for Ticket<C> {
         }
         let outcome = ready!(self.job.slot.poll(context));
         self.claim = Claim::Settled;
-        Poll::Ready(outcome)
+        Poll::Ready(outcome.map_err(|error| *error))
     }
 }
 

@@ -153,9 +153,7 @@ impl<C: Capability> Worker<'_, C> {
                     return self.crash(message);
                 }
             }
-            let cell = self.seat.handle.cell();
-            let done = cell.is_draining() && cell.pending().jobs == 0;
-            if done || cell.state() == WorkerState::Failed {
+            if self.running == 0 && self.is_done() {
                 return self.retire();
             }
         }
@@ -164,22 +162,41 @@ impl<C: Capability> Worker<'_, C> {
     /// Fills the model from the channel, then from the lane's queue. Sleeps when there is nothing that this
     /// worker may take: none anywhere, or a rate limit governs the queue, or the worker's circuit is open.
     fn take_in(&mut self) -> Result<(), Arc<str>> {
-        if self.running == 0 && self.seat.backlog.is_empty() {
-            let cell = self.seat.handle.cell();
-            let barred = self.lane.config.rate_limit.is_some() || cell.is_tripped();
-            let leaving = cell.is_draining() && cell.pending().jobs == 0;
-            if !leaving && (barred || self.lane.queued() == 0) {
-                let message = self.sleep();
-                self.receive(message)?;
+        let mut now = None;
+        loop {
+            let message = match self.seat.backlog.try_recv() {
+                Ok(message) => message,
+                Err(_) if self.running == 0 && self.has_nothing_to_take() => {
+                    now = None;
+                    self.sleep()
+                }
+                Err(_) => break,
+            };
+            if let Message::Job(job) = message {
+                // One reading for all that is taken in together.
+                let now = *now.get_or_insert_with(|| self.lane.pool.clock.now());
+                self.admit(job, now)?;
+            } else if self.is_done() {
+                break;
             }
         }
-        while let Ok(message) = self.seat.backlog.try_recv() {
-            self.receive(message)?;
-        }
         while let Some(job) = self.lane.pull(self.seat) {
-            self.admit(job)?;
+            let now = *now.get_or_insert_with(|| self.lane.pool.clock.now());
+            self.admit(job, now)?;
         }
         Ok(())
+    }
+
+    /// Whether the queue has nothing that this worker may take by itself.
+    fn has_nothing_to_take(&self) -> bool {
+        let barred = || self.lane.config.rate_limit.is_some() || self.seat.handle.cell().is_tripped();
+        (self.lane.queued() == 0 || barred()) && !self.is_done()
+    }
+
+    /// Whether nothing is left but to end.
+    fn is_done(&self) -> bool {
+        let cell = self.seat.handle.cell();
+        (cell.is_draining() && cell.pending().jobs == 0) || cell.state() == WorkerState::Failed
     }
 
     /// Waits for a message; while its circuit is open, no longer than that.
@@ -200,16 +217,8 @@ impl<C: Capability> Worker<'_, C> {
         message
     }
 
-    fn receive(&mut self, message: Message<C>) -> Result<(), Arc<str>> {
-        match message {
-            Message::Job(job) => self.admit(job),
-            Message::Wake => Ok(()),
-        }
-    }
-
     /// Gives a job to the model, unless nobody waits for it any more. The error is a panic's message.
-    fn admit(&mut self, job: Job<C>) -> Result<(), Arc<str>> {
-        let now = self.lane.pool.clock.now();
+    fn admit(&mut self, job: Job<C>, now: Timestamp) -> Result<(), Arc<str>> {
         if job.is_unwanted(now) {
             self.discharge(&[job.cost]);
             job.reply.end_unwanted(now);
@@ -226,7 +235,7 @@ impl<C: Capability> Worker<'_, C> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.close(slot, Err(error));
-                self.answer_ended();
+                self.answer_ended(now);
                 Ok(())
             }
             Err(panic) => Err(panic_message(&*panic)),
@@ -252,11 +261,11 @@ impl<C: Capability> Worker<'_, C> {
                 }
             }
             Err(panic) => {
-                self.answer_ended();
+                self.answer_ended(now);
                 return Err(panic_message(&*panic));
             }
         }
-        self.answer_ended();
+        self.answer_ended(now);
         self.forget_unwanted(now)
     }
 
@@ -300,11 +309,10 @@ impl<C: Capability> Worker<'_, C> {
 
     /// Tells the callers of ended jobs. The room they leave is given back first, so that a caller that
     /// submits again at once finds it.
-    fn answer_ended(&mut self) {
+    fn answer_ended(&mut self, now: Timestamp) {
         if self.ended.is_empty() {
             return;
         }
-        let now = self.lane.pool.clock.now();
         let cost = self.ended.iter().map(|(running, _)| running.cost).sum();
         self.seat.handle.cell().discharge(Pending { jobs: self.ended.len() as u64, cost });
         let mut ended = std::mem::take(&mut self.ended);
@@ -313,7 +321,8 @@ impl<C: Capability> Worker<'_, C> {
                 Ok(output) => {
                     self.succeeded();
                     if let Some(reply) = running.reply.take() {
-                        reply.end(Ok(output), Some((running.started, now.since(running.started))));
+                        let ran = now.since(running.started);
+                        reply.end_served(output, running.started, ran, &self.seat.served);
                     }
                 }
                 Err(error) => self.failed(running, error, now),

@@ -32,7 +32,9 @@ use crate::id::{RegistryKey, WorkerId};
 pub(crate) use self::memory::Holdings;
 
 /// The lanes of a pool, shared by everyone who looks one up.
-pub(crate) type Lanes<C> = DashMap<RegistryKey, Arc<Lane<C>>>;
+///
+/// Hashed quickly rather than against attack: keys are registered by the application, not by its callers.
+pub(crate) type Lanes<C> = DashMap<RegistryKey, Arc<Lane<C>>, foldhash::fast::RandomState>;
 
 /// What the supervisor is told.
 pub(crate) enum Command {

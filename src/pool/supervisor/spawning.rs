@@ -181,7 +181,7 @@ impl<C: Capability> Supervisor<C> {
     ) {
         let lane = watch.lane.clone();
         let same = |seat: &Seat<C>| seat.handle.worker_id() == worker;
-        lane.roster.write().retain(|seat| !same(seat));
+        lane.dismiss(worker);
         if let Some(index) = watch.threads.iter().position(|thread| same(&thread.seat)) {
             let thread = watch.threads.swap_remove(index);
             // It has nothing left to do but return.
@@ -239,7 +239,7 @@ impl<C: Capability> Supervisor<C> {
         weights: Option<Arc<SharedLoad>>,
     ) {
         let (lane, now) = (watch.lane.clone(), self.shared.clock.now());
-        let completed = lane.counters.completed.get();
+        let completed = lane.served().completed.get();
         if completed > watch.completed_at_crash {
             watch.crashes.succeed();
         }
@@ -296,7 +296,7 @@ impl<C: Capability> Supervisor<C> {
         let late: Vec<WorkerId> =
             watch.threads.iter().filter(late).map(|thread| thread.seat.handle.worker_id()).collect();
         for worker in late {
-            watch.lane.roster.write().retain(|seat| seat.handle.worker_id() != worker);
+            watch.lane.dismiss(worker);
             self.start_failed(watch, Some(worker), SpawnError::TimedOut(limit));
         }
     }

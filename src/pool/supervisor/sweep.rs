@@ -77,7 +77,7 @@ impl<C: Capability> Supervisor<C> {
             .collect();
         for (since, lane, seat) in stuck {
             if seat.handle.cell().serves() && seat.handle.cell().fail() {
-                lane.roster.write().retain(|other| !Arc::ptr_eq(other, &seat));
+                lane.dismiss(seat.handle.worker_id());
                 lane.rescue(&seat);
                 self.shared.emit(&lane.key, What::Stuck { worker: seat.handle.worker_id(), since });
                 self.with_watch(&lane.key.clone(), |this, watch| this.scale(watch));

@@ -163,7 +163,7 @@ impl<C: Capability> Watch<C> {
 
     /// How long `queued` jobs take `workers` workers at the mean run time so far.
     fn expected_wait(&self, queued: usize, workers: usize) -> Duration {
-        let mean = self.lane.counters.run_time.snapshot().mean();
+        let mean = self.lane.served().run_time.snapshot().mean();
         mean.saturating_mul(u32::try_from(queued).unwrap_or(u32::MAX))
             / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)
     }
