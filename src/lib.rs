@@ -1,14 +1,42 @@
-//! millpond
+#![doc = include_str!("README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod id;
+
+mod clock;
+mod sync;
 
 pub mod capability;
-mod clock;
-mod id;
 pub mod memory;
 pub mod metrics;
+
 pub mod pool;
-mod sync;
+
+#[cfg(feature = "candle")]
+mod kernels;
+#[cfg(feature = "candle")]
+mod text;
 #[cfg(feature = "candle")]
 pub mod weights;
 
+#[cfg(feature = "candle")]
+pub mod arch;
+
+#[cfg(feature = "candle")]
+pub mod catalog;
+#[cfg(feature = "candle")]
+mod engine;
+#[cfg(feature = "candle")]
+mod error;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use clock::{Clock, Timestamp};
+#[cfg(feature = "candle")]
+pub use engine::{Capabilities, EncoderLoader, Engine, EngineBuilder, EngineStatus};
+#[cfg(feature = "candle")]
+pub use error::Error;
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};
+#[cfg(feature = "candle")]
+pub use kernels::threads;

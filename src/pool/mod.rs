@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod background;
+mod batch;
 mod breaker;
 mod broadcast;
 mod builder;

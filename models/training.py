@@ -1,0 +1,76 @@
+"""The training loop, and saving in half precision."""
+
+import json
+import math
+import os
+import random
+import time
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes=None, on_step=None, bf16=True):
+    """AdamW with warm-up and cosine decay. `loss_fn(step)` makes its own batch.
+
+    `minutes` bounds the wall time: the schedule then follows the clock where that is
+    further along than the step count, so training always ends with a decayed rate."""
+    parameters = [p for p in parameters if p.requires_grad]
+    decay = [p for p in parameters if p.ndim >= 2]
+    plain = [p for p in parameters if p.ndim < 2]
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+    start, average = time.time(), None
+    for step in range(steps):
+        progress = step / steps
+        if minutes:
+            progress = max(progress, (time.time() - start) / 60 / minutes)
+        if progress >= 1:
+            break
+        rate = lr * min(1, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = loss_fn(step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
+        if step % 50 == 0:
+            print(f"step {step} loss {average:.4f} ({time.time() - start:.0f} s)", flush=True)
+        if on_step:
+            on_step(step)
+    minutes = (time.time() - start) / 60
+    print(f"trained {step + 1} steps in {minutes:.1f} minutes", flush=True)
+    return minutes
+
+
+def halve(model):
+    """Round every weight to float16, which is how they are stored."""
+    return model.half().eval()
+
+
+def write_json(path, value):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1, ensure_ascii=False)
+        f.write("\n")
+
+
+def patch_json(path, **values):
+    """Set some top-level values of a saved JSON file."""
+    with open(path, encoding="utf-8") as f:
+        value = json.load(f)
+    write_json(path, {**value, **values})
+
+
+def plain_tokenizer(folder):
+    """Forget the padding and truncation of the last call, which saving keeps."""
+    patch_json(f"{folder}/tokenizer.json", padding=None, truncation=None)

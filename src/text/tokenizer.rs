@@ -1,0 +1,280 @@
+//! Text to token ids.
+//!
+//! A thin shell around Hugging Face's `tokenizers` that makes it safe to feed it anything and that cuts at
+//! the model's limit the way sentence-transformers does: the text's own tokens are cut on the right so that
+//! the special tokens still fit around them.
+//!
+//! What looks like a special token in a text (`"[SEP]"`) becomes that token, as in the reference. For an
+//! encoder that is harmless: it can only change the vector of the text it stands in.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
+use tokenizers::{Encoding, PostProcessor};
+
+/// No tokenizer in use comes near this; the largest known have 33 MiB.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// How many tokens past the limit must be seen before the rest of a text is left unread: more than one cut
+/// word can change. (A `WordPiece` word has at most 100; beyond, it is one unknown token.)
+const MARGIN_TOKENS: usize = 256;
+
+/// How many characters per wanted token are read at first.
+const CHARS_PER_TOKEN: usize = 16;
+
+/// A tokenizer could not be loaded, or not tokenize.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is larger than any tokenizer's.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// The file is no tokenizer that the `tokenizers` library understands.
+    #[error("{} is no usable tokenizer: {reason}", path.display())]
+    Invalid {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What the library said.
+        reason: String,
+    },
+    /// The model takes so few tokens that the special ones alone fill it.
+    #[error("a limit of {limit} tokens leaves no room for text beside {special} special ones")]
+    NoRoom {
+        /// The model's limit.
+        limit: usize,
+        /// How many special tokens surround a text.
+        special: usize,
+    },
+    /// The library failed on a text.
+    #[error("tokenizing failed: {0}")]
+    Failed(String),
+}
+
+/// What `tokenizer_config.json` says that bears on encoding. It has the last word on a BERT normalizer, as
+/// in transformers.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct TokenizerSettings {
+    do_lower_case: Option<bool>,
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: Option<bool>,
+    /// Often an absurdly large float that means "no limit", hence no integer.
+    model_max_length: Option<f64>,
+    truncation_side: Option<String>,
+    /// Not from this file: `do_lower_case` of sentence-transformers' own, which lower-cases texts first.
+    #[serde(skip)]
+    pub(crate) lower_case_first: bool,
+}
+
+impl TokenizerSettings {
+    /// The limit the file states, if it states a real one.
+    pub(crate) fn max_tokens(&self) -> Option<usize> {
+        self.model_max_length.filter(|n| (1.0..1e9).contains(n)).map(|n| n as usize)
+    }
+
+    /// Whether the file asks to cut texts on the left, which nothing here does.
+    pub(crate) fn cuts_left(&self) -> bool {
+        self.truncation_side.as_deref() == Some("left")
+    }
+}
+
+/// The tokens of one text, special ones included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EncodedText {
+    pub(crate) ids: Vec<u32>,
+    /// The segment each token belongs to; as many as `ids`.
+    pub(crate) type_ids: Vec<u32>,
+    /// Whether the text was longer than the limit.
+    pub(crate) truncated: bool,
+}
+
+/// A loaded tokenizer with its limit. Encoding takes `&self`: one serves any number of threads.
+#[derive(Debug)]
+pub(crate) struct Tokenizer {
+    library: tokenizers::Tokenizer,
+    special_ids: BTreeSet<u32>,
+    /// The most tokens of a text itself: the model's limit less the special tokens around it.
+    max_text_tokens: usize,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`. The file's own padding and truncation are set aside; `max_tokens` is the limit.
+    pub(crate) fn load(
+        path: &Path,
+        settings: &TokenizerSettings,
+        max_tokens: usize,
+    ) -> Result<Self, TokenizerError> {
+        let bytes = read_bounded(path)?;
+        let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
+        // The library has assertions about its files in several places.
+        let parsed = catch_unwind(|| tokenizers::Tokenizer::from_bytes(&bytes));
+        let mut library =
+            parsed.map_err(|_| invalid("it panics".to_owned()))?.map_err(|e| invalid(e.to_string()))?;
+        library.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+        library.with_padding(None);
+        if let Some(normalizer) = normalizer(library.get_normalizer(), settings) {
+            library.with_normalizer(Some(normalizer)).map_err(|e| invalid(e.to_string()))?;
+        }
+        let special = library.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if max_tokens <= special {
+            return Err(TokenizerError::NoRoom { limit: max_tokens, special });
+        }
+        let tokens = library.get_added_tokens_decoder();
+        let special_ids = tokens.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        Ok(Self { library, special_ids, max_text_tokens: max_tokens - special })
+    }
+
+    /// Whether `id` names a special token, such as the end of a text.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.special_ids.contains(&id)
+    }
+
+    /// The tokens of `text`, cut at the limit.
+    ///
+    /// A text far over the limit is not read to its end: first about sixteen characters for every wanted
+    /// token, four times more until the limit is passed by a margin that one cut word cannot reach back
+    /// across. So the work is bounded by what is kept, and the tokens are those of the whole text.
+    pub(crate) fn encode(&self, text: &str) -> Result<EncodedText, TokenizerError> {
+        let enough = self.max_text_tokens.saturating_add(MARGIN_TOKENS);
+        let mut chars = enough.saturating_mul(CHARS_PER_TOKEN);
+        loop {
+            // Bytes first: only a text longer than so many bytes can be longer than so many characters.
+            let end =
+                if text.len() <= chars { None } else { text.char_indices().nth(chars).map(|(at, _)| at) };
+            let encoding = self.tokens(&text[..end.unwrap_or(text.len())])?;
+            if end.is_none() || encoding.len() >= enough {
+                return self.finish(encoding);
+            }
+            chars = chars.saturating_mul(4);
+        }
+    }
+
+    /// The tokens of the text alone.
+    fn tokens(&self, text: &str) -> Result<Encoding, TokenizerError> {
+        contained(|| self.library.encode_fast(text, false))
+    }
+
+    /// Cuts, and puts the special tokens around what is left.
+    fn finish(&self, mut encoding: Encoding) -> Result<EncodedText, TokenizerError> {
+        let truncated = encoding.len() > self.max_text_tokens;
+        if truncated {
+            encoding.truncate(self.max_text_tokens, 0, tokenizers::TruncationDirection::Right);
+            drop(encoding.take_overflowing());
+        }
+        let whole = contained(|| self.library.post_process(encoding, None, true))?;
+        Ok(EncodedText { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec(), truncated })
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    let fail = |source| TokenizerError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(TokenizerError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    }
+    Ok(bytes)
+}
+
+/// The file's normalizer with the settings applied, if that makes a difference.
+fn normalizer(
+    from_file: Option<&NormalizerWrapper>,
+    settings: &TokenizerSettings,
+) -> Option<NormalizerWrapper> {
+    let mut normalizer = from_file.cloned();
+    if let Some(NormalizerWrapper::BertNormalizer(bert)) = &mut normalizer {
+        bert.lowercase = settings.do_lower_case.unwrap_or(bert.lowercase);
+        bert.handle_chinese_chars = settings.tokenize_chinese_chars.unwrap_or(bert.handle_chinese_chars);
+        bert.strip_accents = settings.strip_accents.or(bert.strip_accents);
+    }
+    if !settings.lower_case_first || normalizer.as_ref().is_some_and(lowers_case) {
+        return normalizer;
+    }
+    let steps = std::iter::once(NormalizerWrapper::from(Lowercase)).chain(normalizer);
+    Some(Sequence::new(steps.collect()).into())
+}
+
+fn lowers_case(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::Lowercase(_) => true,
+        NormalizerWrapper::BertNormalizer(bert) => bert.lowercase,
+        NormalizerWrapper::Sequence(sequence) => sequence.as_ref().iter().any(lowers_case),
+        _ => false,
+    }
+}
+
+/// Runs the library so that its panics are errors. The tokenizer has no state that one could leave broken.
+fn contained(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding, TokenizerError> {
+    match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(Ok(encoding)) => Ok(encoding),
+        Ok(Err(error)) => Err(TokenizerError::Failed(error.to_string())),
+        Err(_) => Err(TokenizerError::Failed("the tokenizer panicked on this text".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(max_tokens: usize) -> Tokenizer {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
+        Tokenizer::load(&path, &TokenizerSettings::default(), max_tokens).unwrap()
+    }
+
+    #[test]
+    fn an_over_long_text_has_the_tokens_of_its_beginning() {
+        let tokenizer = shapes(16);
+        let long = "a red circle left of a blue square, ".repeat(20_000);
+        let short = tokenizer
+            .encode("a red circle left of a blue square, a red circle left of a blue square")
+            .unwrap();
+        let cut = tokenizer.encode(&long).unwrap();
+        assert_eq!((cut.ids.len(), &cut.ids), (16, &short.ids));
+        assert!(cut.truncated && short.truncated);
+    }
+
+    #[test]
+    fn words_after_a_desert_of_spaces_are_found() {
+        let tokenizer = shapes(16);
+        let desert = format!("red{}blue", " ".repeat(1_000_000));
+        assert_eq!(tokenizer.encode(&desert).unwrap(), tokenizer.encode("red blue").unwrap());
+    }
+
+    #[test]
+    fn a_limit_without_room_for_text_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
+        let error = Tokenizer::load(&path, &TokenizerSettings::default(), 2).unwrap_err();
+        assert!(matches!(error, TokenizerError::NoRoom { limit: 2, special: 2 }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_tokenizer_is_refused() {
+        for content in ["", "{}", "[[[[", r#"{"version":"1.0","model":{"type":"WordPiece","vocab":{}}}"#] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            // What does load must at least not panic on text.
+            if let Ok(tokenizer) = Tokenizer::load(file.path(), &TokenizerSettings::default(), 16) {
+                let _ = tokenizer.encode("a red circle");
+            }
+        }
+        let error = Tokenizer::load(Path::new("/nowhere"), &TokenizerSettings::default(), 16).unwrap_err();
+        assert!(matches!(error, TokenizerError::Read { .. }));
+    }
+}

@@ -1,0 +1,97 @@
+//! Where the model folders are, and how far two vectors are apart.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millpond::arch::{ArchError, EncoderWeights};
+use millpond::capability::{EmbedRequest, Embedding, ModelError};
+use millpond::weights::ModelFolder;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// One text with what the reference makes of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) text: String,
+    pub(crate) prompt_name: Option<String>,
+    pub(crate) tokens: usize,
+    pub(crate) truncated: bool,
+    pub(crate) embedding: Vec<f32>,
+}
+
+impl Case {
+    pub(crate) fn request(&self) -> EmbedRequest {
+        let request = EmbedRequest::new(self.text.as_str());
+        match &self.prompt_name {
+            Some(name) => request.prompt_name(name.as_str()),
+            None => request,
+        }
+    }
+}
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder").join(name)
+}
+
+pub(crate) fn shapes_embed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed")
+}
+
+pub(crate) fn cases(name: &str) -> Vec<Case> {
+    let file = std::fs::read(fixture(&format!("{name}.json"))).expect("the fixture is there");
+    serde_json::from_slice(&file).expect("the fixture is as make.py writes it")
+}
+
+pub(crate) fn folder(path: &Path) -> ModelFolder {
+    ModelFolder::local(path).expect("the folder is there")
+}
+
+pub(crate) fn load(path: &Path) -> Result<Arc<EncoderWeights>, ArchError> {
+    EncoderWeights::load(&folder(path)).map(Arc::new)
+}
+
+pub(crate) fn embed_one(weights: &EncoderWeights, request: EmbedRequest) -> Result<Embedding, ModelError> {
+    weights.embed(&[request]).pop().expect("one answer to one request")
+}
+
+/// A copy of a fixture that a test may damage.
+pub(crate) fn copy_of(name: &str) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json"]
+            .into_iter()
+            .chain(["sentence_bert_config.json", "config_sentence_transformers.json", "model.safetensors"])
+    {
+        let to = copy.path().join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(fixture(name).join(file), to).unwrap();
+    }
+    copy
+}
+
+/// How well vectors agree: over all that are compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreement {
+    pub(crate) min_cosine: f64,
+    pub(crate) max_difference: f32,
+}
+
+impl Agreement {
+    pub(crate) const PERFECT: Self = Self { min_cosine: 1.0, max_difference: 0.0 };
+
+    pub(crate) fn with(self, got: &[f32], expected: &[f32]) -> Self {
+        assert_eq!(got.len(), expected.len(), "as many dimensions as the reference");
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let cosine = dot(got, expected) / (dot(got, got) * dot(expected, expected)).sqrt();
+        let difference = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(cosine.is_finite() && difference.is_finite());
+        Self { min_cosine: self.min_cosine.min(cosine), max_difference: self.max_difference.max(difference) }
+    }
+
+    pub(crate) fn require(self, name: &str) {
+        println!("{name}: min cosine {:.9}, max difference {:e}", self.min_cosine, self.max_difference);
+        assert!(self.min_cosine >= 0.99999, "{name}: {self:?}");
+        assert!(self.max_difference <= 1e-4, "{name}: {self:?}");
+    }
+}
