@@ -1,6 +1,11 @@
 #![doc = include_str!("README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// The README's example is a test.
+#[cfg(all(doctest, feature = "candle"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod id;
 
 mod clock;
