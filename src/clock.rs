@@ -110,6 +110,18 @@ impl Clock {
         matches!(self.0, Source::Manual(_))
     }
 
+    /// How many timers of a manual clock have yet to ring: as many as threads wait for it. Zero on the
+    /// system's clock.
+    pub fn timers(&self) -> usize {
+        match &self.0 {
+            Source::System { .. } => 0,
+            Source::Manual(manual) => {
+                let manual = manual.lock();
+                manual.timers.iter().filter(|(_, _, waiting)| waiting.strong_count() > 0).count()
+            }
+        }
+    }
+
     /// A timer that rings once, at `at`; at once when that is past.
     pub(crate) fn timer(&self, at: Timestamp) -> Timer {
         match &self.0 {
