@@ -35,14 +35,22 @@ impl<T: Clone> Broadcast<T> {
         self.listening.load(Ordering::Acquire) > 0
     }
 
-    pub(crate) fn send(&self, message: &T) {
+    /// Returns how many listeners missed the message.
+    pub(crate) fn send(&self, message: &T) -> usize {
         if !self.has_listeners() {
-            return;
+            return 0;
         }
+        let mut missed = 0;
         let mut listeners = self.listeners.lock();
-        listeners.retain(
-            |listener| !matches!(listener.try_send(message.clone()), Err(error) if error.is_disconnected()),
-        );
+        listeners.retain(|listener| match listener.try_send(message.clone()) {
+            Ok(()) => true,
+            Err(error) => {
+                let listens = error.is_full();
+                missed += usize::from(listens);
+                listens
+            }
+        });
         self.listening.store(listeners.len(), Ordering::Release);
+        missed
     }
 }

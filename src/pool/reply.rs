@@ -193,7 +193,10 @@ impl<C: Capability> Reply<C> {
         }
         let results = &job.lane.pool.results;
         if results.has_listeners() {
-            results.send(&JobResult::new(&job, &outcome, run));
+            let missed = results.send(&JobResult::new(&job, &outcome, run));
+            if missed > 0 {
+                tracing::debug!(key = %job.lane.key, job = %job.id, missed, "a full results channel dropped a result");
+            }
         }
         job.slot.answer(outcome.map_err(Box::new));
         job.lane.pool.gate.leave();
