@@ -20,7 +20,7 @@ use super::loader::AnyLoader;
 use super::queue::{Queue, Refused, Waiting};
 use super::reply::{JobShared, Outcome};
 use super::shared::Shared;
-use super::stats::{LaneCounters, Served};
+use super::stats::LaneCounters;
 use super::supervisor::Command;
 use crate::capability::Capability;
 use crate::clock::Timestamp;
@@ -325,28 +325,6 @@ impl<C: Capability> Lane<C> {
             counters.served.queue_time.record(started.since(job.submitted));
             counters.served.run_time.record(ran);
         }
-    }
-
-    /// What all its workers have served, those that are gone included.
-    pub(crate) fn served(&self) -> Served {
-        // The roster is held so that no worker's counts move to the lane's between the two readings.
-        let roster = self.roster.read();
-        let total = Served::default();
-        total.absorb(&self.counters.served);
-        roster.iter().for_each(|seat| total.absorb(&seat.served));
-        total
-    }
-
-    /// Takes a worker that is gone off the roster and its counts onto the lane's.
-    pub(crate) fn dismiss(&self, worker: WorkerId) {
-        let mut roster = self.roster.write();
-        roster.retain(|seat| {
-            let gone = seat.handle.worker_id() == worker;
-            if gone {
-                self.counters.served.absorb(&seat.served);
-            }
-            !gone
-        });
     }
 
     /// Hands out what waits, where that is anyone's business: with a rate limit it is the supervisor's.

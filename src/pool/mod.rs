@@ -25,6 +25,7 @@ mod rate_limit;
 mod reply;
 mod report;
 mod retry;
+mod roster;
 mod scale;
 mod session;
 mod shared;

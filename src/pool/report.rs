@@ -60,13 +60,9 @@ impl<C: Capability> Pool<C> {
         Ok(roster.iter().map(|seat| seat.handle.clone()).collect())
     }
 
-    /// The worker of this number, of whichever key.
+    /// The worker of this number, of whichever key. Takes the same time however many there are.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerHandle> {
-        let of_lane = |lane: &Lane<C>| {
-            let roster = lane.roster.read();
-            roster.iter().find(|seat| seat.handle.worker_id() == id).map(|seat| seat.handle.clone())
-        };
-        self.owner.lanes.iter().find_map(|entry| of_lane(entry.value()))
+        self.owner.shared.workers.get(&id).map(|handle| handle.clone())
     }
 
     /// What happens from now on, with reasons. The channel holds `capacity` events; what finds it full is

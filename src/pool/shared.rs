@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::ThreadId;
 
 use crossbeam_channel::Sender;
+use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use super::broadcast::Broadcast;
 use super::config::PoolConfig;
 use super::events::{EventLog, What};
 use super::gate::Gate;
+use super::handle::WorkerHandle;
 use super::reply::JobResult;
 use super::session::SessionStore;
 use super::supervisor::Command;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) events: EventLog,
     pub(crate) results: Broadcast<JobResult>,
     pub(crate) sessions: SessionStore,
+    /// Every worker on a roster, by its number. Written by the supervisor alone, together with the rosters.
+    pub(crate) workers: DashMap<WorkerId, WorkerHandle, foldhash::fast::RandomState>,
     pub(crate) commands: Sender<Command>,
     /// The moment at which the supervisor will next look for overdue work by itself.
     alarm: AtomicU64,
@@ -61,6 +65,7 @@ impl Shared {
             events: EventLog::default(),
             results: Broadcast::default(),
             sessions,
+            workers: DashMap::default(),
             commands,
             alarm: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(PoolPhase::Running as u8),

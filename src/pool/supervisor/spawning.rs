@@ -118,11 +118,11 @@ impl<C: Capability> Supervisor<C> {
         let reserved = reservation.bytes();
         let seat = Arc::new(Seat::new(handle, reservation));
         *lane.load.lock() = Arc::downgrade(&load);
-        lane.roster.write().push(seat.clone());
+        lane.enlist(seat.clone());
         match worker::spawn(lane.clone(), seat.clone(), load) {
             Ok(join) => watch.threads.push(WorkerThread { seat, join }),
             Err(error) => {
-                lane.roster.write().retain(|other| !Arc::ptr_eq(other, &seat));
+                lane.dismiss(id);
                 return Err(Refusal::Spawn(SpawnError::Thread(error.to_string().into())));
             }
         }
