@@ -88,79 +88,86 @@ fn submit_and_wait(pool: &Pool<Echo>, request: u64) -> u64 {
     pool.submit("0", request).expect("room").wait().expect("an answer")
 }
 
+const NAMES: [&str; 5] = [
+    "raw, unbounded channels",
+    "raw, bounded channels",
+    "raw, a reply channel each",
+    "pool, 1 at a time",
+    "pool, up to 64 at a time",
+];
+
+/// The pool, and what it would have to beat: threads behind channels and nothing else.
+struct Rivals {
+    list: RawEcho,
+    array: RawEcho,
+    oneshot: RawOneshot,
+    one: Pool<Echo>,
+    many: Pool<Echo>,
+}
+
+impl Rivals {
+    fn new() -> Self {
+        Self {
+            list: RawEcho::new(unbounded(), unbounded()),
+            array: RawEcho::new(bounded(64), bounded(64)),
+            oneshot: RawOneshot::new(),
+            one: pool(1, 1, false),
+            many: pool(1, 64, false),
+        }
+    }
+
+    fn one_caller(&self, rounds: usize, calls: usize) {
+        let Self { list, array, oneshot, one, many } = self;
+        let figures = in_turn(
+            rounds,
+            &mut [
+                (NAMES[0], &mut || latency(calls, |request| list.call(request))),
+                (NAMES[1], &mut || latency(calls, |request| array.call(request))),
+                (NAMES[2], &mut || latency(calls, |request| answered(&oneshot.submit(request)))),
+                (NAMES[3], &mut || latency(calls, |request| submit_and_wait(one, request))),
+                (NAMES[4], &mut || latency(calls, |request| submit_and_wait(many, request))),
+            ],
+        );
+        let title = "One caller: submit to reply (lower is better; bar: pool <= 1.30)";
+        print_beside(title, "nanoseconds", &NAMES, &figures);
+    }
+
+    fn many_outstanding(&self, rounds: usize, requests: u64) {
+        let Self { list, array, oneshot, one, many } = self;
+        let raw = |raw: &RawEcho| {
+            let submit = |request| raw.requests.send(request).expect("it lives");
+            pipelined(requests, 64, submit, |()| answered(&raw.replies))
+        };
+        let pool = |pool: &Pool<Echo>| {
+            let submit = |request| pool.submit("0", request).expect("room");
+            pipelined(requests, 64, submit, |ticket| ticket.wait().expect("an answer"))
+        };
+        let figures = in_turn(
+            rounds,
+            &mut [
+                (NAMES[0], &mut || raw(list)),
+                (NAMES[1], &mut || raw(array)),
+                (NAMES[2], &mut || {
+                    pipelined(requests, 64, |r| oneshot.submit(r), |answer| answered(&answer))
+                }),
+                (NAMES[3], &mut || pool(one)),
+                (NAMES[4], &mut || pool(many)),
+            ],
+        );
+        let title = "64 outstanding (higher is better; bar: pool >= 0.50)";
+        print_beside(title, "thousand requests a second", &NAMES, &figures);
+    }
+}
+
+fn answered(replies: &Receiver<u64>) -> u64 {
+    replies.recv().expect("it lives")
+}
+
 fn beside_raw_channels() {
     let (rounds, calls, requests) = if quick() { (3, 200, 2_000) } else { (15, 20_000, 1_000_000) };
-    let list = RawEcho::new(unbounded(), unbounded());
-    let array = RawEcho::new(bounded(64), bounded(64));
-    let oneshot = RawOneshot::new();
-    let (one, many) = (pool(1, 1, false), pool(1, 64, false));
-    let names = [
-        "raw, unbounded channels",
-        "raw, bounded channels",
-        "raw, a reply channel each",
-        "pool, 1 at a time",
-        "pool, up to 64 at a time",
-    ];
-
-    let figures = in_turn(
-        rounds,
-        &mut [
-            (names[0], &mut || latency(calls, |request| list.call(request))),
-            (names[1], &mut || latency(calls, |request| array.call(request))),
-            (names[2], &mut || latency(calls, |request| oneshot.submit(request).recv().expect("it lives"))),
-            (names[3], &mut || latency(calls, |request| submit_and_wait(&one, request))),
-            (names[4], &mut || latency(calls, |request| submit_and_wait(&many, request))),
-        ],
-    );
-    print_beside(
-        "One caller: submit to reply (lower is better; bar: pool <= 1.30)",
-        "nanoseconds",
-        &names,
-        &figures,
-    );
-
-    let raw_submit = |raw: &RawEcho, request| raw.requests.send(request).expect("it lives");
-    let figures = in_turn(
-        rounds,
-        &mut [
-            (names[0], &mut || {
-                pipelined(requests, 64, |r| raw_submit(&list, r), |()| list.replies.recv().expect("it lives"))
-            }),
-            (names[1], &mut || {
-                pipelined(
-                    requests,
-                    64,
-                    |r| raw_submit(&array, r),
-                    |()| array.replies.recv().expect("it lives"),
-                )
-            }),
-            (names[2], &mut || {
-                pipelined(requests, 64, |r| oneshot.submit(r), |answer| answer.recv().expect("it lives"))
-            }),
-            (names[3], &mut || {
-                pipelined(
-                    requests,
-                    64,
-                    |r| one.submit("0", r).expect("room"),
-                    |t| t.wait().expect("an answer"),
-                )
-            }),
-            (names[4], &mut || {
-                pipelined(
-                    requests,
-                    64,
-                    |r| many.submit("0", r).expect("room"),
-                    |t| t.wait().expect("an answer"),
-                )
-            }),
-        ],
-    );
-    print_beside(
-        "64 outstanding (higher is better; bar: pool >= 0.50)",
-        "thousand requests a second",
-        &names,
-        &figures,
-    );
+    let rivals = Rivals::new();
+    rivals.one_caller(rounds, calls);
+    rivals.many_outstanding(rounds, requests);
 }
 
 fn heap_growth() {
