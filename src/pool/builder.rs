@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::thread::Builder;
+use std::thread;
 
 use crossbeam_channel::unbounded;
 use dashmap::DashMap;
@@ -62,7 +62,7 @@ impl<C: Capability> PoolBuilder<C> {
         let reclaim: std::sync::Weak<Holdings<C>> = Arc::downgrade(&holdings);
         shared.budget.register(reclaim);
         let supervisor = Supervisor::new(shared.clone(), lanes.clone(), inbox);
-        let thread = Builder::new()
+        let thread = thread::Builder::new()
             .name(format!("{}-pool", C::NAME))
             .spawn(move || supervisor.run())
             .map_err(|error| SpawnError::Thread(error.to_string().into()))?;

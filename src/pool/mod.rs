@@ -32,6 +32,7 @@ mod slot;
 mod state;
 mod stats;
 mod supervisor;
+mod thread;
 mod ticket;
 mod worker;
 

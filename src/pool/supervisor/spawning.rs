@@ -19,7 +19,7 @@ use crate::pool::reply::panic_message;
 use crate::pool::retry::Backoff;
 use crate::pool::scale::{self, Decision};
 use crate::pool::state::WorkerState;
-use crate::pool::worker;
+use crate::pool::thread;
 
 /// Why a worker was not started.
 enum Refusal {
@@ -119,7 +119,7 @@ impl<C: Capability> Supervisor<C> {
         let seat = Arc::new(Seat::new(handle, reservation));
         *lane.load.lock() = Arc::downgrade(&load);
         lane.roster.write().push(seat.clone());
-        match worker::spawn(lane.clone(), seat.clone(), load) {
+        match thread::start(lane.clone(), seat.clone(), load) {
             Ok(join) => watch.threads.push(WorkerThread { seat, join }),
             Err(error) => {
                 lane.roster.write().retain(|other| !Arc::ptr_eq(other, &seat));
