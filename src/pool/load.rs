@@ -1,14 +1,13 @@
 //! The weights of a key: loaded once, shared by its workers, gone with the last of them.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
+use super::contain::contain;
 use super::error::SpawnError;
 use super::loader::{AnyLoader, AnyWeights};
-use super::reply::panic_message;
 use super::shared::Shared;
 use super::stats::LaneCounters;
 use crate::capability::Capability;
@@ -48,9 +47,7 @@ impl SharedLoad {
     ) -> Result<AnyWeights, SpawnError> {
         let began = pool.clock.now();
         let measurement = pool.budget.measure();
-        let weights = catch_unwind(AssertUnwindSafe(|| loader.load()))
-            .map_err(|panic| SpawnError::Panicked(panic_message(&*panic)))?
-            .map_err(SpawnError::Load)?;
+        let weights = contain(|| loader.load()).map_err(SpawnError::Panicked)?.map_err(SpawnError::Load)?;
         counters.load_time.record(pool.clock.now().since(began));
         let mut reservation = self.reservation.lock();
         let predicted = reservation.bytes();

@@ -6,6 +6,7 @@ mod breaker;
 mod broadcast;
 mod builder;
 mod config;
+mod contain;
 mod control;
 mod dispatch;
 mod error;

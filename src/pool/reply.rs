@@ -1,13 +1,12 @@
 //! The answering side of a job.
 
-use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::contain::contain;
 use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::Order;
@@ -186,9 +185,8 @@ impl<C: Capability> Reply<C> {
                 started_at: run.map(|(started, _)| started),
                 ran: run.map_or(Duration::ZERO, |(_, ran)| ran),
             };
-            let call = AssertUnwindSafe(|| callback(&completion));
-            if let Err(panic) = catch_unwind(call) {
-                tracing::error!(job = %job.id, message = %panic_message(&*panic), "a completion callback panicked");
+            if let Err(message) = contain(|| callback(&completion)) {
+                tracing::error!(job = %job.id, %message, "a completion callback panicked");
             }
         }
         let results = &job.lane.pool.results;
@@ -217,11 +215,4 @@ impl<C: Capability> fmt::Debug for Reply<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reply({:?})", self.shared.as_ref().map(|job| &job.id))
     }
-}
-
-/// The message of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Arc::from(text.unwrap_or("a panic without a message"))
 }

@@ -1,15 +1,14 @@
 //! The thread that owns a model: how it begins, and how it leaves nothing behind.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use super::contain::contain;
 use super::error::{PoolError, SpawnError};
 use super::handle::Seat;
 use super::lane::Lane;
 use super::load::SharedLoad;
-use super::reply::panic_message;
 use super::supervisor::{Command, Exit};
 use super::worker::{Worker, end_or_retry};
 use crate::capability::Capability;
@@ -29,10 +28,7 @@ pub(crate) fn start<C: Capability>(
     thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
         lane.pool.enroll_thread();
         let worker = seat.handle.worker_id();
-        let exit = match catch_unwind(AssertUnwindSafe(|| live(&lane, &seat, &load))) {
-            Ok(exit) => exit,
-            Err(panic) => Exit::Crashed(panic_message(&*panic)),
-        };
+        let exit = contain(|| live(&lane, &seat, &load)).unwrap_or_else(Exit::Crashed);
         leave(&lane, &seat, load, worker, exit);
     })
 }
@@ -44,10 +40,10 @@ fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLo
         Ok(weights) => weights,
         Err(error) => return Exit::FailedToStart(error),
     };
-    let model = match catch_unwind(AssertUnwindSafe(|| lane.loader.build(weights))) {
+    let model = match contain(|| lane.loader.build(weights)) {
         Ok(Ok(model)) => model,
         Ok(Err(error)) => return Exit::FailedToStart(SpawnError::Load(error)),
-        Err(panic) => return Exit::FailedToStart(SpawnError::Panicked(panic_message(&*panic))),
+        Err(message) => return Exit::FailedToStart(SpawnError::Panicked(message)),
     };
     if let Some(reservation) = seat.reservation.lock().as_mut() {
         let predicted = reservation.bytes();
@@ -90,7 +86,7 @@ fn leave<C: Capability>(
         Exit::Crashed(_) => Some(load),
         _ => {
             // The last worker drops the weights; what their destructor does must not end this thread early.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(load)));
+            let _ = contain(|| drop(load));
             None
         }
     };

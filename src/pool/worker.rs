@@ -1,17 +1,16 @@
 //! What a worker does with its model, from the first job to the last.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::select;
 
 use super::breaker::{Breaker, Circuit};
+use super::contain::contain;
 use super::error::PoolError;
 use super::events::What;
 use super::handle::{Message, Seat};
 use super::job::{Job, Running};
 use super::lane::Lane;
-use super::reply::panic_message;
 use super::slot::Pushed;
 use super::state::{Pending, WorkerState};
 use super::supervisor::Exit;
@@ -147,14 +146,14 @@ impl<'a, C: Capability> Worker<'a, C> {
         let slot = self.seat.admitted.lock().insert(running);
         self.running += 1;
         let model = &mut self.model;
-        match catch_unwind(AssertUnwindSafe(|| model.admit(slot, request, &context))) {
+        match contain(|| model.admit(slot, request, &context)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.close(slot, Err(error));
                 self.answer_ended(now);
                 Ok(())
             }
-            Err(panic) => Err(panic_message(&*panic)),
+            Err(message) => Err(message),
         }
     }
 
@@ -163,7 +162,7 @@ impl<'a, C: Capability> Worker<'a, C> {
         let clock = &self.lane.pool.clock;
         self.seat.handle.step_begins(clock.now());
         let (model, outbox) = (&mut self.model, &mut self.outbox);
-        let stepped = catch_unwind(AssertUnwindSafe(|| model.step(outbox)));
+        let stepped = contain(|| model.step(outbox));
         self.seat.handle.step_ends();
         // What was reported before a panic or an error still counts.
         let now = clock.now();
@@ -176,9 +175,9 @@ impl<'a, C: Capability> Worker<'a, C> {
                     self.close(slot, Err(error.clone()));
                 }
             }
-            Err(panic) => {
+            Err(message) => {
                 self.answer_ended(now);
-                return Err(panic_message(&*panic));
+                return Err(message);
             }
         }
         self.answer_ended(now);
@@ -303,12 +302,12 @@ impl<'a, C: Capability> Worker<'a, C> {
             let Some(running) = self.seat.admitted.lock().remove(slot) else { continue };
             self.running -= 1;
             let model = &mut self.model;
-            let forgot = catch_unwind(AssertUnwindSafe(|| model.cancel(slot)));
+            let forgot = contain(|| model.cancel(slot));
             self.discharge(&[running.cost]);
             if let Some(reply) = running.reply {
                 reply.end_unwanted(now);
             }
-            forgot.map_err(|panic| panic_message(&*panic))?;
+            forgot?;
         }
         Ok(())
     }
@@ -335,5 +334,5 @@ impl<'a, C: Capability> Worker<'a, C> {
 
 /// Drops a model; returns the message if that panics.
 fn drop_model<C: Capability>(model: Box<dyn Model<C>>) -> Option<Arc<str>> {
-    catch_unwind(AssertUnwindSafe(|| drop(model))).err().map(|panic| panic_message(&*panic))
+    contain(|| drop(model)).err()
 }

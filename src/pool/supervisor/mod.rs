@@ -19,11 +19,11 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use dashmap::DashMap;
 
 use self::watch::Watch;
+use super::contain::contain;
 use super::error::{PoolError, SpawnError};
 use super::events::{EvictReason, What};
 use super::lane::Lane;
 use super::load::SharedLoad;
-use super::reply::panic_message;
 use super::shared::Shared;
 use crate::capability::Capability;
 use crate::clock::Timestamp;
@@ -114,8 +114,8 @@ impl<C: Capability> Supervisor<C> {
         self.shared.enroll_thread();
         loop {
             // The one who watches over panics may panic too, and must go on: the pool depends on it.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn())) {
-                let message = panic_message(&*panic).to_string();
+            if let Err(message) = contain(|| self.turn()) {
+                let message = message.to_string();
                 self.shared.emit(&RegistryKey::from(""), What::SupervisorPanicked { message });
             }
             let Some(until) = self.stop_until else { continue };

@@ -1,6 +1,5 @@
 //! Workers come and go.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use crate::clock::Timestamp;
 use crate::id::WorkerId;
 use crate::memory::{Footprint, OverBudget, Reservation};
 use crate::pool::breaker::Circuit;
+use crate::pool::contain::contain;
 use crate::pool::error::{PoolError, SpawnError};
 use crate::pool::events::{EvictReason, SpawnReason, What};
 use crate::pool::handle::{Seat, WorkerHandle};
 use crate::pool::load::SharedLoad;
-use crate::pool::reply::panic_message;
 use crate::pool::retry::Backoff;
 use crate::pool::scale::{self, Decision};
 use crate::pool::state::WorkerState;
@@ -143,8 +142,8 @@ impl<C: Capability> Supervisor<C> {
                 budget.try_reserve(label("worker"), watch.footprint.per_worker).map_err(Refusal::Memory)?;
             return Ok((load, reservation));
         }
-        let predicted = catch_unwind(AssertUnwindSafe(|| lane.loader.footprint()))
-            .map_err(|panic| Refusal::Spawn(SpawnError::Panicked(panic_message(&*panic))))?
+        let predicted = contain(|| lane.loader.footprint())
+            .map_err(|message| Refusal::Spawn(SpawnError::Panicked(message)))?
             .map_err(|error| Refusal::Spawn(SpawnError::Load(error)))?;
         let weights = watch.learnt.map_or(predicted.weights, |learnt| learnt.max(predicted.weights));
         watch.footprint = Footprint { weights, ..predicted };
