@@ -131,13 +131,14 @@ impl Default for PoolConfig {
 
 impl PoolConfig {
     /// The defaults of a background job pool: 10 workers that stay, first in first out, no request timeout,
-    /// 30 s to shut down.
+    /// 30 s to shut down, and no circuits: that one task fails says nothing about the next.
     pub fn background() -> Self {
         Self {
             request_timeout: Duration::MAX,
             shutdown_timeout: Duration::from_secs(30),
             queue_order: QueueOrder::Fifo,
             stuck_after: Duration::MAX,
+            circuit_threshold: 0,
             ..Self::default()
         }
         .workers(10)

@@ -8,6 +8,7 @@ mod support;
 mod s0;
 mod s1;
 mod s2;
+mod s3;
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -18,12 +19,19 @@ use millpond::pool::{Pool, PoolConfig};
 use millpond::{ByteSize, Clock};
 
 /// Each document's tests and rows.
-const DOCUMENTS: [(&str, &[&str]); 3] = [
+const DOCUMENTS: [(&str, &[&str]); 4] = [
     (include_str!("s0.rs"), &["s0_1", "s0_2", "s0_3", "s0_4", "s0_5", "s0_6", "s0_7"]),
     (include_str!("s1.rs"), &["s1_1", "s1_2", "s1_3", "s1_4", "s1_5", "s1_6", "s1_7", "s1_8", "s1_9"]),
     (
         include_str!("s2.rs"),
         &["s2_1", "s2_2", "s2_3", "s2_4", "s2_5", "s2_6", "s2_7", "s2_8", "s2_9", "s2_10"],
+    ),
+    (
+        include_str!("s3.rs"),
+        &[
+            "s3_1", "s3_2", "s3_3", "s3_4", "s3_5", "s3_6", "s3_7", "s3_8", "s3_9", "s3_10", "s3_11",
+            "s3_12", "s3_13", "s3_14",
+        ],
     ),
 ];
 
@@ -49,7 +57,7 @@ fn every_row_has_its_test_and_every_test_its_row() {
         assert_eq!(source.matches("#[test]").count(), tests.len(), "a test that this list does not see");
         rows_seen += rows.len();
     }
-    assert_eq!(rows_seen, 26);
+    assert_eq!(rows_seen, 40);
 }
 
 /// A pool for closures under the key `"tasks"`, on a clock that stands still until it is moved.
