@@ -12,6 +12,8 @@
 mod budget;
 mod footprint;
 mod probe;
+#[cfg(all(test, loom))]
+mod proofs;
 mod reclaim;
 
 pub use budget::{Holder, MemoryBudget, MemoryStatus, OverBudget, Reservation};

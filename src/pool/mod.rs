@@ -21,6 +21,8 @@ mod lane;
 mod load;
 mod loader;
 mod options;
+#[cfg(all(test, loom))]
+mod proofs;
 mod queue;
 mod rate_limit;
 mod reply;
