@@ -23,6 +23,8 @@ mod loader;
 mod options;
 #[cfg(all(test, loom))]
 mod proofs;
+#[cfg(all(test, not(loom)))]
+mod properties;
 mod queue;
 mod rate_limit;
 mod reply;
