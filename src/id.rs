@@ -178,6 +178,9 @@ impl ByteSize {
     }
 }
 
+/// How the largest size reads.
+const UNLIMITED: &str = "unlimited";
+
 impl std::iter::Sum for ByteSize {
     fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
         sizes.fold(Self::ZERO, Self::saturating_add)
@@ -187,7 +190,7 @@ impl std::iter::Sum for ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::MAX {
-            return f.write_str("unlimited");
+            return f.write_str(UNLIMITED);
         }
         let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
         match units.iter().find(|(_, shift)| self.0 >= 1 << shift) {
@@ -214,6 +217,9 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ParseByteSizeError(text.to_owned());
         let trimmed = text.trim();
+        if trimmed == UNLIMITED {
+            return Ok(Self::MAX);
+        }
         let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(split);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
@@ -224,6 +230,10 @@ impl FromStr for ByteSize {
             "t" | "tib" => 40,
             _ => return Err(error()),
         };
+        // Whole numbers exactly: a fraction has 53 bits of precision and a size has 64.
+        if let Ok(whole) = number.parse::<u64>() {
+            return Ok(Self(whole.saturating_mul(1 << shift)));
+        }
         let number: f64 = number.parse().map_err(|_| error())?;
         Ok(Self((number * (1u64 << shift) as f64) as u64))
     }
@@ -231,13 +241,15 @@ impl FromStr for ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::prop_assert_eq;
+    use proptest::prop_assert;
+    use proptest::test_runner::Config;
+
     use super::*;
 
     #[test]
     fn sizes_read_back_what_they_print() {
-        for size in
-            [ByteSize::ZERO, ByteSize::new(1023), ByteSize::kib(3), ByteSize::mib(512), ByteSize::gib(9)]
-        {
+        for size in [ByteSize::ZERO, ByteSize::new(1023), ByteSize::kib(3), ByteSize::gib(9), ByteSize::MAX] {
             assert_eq!(size.to_string().parse(), Ok(size));
         }
         assert!("12 parsecs".parse::<ByteSize>().is_err());
@@ -251,6 +263,48 @@ mod tests {
         assert_eq!(ByteSize::gib(u64::MAX), ByteSize::MAX);
         assert_eq!(ByteSize::new(100).fraction(0.8), ByteSize::new(80));
         assert_eq!(ByteSize::new(100).fraction(-1.0), ByteSize::ZERO);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(Config { cases: 500, failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn no_text_is_too_strange_to_be_read_as_a_size(text in "\\PC*", number in "[0-9.]{0,40}", unit in " ?[KkMmGgTt]?(ib|iB|b)?") {
+            let _ = text.parse::<ByteSize>();
+            let _ = format!("{number}{unit}").parse::<ByteSize>();
+        }
+
+        #[test]
+        fn whole_numbers_are_read_exactly(n: u64, small in 0u64..1 << 24) {
+            prop_assert_eq!(n.to_string().parse(), Ok(ByteSize::new(n)));
+            prop_assert_eq!(format!("{small} GiB").parse(), Ok(ByteSize::gib(small)));
+            prop_assert_eq!(format!("{n}k").parse(), Ok(ByteSize::kib(n)));
+        }
+
+        #[test]
+        fn what_is_printed_is_read_back_to_one_decimal(n: u64, shift in 0u32..64) {
+            let size = ByteSize::new(n >> shift);
+            let read: ByteSize = size.to_string().parse().expect("it prints what it reads");
+            prop_assert!(read.bytes().abs_diff(size.bytes()) <= size.bytes() / 20, "{size} became {read}");
+        }
+
+        #[test]
+        fn sums_saturate_and_order_does_not_matter(a: u64, b: u64, c: u64) {
+            let [x, y, z] = [a, b, c].map(ByteSize::new);
+            let sum: ByteSize = [x, y, z].into_iter().sum();
+            prop_assert_eq!(sum, [z, x, y].into_iter().sum());
+            let exact = u128::from(a) + u128::from(b) + u128::from(c);
+            prop_assert_eq!(u128::from(sum.bytes()), exact.min(u128::from(u64::MAX)));
+            prop_assert_eq!(x.saturating_sub(y).saturating_add(y), x.max(y));
+        }
+
+        #[test]
+        fn any_text_is_a_key_and_survives_writing(text in "\\PC*") {
+            let key = RegistryKey::from(&text);
+            prop_assert_eq!(key.as_str(), &text);
+            let written = serde_json::to_string(&key).expect("text");
+            prop_assert_eq!(serde_json::from_str::<RegistryKey>(&written).expect("a key"), key);
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@
 mod budget;
 mod footprint;
 mod probe;
+#[cfg(all(test, loom))]
+mod proofs;
+#[cfg(all(test, not(loom)))]
+mod properties;
 mod reclaim;
 
 pub use budget::{Holder, MemoryBudget, MemoryStatus, OverBudget, Reservation};

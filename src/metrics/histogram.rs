@@ -26,7 +26,7 @@ impl Histogram {
     pub fn record(&self, duration: Duration) {
         let nanos = crate::clock::nanos(duration);
         self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
-        self.total_nanos.fetch_add(nanos, Ordering::Relaxed);
+        add_up(&self.total_nanos, nanos);
     }
 
     /// Counts one duration, where the caller is the only thread that ever counts: cheaper, and wrong
@@ -35,7 +35,7 @@ impl Histogram {
     pub fn record_exclusively(&self, duration: Duration) {
         let nanos = crate::clock::nanos(duration);
         for (counter, amount) in [(&self.buckets[bucket(nanos)], 1), (&self.total_nanos, nanos)] {
-            counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+            counter.store(counter.load(Ordering::Relaxed).saturating_add(amount), Ordering::Relaxed);
         }
     }
 
@@ -44,7 +44,7 @@ impl Histogram {
         for (mine, theirs) in self.buckets.iter().zip(&other.buckets) {
             mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.total_nanos.fetch_add(other.total_nanos.load(Ordering::Relaxed), Ordering::Relaxed);
+        add_up(&self.total_nanos, other.total_nanos.load(Ordering::Relaxed));
     }
 
     /// The counts so far.
@@ -65,6 +65,13 @@ impl Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Adds to a total, which stays where it cannot grow any more.
+fn add_up(total: &AtomicU64, nanos: u64) {
+    if total.fetch_add(nanos, Ordering::Relaxed).checked_add(nanos).is_none() {
+        total.store(u64::MAX, Ordering::Relaxed);
     }
 }
 
@@ -93,14 +100,14 @@ impl HistogramSnapshot {
     }
 
     /// An upper bound of the duration that the share `q` (0..=1) of all durations did not exceed: exact to
-    /// a factor of two. Zero when nothing was counted.
+    /// a factor of two up to 18 minutes, and beyond that no more than the sum. Zero when nothing was counted.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = (self.count as f64 * q.clamp(0.0, 1.0)).ceil() as u64;
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += count;
             if *count > 0 && seen >= rank {
-                return Duration::from_micros(1 << index);
+                return if index == BOUNDS { self.total } else { Duration::from_micros(1 << index) };
             }
         }
         Duration::ZERO
@@ -121,6 +128,10 @@ impl HistogramSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
     use super::*;
 
     #[test]
@@ -129,6 +140,50 @@ mod tests {
             [(0, 0), (1, 0), (1000, 0), (1001, 1), (2000, 1), (2001, 2), (u64::MAX, BOUNDS)]
         {
             assert_eq!(bucket(nanos), expected, "{nanos} ns");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn quantiles_agree_with_the_sorted_durations(
+            durations in vec((any::<u64>(), 0u32..64).prop_map(|(n, shift)| n >> shift), 1..50),
+            q in 0.0..=1.0f64,
+        ) {
+            let (shared, own) = (Histogram::new(), Histogram::new());
+            for nanos in &durations {
+                shared.record(Duration::from_nanos(*nanos));
+                own.record_exclusively(Duration::from_nanos(*nanos));
+            }
+            let snapshot = shared.snapshot();
+            prop_assert_eq!(&snapshot, &own.snapshot());
+            prop_assert_eq!(snapshot.count, durations.len() as u64);
+            let exact: u128 = durations.iter().map(|nanos| u128::from(*nanos)).sum();
+            prop_assert_eq!(snapshot.total.as_nanos(), exact.min(u128::from(u64::MAX)));
+
+            let mut sorted = durations.clone();
+            sorted.sort_unstable();
+            let rank = ((sorted.len() as f64 * q).ceil() as usize).max(1);
+            let (bound, truth) = (snapshot.quantile(q), Duration::from_nanos(sorted[rank - 1]));
+            prop_assert!(bound >= truth, "{bound:?} is no bound of {truth:?}");
+            if truth <= Duration::from_micros(1 << (BOUNDS - 1)) {
+                prop_assert!(bound <= (truth * 2).max(Duration::from_micros(1)) + Duration::from_micros(1));
+            }
+        }
+
+        #[test]
+        fn parts_add_up_to_the_whole(durations in vec(any::<u64>(), 0..40), split in 0usize..40) {
+            let (left, right, whole) = (Histogram::new(), Histogram::new(), Histogram::new());
+            for (index, nanos) in durations.iter().enumerate() {
+                let part = if index < split { &left } else { &right };
+                part.record(Duration::from_nanos(*nanos));
+                whole.record(Duration::from_nanos(*nanos));
+            }
+            let merged = left.snapshot().merged(&right.snapshot());
+            left.absorb(&right);
+            prop_assert_eq!(left.snapshot(), whole.snapshot());
+            prop_assert_eq!((merged.count, merged.buckets), (whole.snapshot().count, whole.snapshot().buckets));
         }
     }
 

@@ -1,9 +1,10 @@
 //! How many requests are under way, and waiting until none is.
 
-use crossbeam_utils::CachePadded;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 /// Counts requests in and out. The two counts live on cache lines of their own, because callers write one
 /// and workers the other.
@@ -67,11 +68,11 @@ impl Gate {
             if self.under_way() == 0 {
                 break true;
             }
-            match until {
-                None => self.empty.wait(&mut order),
+            order = match until {
+                None => self.empty.wait(order),
                 Some(until) if Instant::now() >= until => break false,
-                Some(until) => drop(self.empty.wait_until(&mut order, until)),
-            }
+                Some(until) => self.empty.wait_until(order, until),
+            };
         };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         empty

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 
 use super::dispatch::Load;
 use super::job::{Admitted, Job};
@@ -17,6 +15,7 @@ use crate::capability::{Capability, Capacity};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ByteSize, WorkerId};
 use crate::memory::Reservation;
+use crate::sync::{Mutex, Receiver, Sender, unbounded};
 
 /// A worker, as seen from outside its thread. Cheap to clone; holding one keeps nothing alive.
 #[derive(Clone)]

@@ -2,12 +2,11 @@
 //!
 //! Any thread may put a job in and any worker may take one out. Only the supervisor changes the roster.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, RwLock};
 
 use super::config::WhenBusy;
 use super::dispatch;
@@ -25,6 +24,7 @@ use super::supervisor::Command;
 use crate::capability::Capability;
 use crate::clock::Timestamp;
 use crate::id::{ByteSize, RegistryKey, WorkerId};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, RwLock};
 
 /// How often, at most, a lane that has workers asks for more.
 const SCALE_PAUSE: Duration = Duration::from_millis(5);

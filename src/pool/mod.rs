@@ -21,6 +21,10 @@ mod lane;
 mod load;
 mod loader;
 mod options;
+#[cfg(all(test, loom))]
+mod proofs;
+#[cfg(all(test, not(loom)))]
+mod properties;
 mod queue;
 mod rate_limit;
 mod reply;

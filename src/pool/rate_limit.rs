@@ -16,18 +16,25 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, nanos};
 
 /// A rate: so many a second on average, and so many at once after a pause.
+///
+/// What cannot be computed with is held to what can, wherever it comes from: rates to one in 30 years to one
+/// a nanosecond, bursts to what is saved up in 146 years.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RateLimiterStatus")]
 pub struct RateLimit {
     per_second: f64,
     burst: NonZeroU32,
 }
 
+/// The longest that a full burst may take to save up, in nanoseconds. The limiter adds it to the time, with
+/// neither overflow checks nor saturation.
+const LONGEST_SAVING: u64 = u64::MAX / 4;
+
 impl RateLimit {
-    /// `per_second` requests a second, one at a time. Rates below one in 30 years or above one a nanosecond,
-    /// and what is no number, are held to those bounds.
+    /// `per_second` requests a second, one at a time. What is no number counts as the lowest rate.
     pub fn per_second(per_second: f64) -> Self {
         let per_second = if per_second.is_nan() { 1e-9 } else { per_second.clamp(1e-9, 1e9) };
         Self { per_second, burst: NonZeroU32::MIN }
@@ -36,8 +43,13 @@ impl RateLimit {
     /// Allows `burst` requests at once after a pause; 0 counts as 1.
     #[must_use]
     pub fn burst(mut self, burst: u32) -> Self {
-        self.burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let most = u32::try_from(LONGEST_SAVING / nanos(self.period())).unwrap_or(u32::MAX);
+        self.burst = NonZeroU32::new(burst.min(most)).unwrap_or(NonZeroU32::MIN);
         self
+    }
+
+    fn period(self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.per_second).max(Duration::from_nanos(1))
     }
 }
 
@@ -56,13 +68,19 @@ impl From<RateLimit> for RateLimiterStatus {
     }
 }
 
+impl From<RateLimiterStatus> for RateLimit {
+    fn from(written: RateLimiterStatus) -> Self {
+        Self::per_second(written.per_second).burst(written.burst)
+    }
+}
+
 /// The limiter of one key. Not shared: `&mut self` says who may ask.
 pub(crate) struct Limiter(RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Timestamp>>);
 
 impl Limiter {
     pub(crate) fn new(limit: RateLimit, clock: &Clock) -> Self {
-        let period = Duration::from_secs_f64(1.0 / limit.per_second).max(Duration::from_nanos(1));
-        let quota = Quota::with_period(period).expect("the period is not zero").allow_burst(limit.burst);
+        let quota =
+            Quota::with_period(limit.period()).expect("the period is not zero").allow_burst(limit.burst);
         Self(RateLimiter::direct_with_clock(quota, Ticks(clock.clone())))
     }
 
@@ -79,8 +97,9 @@ struct Ticks(Clock);
 impl GovernorClock for Ticks {
     type Instant = Timestamp;
 
+    /// Stops half-way to the end of time, in 292 years, so that a saving and a pause can be added to it.
     fn now(&self) -> Timestamp {
-        self.0.now()
+        self.0.now().min(Timestamp(u64::MAX / 2))
     }
 }
 

@@ -68,7 +68,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio", &["src/server/"]),
     ("governor", &["src/pool/rate_limit.rs"]),
     ("dashmap", &["src/pool/"]),
-    ("crossbeam_channel", &["src/pool/", "src/memory/", "src/clock.rs"]),
+    ("crossbeam_channel", &["src/pool/", "src/memory/", "src/clock.rs", "src/sync.rs"]),
     ("sysinfo", &["src/memory/probe.rs"]),
     ("loom", &["src/sync.rs"]),
 ];
@@ -167,6 +167,13 @@ fn layers(source: &Source, exports: &BTreeMap<String, String>) -> Vec<Finding> {
         .collect()
 }
 
+/// Whether this line need not keep out of `places`: it is in one of them, or in a test.
+fn is_exempt(source: &Source, line: usize, places: &[&str]) -> bool {
+    places.iter().any(|place| source.path.starts_with(place))
+        || source.is_test()
+        || source.test_lines().iter().any(|tests| tests.contains(&line))
+}
+
 fn crates(source: &Source) -> Vec<Finding> {
     let is_path = |at: usize, name: &str| {
         let (before, after) = (&source.code[..at], &source.code[at + name.len()..]);
@@ -174,31 +181,24 @@ fn crates(source: &Source) -> Vec<Finding> {
     };
     let misplaced = source.words().filter_map(|(at, word)| {
         let (name, places) = CRATES.iter().find(|(name, _)| *name == word)?;
-        let stray = is_path(at, word)
-            && !source.is_test()
-            && !places.iter().any(|place| source.path.starts_with(place));
         // A module of our own may have a crate's name.
-        let own = source.modules().iter().any(|module| module.name == *name);
-        (stray && !own).then(|| (source.line(at), format!("`{name}` belongs to {}", places.join(", "))))
+        let own = || source.modules().iter().any(|module| module.name == *name);
+        let line = source.line(at);
+        let stray = is_path(at, word) && !is_exempt(source, line, places) && !own();
+        stray.then(|| (line, format!("`{name}` belongs to {}", places.join(", "))))
     });
     misplaced.collect()
 }
 
 fn places(source: &Source) -> Vec<Finding> {
-    let tests = source.test_lines();
     let mut found = Vec::new();
     for (what, places, why) in PLACES {
-        if source.is_test() || places.iter().any(|place| source.path.starts_with(place)) {
-            continue;
-        }
         let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '\'');
         let uses = source.code.match_indices(what).filter(|(at, _)| {
             let (before, after) = (&source.code[..*at], &source.code[at + what.len()..]);
             !before.ends_with(in_word) && !after.starts_with(in_word)
         });
-        let lines = uses
-            .map(|(at, _)| source.line(at))
-            .filter(|line| !tests.iter().any(|tests| tests.contains(line)));
+        let lines = uses.map(|(at, _)| source.line(at)).filter(|line| !is_exempt(source, *line, places));
         found.extend(lines.map(|line| (line, format!("`{what}` outside {}: {why}", places.join(", ")))));
     }
     found

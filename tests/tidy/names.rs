@@ -160,7 +160,7 @@ fn tests_do_not_sleep_and_are_not_ignored_in_silence() {
     let text =
         "fn a() {\n    std::thread::sleep(x);\n}\n#[ignore]\nfn b() {}\n#[ignore = \"why\"]\nfn c() {}";
     assert_eq!(lines(habits, "tests/a.rs", text), [2, 4]);
-    assert_eq!(lines(habits, "src/a_proofs.rs", text), [2, 4]);
+    assert_eq!(lines(habits, "src/a/proofs/b.rs", text), [2, 4]);
     assert_eq!(lines(habits, "src/a.rs", text), [4]);
     let inline =
         "#[cfg(test)]\nmod tests {\n    use std::thread::sleep;\n    fn sleep(x: u8) { bed.sleep(x) }\n}";

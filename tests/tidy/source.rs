@@ -49,9 +49,8 @@ impl Source {
 
     /// Whether the whole file is for tests.
     pub(crate) fn is_test(&self) -> bool {
-        let stem = self.path.trim_end_matches(".rs");
-        self.path.starts_with("tests/")
-            || ["proofs", "properties", "tests"].iter().any(|end| stem.ends_with(end))
+        let mut parts = self.path.trim_end_matches(".rs").split('/');
+        self.path.starts_with("tests/") || parts.any(|part| matches!(part, "proofs" | "properties"))
     }
 
     /// The words of the code and where they start.
