@@ -189,12 +189,18 @@ impl<C: Capability> Supervisor<C> {
             lane.rescue(&thread.seat);
         }
         self.shared.emit(&lane.key, What::Stopped { worker });
-        watch.answer_unloads();
+        let unloading = watch.is_unloading(worker);
         match exit {
             Exit::Drained => {}
             Exit::FailedToStart(error) => self.start_failed(watch, Some(worker), error),
-            Exit::Crashed(message) => self.crashed(watch, worker, &message, weights),
+            Exit::Crashed(message) if !unloading => self.crashed(watch, worker, &message, weights),
+            Exit::Crashed(message) | Exit::CrashedLeaving(message) => {
+                drop(weights);
+                let message = message.to_string();
+                self.shared.emit(&lane.key, What::CrashedLeaving { worker, message });
+            }
         }
+        watch.answer_unloads();
         if lane.queued() > 0
             || !watch.preloads.is_empty()
             || !watch.restarts.is_empty()
