@@ -220,13 +220,15 @@ impl<C: Capability> Supervisor<C> {
         }
         self.shared.emit(&lane.key, What::SpawnFailed { worker, error: error.to_string() });
         let now = self.shared.clock.now();
-        if watch.starts.fail(now) {
-            self.open_circuit(watch, now);
-        }
+        let open = watch.starts.fail(now);
+        // What waited hears why before it is told that the circuit is open.
         if watch.alive() == 0 {
             let error = PoolError::SpawnFailed { key: lane.key.clone(), source: error };
             lane.fail_queue(&error);
             watch.answer_preloads(&Err(error));
+        }
+        if open {
+            self.open_circuit(watch, now);
         }
         if watch.bounds().min > 0 && watch.restarts.is_empty() {
             let pause = Backoff::RESTART.pause(watch.starts.failures() + 1, self.rng.f64());
