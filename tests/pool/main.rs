@@ -5,4 +5,5 @@ mod support;
 
 mod circuits;
 mod lifecycle;
+mod memory;
 mod panics;

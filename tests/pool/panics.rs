@@ -19,17 +19,22 @@ fn row_01_panics_lose_no_request() {
     let mut config = config().workers(2);
     // What is asked here is that nothing is lost; the circuit has its own tests.
     config.circuit_threshold = 0;
+    config.request_timeout = Duration::MAX;
     let (pool, clock) = pool(config, &script);
-    pool.preload("model").unwrap();
+    let events = pool.events(1 << 16);
     let (mut answered, mut panics) = (0, 0);
     for round in 0..40_u64 {
         let acts = (0..100).map(|i| if i == 50 { Act::Panic } else { Act::Answer(i) });
         let tickets: Vec<_> = acts.map(|act| pool.submit("model", act).unwrap()).collect();
         for ticket in tickets {
-            // Restarts back off on the pool's clock, less than what a request may wait.
-            while !ticket.is_ready() && !pool.has_workers("model") {
-                clock.advance(Duration::from_millis(1));
-            }
+            // Restarts back off on the pool's clock.
+            eventually(|| {
+                events.try_iter().for_each(|event| match event.what {
+                    What::Crashed { restart_in, .. } => clock.advance(restart_in),
+                    _ => {}
+                });
+                ticket.is_ready()
+            });
             match answer(ticket) {
                 Ok(_) => answered += 1,
                 Err(error) => {

@@ -111,6 +111,8 @@ pub struct Script {
     pub load_gate: Option<Gate>,
     /// Passed by every build of a model.
     pub build_gate: Option<Gate>,
+    /// Passed by the weights when they are dropped.
+    pub drop_gate: Option<Gate>,
     /// How many loads fail before the first succeeds.
     pub failing_loads: Arc<AtomicUsize>,
     pub failing_builds: Arc<AtomicUsize>,
@@ -147,6 +149,7 @@ impl Script {
             counts: Arc::default(),
             load_gate: None,
             build_gate: None,
+            drop_gate: None,
             failing_loads: Arc::default(),
             failing_builds: Arc::default(),
             panicking_loads: Arc::default(),
@@ -174,6 +177,11 @@ impl Script {
         self
     }
 
+    pub fn drop_gate(mut self, gate: &Gate) -> Self {
+        self.drop_gate = Some(gate.clone());
+        self
+    }
+
     pub fn panicking_loads(self, n: usize) -> Self {
         self.panicking_loads.store(n, Ordering::SeqCst);
         self
@@ -186,10 +194,13 @@ impl Script {
 }
 
 #[derive(Debug)]
-pub struct Weights(Arc<Counts>);
+pub struct Weights(Arc<Counts>, Option<Gate>);
 
 impl Drop for Weights {
     fn drop(&mut self) {
+        if let Some(gate) = &self.1 {
+            gate.pass();
+        }
         count(&self.0.weights_dropped);
     }
 }
@@ -215,7 +226,7 @@ impl Loader<Scripted> for Script {
         if fails(&self.failing_loads) {
             return Err(LoadError::failed("scripted to fail"));
         }
-        Ok(Weights(self.counts.clone()))
+        Ok(Weights(self.counts.clone(), self.drop_gate.clone()))
     }
 
     fn build(&self, _: &Arc<Weights>) -> Result<ScriptedModel, LoadError> {
