@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
-use super::probe::{MemoryProbe, SystemProbe};
+use super::probe::{MemoryProbe, MemoryReading, SystemProbe};
 use super::reclaim::Reclaim;
 use crate::id::ByteSize;
 use crate::sync::Mutex;
@@ -43,6 +44,21 @@ struct Ledger {
     holders: BTreeMap<u64, Entry>,
     measuring: u64,
     measurements: u64,
+}
+
+impl Shared {
+    /// What the probe says; `None` if there is none, or if it panics: then the figures stay as they are.
+    fn read(&self) -> Option<MemoryReading> {
+        let probe = self.probe.as_ref()?;
+        let reading = catch_unwind(AssertUnwindSafe(|| probe.read()));
+        reading
+            .map_err(|panic| {
+                tracing::warn!("the memory probe panicked; its last reading stands");
+                // What was thrown may panic too when it is dropped.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+            })
+            .ok()
+    }
 }
 
 struct Entry {
@@ -114,8 +130,7 @@ impl MemoryBudget {
 
     /// Reads the probe again. Reservations already granted are not touched.
     pub fn refresh(&self) {
-        let Some(probe) = &self.0.probe else { return };
-        let reading = probe.read();
+        let Some(reading) = self.0.read() else { return };
         let limit = reading.total.min(reading.cgroup_limit).fraction(self.0.fraction).min(self.0.cap);
         let mut ledger = self.0.ledger.lock();
         ledger.limit = limit.bytes();
@@ -199,8 +214,11 @@ impl MemoryBudget {
         let alone = ledger.measuring == 1;
         let number = ledger.measurements;
         drop(ledger);
-        let before = self.0.probe.as_ref().filter(|_| alone).map(|probe| probe.read().resident);
-        Measurement { budget: self.clone(), before, number }
+        let mut measurement = Measurement { budget: self.clone(), before: None, number };
+        if alone {
+            measurement.before = self.0.read().map(|reading| reading.resident);
+        }
+        measurement
     }
 
     fn release(&self, id: u64) {
@@ -236,6 +254,24 @@ impl Reservation {
     /// How many bytes it stands for.
     pub fn bytes(&self) -> ByteSize {
         ByteSize::new(self.budget.0.ledger.lock().holders.get(&self.id).map_or(0, |entry| entry.bytes))
+    }
+
+    /// Parts with `bytes` of it, or with all if there are not so many: two reservations that were granted in
+    /// one decision.
+    pub(crate) fn split(&mut self, label: impl Into<Arc<str>>, bytes: ByteSize) -> Self {
+        let mut ledger = self.budget.0.ledger.lock();
+        let ledger = &mut *ledger;
+        let (mut part, mut promised) = (0, 0);
+        if let Some(entry) = ledger.holders.get_mut(&self.id) {
+            part = bytes.bytes().min(entry.bytes);
+            entry.bytes -= part;
+            promised = entry.promised.saturating_sub(entry.bytes);
+            entry.promised -= promised;
+        }
+        let id = ledger.next;
+        ledger.next += 1;
+        ledger.holders.insert(id, Entry { label: label.into(), bytes: part, promised });
+        Self { budget: self.budget.clone(), id }
     }
 
     /// Says that the bytes have been taken from the system and are `actual` in truth. Fewer always
@@ -279,7 +315,7 @@ pub(crate) struct Measurement {
 impl Measurement {
     /// How much the process has grown since; `None` when another load makes that meaningless.
     pub(crate) fn growth(&self) -> Option<ByteSize> {
-        let after = self.budget.0.probe.as_ref()?.read().resident;
+        let after = self.budget.0.read()?.resident;
         let undisturbed = self.budget.0.ledger.lock().measurements == self.number;
         self.before.filter(|_| undisturbed).map(|before| after.saturating_sub(before))
     }

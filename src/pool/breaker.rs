@@ -38,6 +38,10 @@ impl Breaker {
 
     /// It failed. Returns whether the circuit is open now.
     pub(crate) fn fail(&mut self, now: Timestamp) -> bool {
+        // What was under way when it opened says nothing new.
+        if matches!(self.state, Circuit::Open { .. }) {
+            return true;
+        }
         self.failures = self.failures.saturating_add(1);
         let beyond = self.failures.saturating_sub(self.threshold);
         if self.threshold == 0 || (self.failures < self.threshold && self.state != Circuit::HalfOpen) {

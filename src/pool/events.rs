@@ -80,6 +80,13 @@ pub enum What {
         /// How long until it is replaced.
         restart_in: Duration,
     },
+    /// A worker that was told to stop panicked on its way out. It is not replaced.
+    CrashedLeaving {
+        /// The worker.
+        worker: WorkerId,
+        /// The panic's message.
+        message: String,
+    },
     /// A worker has not finished a step for too long. Its memory stays reserved.
     Stuck {
         /// The worker.
@@ -156,6 +163,7 @@ impl EventLog {
         match &what {
             What::SpawnFailed { .. }
             | What::Crashed { .. }
+            | What::CrashedLeaving { .. }
             | What::Stuck { .. }
             | What::SupervisorPanicked { .. } => {
                 tracing::warn!(%key, ?what);

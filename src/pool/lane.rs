@@ -14,7 +14,7 @@ use super::error::{NoWorkers, PoolError};
 use super::handle::{Message, Seat};
 use super::job::Job;
 use super::key_config::KeyConfig;
-use super::load::SharedLoad;
+use super::load::{Account, SharedLoad};
 use super::loader::AnyLoader;
 use super::queue::{Queue, Refused, Waiting};
 use super::reply::{JobShared, Outcome};
@@ -41,6 +41,8 @@ pub(crate) struct Lane<C: Capability> {
     pub(crate) roster: CachePadded<RwLock<Vec<Arc<Seat<C>>>>>,
     /// The weights while any worker holds them. Written by the supervisor alone.
     pub(crate) load: Mutex<Weak<SharedLoad>>,
+    /// What the weights have reserved, until they are gone. Written with `load`.
+    pub(crate) account: Mutex<Weak<Account>>,
     queue: CachePadded<Mutex<Queue<Job<C>>>>,
     /// Jobs in `queue` that a worker could take; written under its lock. Lets both sides pass an empty
     /// queue without the lock. Sequentially consistent: see the pool's README.
@@ -81,6 +83,7 @@ impl<C: Capability> Lane<C> {
             counters: CachePadded::default(),
             roster: CachePadded::default(),
             load: Mutex::default(),
+            account: Mutex::default(),
             queued: CachePadded::default(),
             circuit_until: AtomicU64::new(0),
             circuit_failures: AtomicU32::new(0),
@@ -341,8 +344,8 @@ impl<C: Capability> Lane<C> {
 
     /// What the weights have reserved; zero when they are not loaded.
     pub(crate) fn weights_bytes(&self) -> ByteSize {
-        let load = self.load.lock().upgrade();
-        load.map_or(ByteSize::ZERO, |load| load.bytes())
+        let account = self.account.lock().upgrade();
+        account.map_or(ByteSize::ZERO, |account| account.bytes())
     }
 
     pub(crate) fn queued(&self) -> usize {

@@ -36,6 +36,11 @@ impl<C: Capability> JobShared<C> {
         PoolError::Timeout { key: self.lane.key.clone(), job: self.id.clone(), waited }
     }
 
+    /// Hands on what the model reported.
+    pub(crate) fn event(&self, event: C::Event, now: Timestamp) -> Pushed {
+        self.slot.push_event(event, now, self.lane.pool.config.event_limits())
+    }
+
     pub(crate) fn canceled(&self) -> PoolError {
         PoolError::Canceled { key: self.lane.key.clone(), job: self.id.clone() }
     }
@@ -131,11 +136,6 @@ impl<C: Capability> Reply<C> {
 
     pub(crate) fn cancel_token(&self) -> CancelToken {
         CancelToken::from_shared(self.job().clone())
-    }
-
-    pub(crate) fn event(&self, event: C::Event, now: Timestamp) -> Pushed {
-        let job = self.job();
-        job.slot.push_event(event, now, job.lane.pool.config.event_limits())
     }
 
     /// Ends the job. `run` says when its last attempt began and how long it took.

@@ -13,6 +13,7 @@ use std::time::Instant;
 #[cfg(not(loom))]
 use crossbeam_utils::Backoff;
 
+use super::contain::contain;
 use crate::clock::Timestamp;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
@@ -103,13 +104,19 @@ impl<T, E> ReplySlot<T, E> {
             self.changed.notify_all();
         }
         if let Some(waker) = waker {
-            waker.wake();
+            // The waiting side's code on the answering side's thread. If it panics, its own task suffers.
+            if let Err(message) = contain(|| waker.wake()) {
+                tracing::error!(%message, "a waker panicked");
+            }
         }
     }
 
     /// Hands an event to the waiting side.
     pub(crate) fn push_event(&self, event: E, now: Timestamp, limits: EventLimits) -> Pushed {
         let mut cell = self.cell.lock();
+        if self.is_ended() {
+            return Pushed::Kept;
+        }
         let full = cell.events.len() >= limits.capacity.max(1);
         match cell.reader {
             Reader::Gone => return Pushed::Kept,

@@ -5,6 +5,7 @@
 //! [`StateCell::try_advance`], so no decision can rest on a stale reading: a job is charged only to a worker
 //! that serves, and an eviction that meets a charged worker fails.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,16 @@ impl StateCell {
     /// The worker died or hangs.
     pub(crate) fn fail(&self) -> bool {
         self.enter(Phase::Failed)
+    }
+
+    /// Its model panicked. Returns whether it was on its way out anyway.
+    pub(crate) fn fail_leaving(&self) -> bool {
+        let leaving = Cell::new(false);
+        self.try_advance(|word| {
+            leaving.set(word.phase == Phase::Draining);
+            Some(Word { phase: Phase::Failed, ..word })
+        });
+        leaving.get()
     }
 
     /// The thread has ended.

@@ -10,7 +10,7 @@ use super::handle::Seat;
 use super::lane::Lane;
 use super::load::SharedLoad;
 use super::supervisor::{Command, Exit};
-use super::worker::{Worker, end_or_retry};
+use super::worker::{Worker, end_or_retry, retire};
 use crate::capability::Capability;
 use crate::id::WorkerId;
 
@@ -50,8 +50,15 @@ fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLo
         // The prediction stands: one worker's share cannot be told apart by measuring the process.
         let _ = reservation.settle(predicted);
     }
-    if !seat.handle.open(model.capacity()) {
-        return Exit::Drained;
+    let capacity = match contain(|| model.capacity()) {
+        Ok(capacity) => capacity,
+        Err(message) => {
+            let _ = contain(|| drop(model));
+            return Exit::FailedToStart(SpawnError::Panicked(message));
+        }
+    };
+    if !seat.handle.open(capacity) {
+        return retire(model);
     }
     pool.tell(Command::Ready { key: lane.key.clone(), worker: seat.handle.worker_id() });
     Worker::new(lane, seat, model).serve()
@@ -72,7 +79,7 @@ fn leave<C: Capability>(
     for running in held {
         let key = lane.key.clone();
         end_or_retry(lane, running, |job| match &exit {
-            Exit::Crashed(message) => {
+            Exit::Crashed(message) | Exit::CrashedLeaving(message) => {
                 PoolError::WorkerPanicked { key, worker, job, message: message.clone() }
             }
             _ => PoolError::WorkerLost { key, job },
@@ -85,8 +92,7 @@ fn leave<C: Capability>(
         // The replacement builds from the same weights, even if this was the only worker that held them.
         Exit::Crashed(_) => Some(load),
         _ => {
-            // The last worker drops the weights; what their destructor does must not end this thread early.
-            let _ = contain(|| drop(load));
+            drop(load);
             None
         }
     };

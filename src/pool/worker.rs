@@ -59,17 +59,21 @@ impl<'a, C: Capability> Worker<'a, C> {
 
     /// Takes in, steps, answers, and again, until drained, crashed, or given up as stuck.
     pub(super) fn serve(mut self) -> Exit {
+        match contain(|| self.work()).unwrap_or_else(Err) {
+            Ok(()) => retire(self.model),
+            Err(message) => self.crash(message),
+        }
+    }
+
+    /// The error is a panic's message.
+    fn work(&mut self) -> Result<(), Arc<str>> {
         loop {
-            if let Err(message) = self.take_in() {
-                return self.crash(message);
-            }
+            self.take_in()?;
             if self.running > 0 {
-                if let Err(message) = self.step() {
-                    return self.crash(message);
-                }
+                self.step()?;
             }
             if self.running == 0 && self.is_done() {
-                return self.retire();
+                return Ok(());
             }
         }
     }
@@ -126,8 +130,7 @@ impl<'a, C: Capability> Worker<'a, C> {
             recv(timer.rings) -> _ => Message::Wake,
         };
         if self.breaker.try_probe(self.lane.pool.clock.now()) {
-            self.seat.handle.cell().trip(false);
-            self.lane.close_circuit();
+            self.rejoin();
         }
         message
     }
@@ -135,7 +138,7 @@ impl<'a, C: Capability> Worker<'a, C> {
     /// Gives a job to the model, unless nobody waits for it any more. The error is a panic's message.
     fn admit(&mut self, job: Job<C>, now: Timestamp) -> Result<(), Arc<str>> {
         if job.is_unwanted(now) {
-            self.discharge(&[job.cost]);
+            self.discharge(1, job.cost);
             job.reply.end_unwanted(now);
             return Ok(());
         }
@@ -170,9 +173,9 @@ impl<'a, C: Capability> Worker<'a, C> {
         match stepped {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                for slot in self.seat.admitted.lock().find(|_| true) {
-                    self.model.cancel(slot);
-                    self.close(slot, Err(error.clone()));
+                if let Err(message) = self.fail_all(&error) {
+                    self.answer_ended(now);
+                    return Err(message);
                 }
             }
             Err(message) => {
@@ -182,6 +185,16 @@ impl<'a, C: Capability> Worker<'a, C> {
         }
         self.answer_ended(now);
         self.forget_unwanted(now)
+    }
+
+    /// The step failed as a whole, and with it all that the model holds. The error is a panic's message.
+    fn fail_all(&mut self, error: &ModelError) -> Result<(), Arc<str>> {
+        // Listed first: closing takes the lock again.
+        let slots = self.seat.admitted.lock().find(|_| true);
+        slots.into_iter().try_for_each(|slot| {
+            self.close(slot, Err(error.clone()));
+            contain(|| self.model.cancel(slot))
+        })
     }
 
     /// Moves what the step reported to where it belongs.
@@ -199,16 +212,22 @@ impl<'a, C: Capability> Worker<'a, C> {
     }
 
     fn event(&mut self, slot: Slot, event: C::Event, now: Timestamp) {
-        let mut admitted = self.seat.admitted.lock();
-        let Some(running) = admitted.get_mut(slot) else { return };
-        // From the first event on the caller has heard something: another attempt would tell it twice.
-        running.spare = None;
-        let Some(reply) = &running.reply else { return };
-        if reply.event(event, now) == Pushed::TooSlow {
-            let error = PoolError::SlowConsumer { key: self.lane.key.clone(), job: reply.job().id.clone() };
+        let job = {
+            let mut admitted = self.seat.admitted.lock();
+            let Some(running) = admitted.get_mut(slot) else { return };
+            // From the first event on the caller has heard something: another attempt would tell it twice.
+            running.spare = None;
+            let Some(reply) = &running.reply else { return };
+            reply.job().clone()
+        };
+        // Outside the lock: it wakes the reader, whose code may do anything.
+        if job.event(event, now) == Pushed::TooSlow {
+            let mut admitted = self.seat.admitted.lock();
+            let Some(running) = admitted.get_mut(slot) else { return };
             let run = Some((running.started, now.since(running.started)));
             let reply = running.reply.take();
             drop(admitted);
+            let error = PoolError::SlowConsumer { key: self.lane.key.clone(), job: job.id.clone() };
             reply.into_iter().for_each(|reply| reply.end(Err(error.clone()), run));
         }
     }
@@ -228,8 +247,7 @@ impl<'a, C: Capability> Worker<'a, C> {
         if self.ended.is_empty() {
             return;
         }
-        let cost = self.ended.iter().map(|(running, _)| running.cost).sum();
-        self.seat.handle.cell().discharge(Pending { jobs: self.ended.len() as u64, cost });
+        self.discharge(self.ended.len(), self.ended.iter().map(|(running, _)| running.cost).sum());
         let mut ended = std::mem::take(&mut self.ended);
         for (mut running, result) in ended.drain(..) {
             match result {
@@ -244,19 +262,18 @@ impl<'a, C: Capability> Worker<'a, C> {
             }
         }
         self.ended = ended;
-        if self.lane.config.rate_limit.is_some() && self.lane.queued() > 0 {
-            // The one who owns the limiter hands out; it only has to know that there is room again.
-            self.lane.demand_handing_out();
-        }
     }
 
     fn succeeded(&mut self) {
         if self.breaker.failures() > 0 {
-            if self.breaker.state() != Circuit::Closed {
+            let rested = self.breaker.state() != Circuit::Closed;
+            self.breaker.succeed();
+            if rested {
                 let worker = Some(self.seat.handle.worker_id());
                 self.lane.pool.emit(&self.lane.key, What::CircuitClosed { worker });
+                // It may rest still: this was under way when its circuit opened.
+                self.rejoin();
             }
-            self.breaker.succeed();
         }
     }
 
@@ -283,6 +300,9 @@ impl<'a, C: Capability> Worker<'a, C> {
     /// Takes itself out of dispatch for a while; when no sibling is left, so does the key.
     fn trip(&mut self, now: Timestamp) {
         let Circuit::Open { until } = self.breaker.state() else { return };
+        if self.seat.handle.cell().is_tripped() {
+            return;
+        }
         let (worker, failures) = (self.seat.handle.worker_id(), self.breaker.failures());
         self.seat.handle.cell().trip(true);
         let rests = until.since(now);
@@ -290,6 +310,13 @@ impl<'a, C: Capability> Worker<'a, C> {
         if !self.lane.roster.read().iter().any(|seat| seat.handle.cell().takes_jobs()) {
             self.lane.open_circuit(until, failures);
         }
+    }
+
+    /// Comes back into dispatch.
+    fn rejoin(&self) {
+        self.seat.handle.cell().trip(false);
+        self.lane.close_circuit();
+        self.tell_of_room();
     }
 
     /// Tells the model to forget what nobody waits for any more, and ends it. The error is a panic's message.
@@ -303,7 +330,7 @@ impl<'a, C: Capability> Worker<'a, C> {
             self.running -= 1;
             let model = &mut self.model;
             let forgot = contain(|| model.cancel(slot));
-            self.discharge(&[running.cost]);
+            self.discharge(1, running.cost);
             if let Some(reply) = running.reply {
                 reply.end_unwanted(now);
             }
@@ -312,27 +339,28 @@ impl<'a, C: Capability> Worker<'a, C> {
         Ok(())
     }
 
-    fn discharge(&self, costs: &[u64]) {
-        let ended = Pending { jobs: costs.len() as u64, cost: costs.iter().sum() };
-        self.seat.handle.cell().discharge(ended);
+    fn discharge(&self, jobs: usize, cost: u64) {
+        self.seat.handle.cell().discharge(Pending { jobs: jobs as u64, cost });
+        self.tell_of_room();
+    }
+
+    /// There is room again. Where a rate limit governs, the one who owns the limiter hands out and has to
+    /// know; elsewhere the worker helps itself.
+    fn tell_of_room(&self) {
+        if self.lane.config.rate_limit.is_some() && self.lane.queued() > 0 {
+            self.lane.demand_handing_out();
+        }
     }
 
     /// The model panicked: it is dropped, and a panic of its destructor is contained too.
     fn crash(self, message: Arc<str>) -> Exit {
-        self.seat.handle.cell().fail();
-        drop_model(self.model);
-        Exit::Crashed(message)
-    }
-
-    fn retire(self) -> Exit {
-        match drop_model(self.model) {
-            None => Exit::Drained,
-            Some(message) => Exit::Crashed(message),
-        }
+        let leaving = self.seat.handle.cell().fail_leaving();
+        let _ = contain(|| drop(self.model));
+        if leaving { Exit::CrashedLeaving(message) } else { Exit::Crashed(message) }
     }
 }
 
-/// Drops a model; returns the message if that panics.
-fn drop_model<C: Capability>(model: Box<dyn Model<C>>) -> Option<Arc<str>> {
-    contain(|| drop(model)).err()
+/// Drops the model of a worker that was told to go.
+pub(super) fn retire<C: Capability>(model: Box<dyn Model<C>>) -> Exit {
+    contain(|| drop(model)).map_or_else(Exit::CrashedLeaving, |()| Exit::Drained)
 }

@@ -3,4 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod circuits;
 mod lifecycle;
+mod memory;
+mod panics;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use millpond::capability::{Capability, Capacity, JobContext, Model, ModelError, Outbox, Slot};
 use millpond::memory::{Footprint, MemoryBudget};
-use millpond::pool::{LoadError, Loader, Pool, PoolConfig};
+use millpond::pool::{LoadError, Loader, Pool, PoolConfig, PoolError, PoolEvent, Ticket, What};
 use millpond::{ByteSize, Clock};
 
 /// Requests say what happens to them.
@@ -44,6 +45,23 @@ pub enum Act {
     PanicInAdmit,
     /// Panics in the destructor of the model, which this request ends.
     PanicInDrop,
+    /// Panics in the step with a payload that is no text and panics itself when it is dropped.
+    PanicWithBomb,
+    /// Stays admitted; the model panics when it is told to forget it.
+    PanicInCancel(Gate),
+    /// Fails the step as a whole, and with it everything admitted.
+    FailStep,
+    /// Reports an event with every step until the gate opens; then answers.
+    Chatter(Gate),
+}
+
+/// A panic's payload that cannot be dropped in peace.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("scripted panic of a payload");
+    }
 }
 
 /// Holds a request at one point until the test lets it go on. Clones are the same gate.
@@ -93,9 +111,13 @@ pub struct Script {
     pub load_gate: Option<Gate>,
     /// Passed by every build of a model.
     pub build_gate: Option<Gate>,
+    /// Passed by the weights when they are dropped.
+    pub drop_gate: Option<Gate>,
     /// How many loads fail before the first succeeds.
     pub failing_loads: Arc<AtomicUsize>,
     pub failing_builds: Arc<AtomicUsize>,
+    /// How many loads panic before one does not.
+    pub panicking_loads: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -127,8 +149,10 @@ impl Script {
             counts: Arc::default(),
             load_gate: None,
             build_gate: None,
+            drop_gate: None,
             failing_loads: Arc::default(),
             failing_builds: Arc::default(),
+            panicking_loads: Arc::default(),
         }
     }
 
@@ -153,6 +177,16 @@ impl Script {
         self
     }
 
+    pub fn drop_gate(mut self, gate: &Gate) -> Self {
+        self.drop_gate = Some(gate.clone());
+        self
+    }
+
+    pub fn panicking_loads(self, n: usize) -> Self {
+        self.panicking_loads.store(n, Ordering::SeqCst);
+        self
+    }
+
     pub fn failing_loads(self, n: usize) -> Self {
         self.failing_loads.store(n, Ordering::SeqCst);
         self
@@ -160,10 +194,13 @@ impl Script {
 }
 
 #[derive(Debug)]
-pub struct Weights(Arc<Counts>);
+pub struct Weights(Arc<Counts>, Option<Gate>);
 
 impl Drop for Weights {
     fn drop(&mut self) {
+        if let Some(gate) = &self.1 {
+            gate.pass();
+        }
         count(&self.0.weights_dropped);
     }
 }
@@ -185,10 +222,11 @@ impl Loader<Scripted> for Script {
         if let Some(gate) = &self.load_gate {
             gate.pass();
         }
+        assert!(!fails(&self.panicking_loads), "scripted panic in load");
         if fails(&self.failing_loads) {
             return Err(LoadError::failed("scripted to fail"));
         }
-        Ok(Weights(self.counts.clone()))
+        Ok(Weights(self.counts.clone(), self.drop_gate.clone()))
     }
 
     fn build(&self, _: &Arc<Weights>) -> Result<ScriptedModel, LoadError> {
@@ -225,7 +263,7 @@ impl Model<Scripted> for ScriptedModel {
         count(&self.counts.admitted);
         match &act {
             Act::PanicInAdmit => panic!("scripted panic in admit"),
-            Act::Linger(gate) => gate.enter(),
+            Act::Linger(gate) | Act::PanicInCancel(gate) => gate.enter(),
             _ => {}
         }
         self.admitted.push((slot, act, job.attempt, 0));
@@ -234,6 +272,9 @@ impl Model<Scripted> for ScriptedModel {
 
     fn step(&mut self, out: &mut Outbox<Scripted>) -> Result<(), ModelError> {
         count(&self.counts.steps);
+        if self.admitted.iter().any(|(_, act, ..)| matches!(act, Act::FailStep)) {
+            return Err(ModelError::failed("scripted to fail the step"));
+        }
         let mut admitted = std::mem::take(&mut self.admitted);
         admitted.retain_mut(|(slot, act, attempt, done)| {
             let result = match act {
@@ -248,18 +289,26 @@ impl Model<Scripted> for ScriptedModel {
                     gate.pass();
                     Ok(0)
                 }
-                Act::Linger(gate) if !gate.is_open() => {
+                Act::Linger(gate) | Act::PanicInCancel(gate) if !gate.is_open() => {
                     std::thread::yield_now();
                     return true;
                 }
-                Act::Linger(_) => Ok(0),
+                Act::Linger(_) | Act::PanicInCancel(_) => Ok(0),
+                Act::Chatter(gate) if !gate.is_open() => {
+                    out.event(*slot, *done);
+                    *done += 1;
+                    std::thread::yield_now();
+                    return true;
+                }
+                Act::Chatter(_) => Ok(u64::from(*done)),
                 Act::Fail => Err(ModelError::failed("scripted to fail")),
                 Act::FailTimes(n) if *attempt <= *n => Err(ModelError::failed("scripted to fail")),
                 Act::FailTimes(_) => Ok(u64::from(*attempt)),
                 Act::Invalid => {
                     Err(millpond::capability::InvalidRequest::new("act", "scripted to be invalid").into())
                 }
-                Act::Panic | Act::PanicInAdmit => panic!("scripted panic"),
+                Act::Panic | Act::PanicInAdmit | Act::FailStep => panic!("scripted panic"),
+                Act::PanicWithBomb => std::panic::panic_any(Bomb),
                 Act::PanicInDrop => {
                     self.bomb = true;
                     Ok(0)
@@ -277,6 +326,9 @@ impl Model<Scripted> for ScriptedModel {
 
     fn cancel(&mut self, slot: Slot) {
         count(&self.counts.canceled);
+        let bomb =
+            |(other, act, ..): &(Slot, Act, u32, u32)| *other == slot && matches!(act, Act::PanicInCancel(_));
+        assert!(!self.admitted.iter().any(bomb), "scripted panic in cancel");
         self.admitted.retain(|(other, ..)| *other != slot);
     }
 }
@@ -304,6 +356,42 @@ pub fn pool_within(config: PoolConfig, script: &Script, budget: &MemoryBudget) -
         Pool::builder().config(config).clock(clock.clone()).budget(budget.clone()).build().expect("a thread");
     pool.register("model", script.clone()).expect("a free key");
     (pool, clock)
+}
+
+/// The answer of a request that must have one: a lost one fails the test instead of stopping it.
+pub fn answer(ticket: Ticket<Scripted>) -> Result<u64, PoolError> {
+    ticket.wait_timeout(PATIENCE).expect("every accepted request is answered")
+}
+
+/// Far longer than anything takes here; only what would wait for ever waits as long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs what must come to an end on a thread of its own, so that the test fails if it does not.
+pub fn ends<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, end) = bounded(1);
+    let thread = std::thread::spawn(move || drop(done.send(act())));
+    let result = end.recv_timeout(PATIENCE).expect("it comes to an end");
+    thread.join().expect("it has ended");
+    result
+}
+
+/// Waits for the event that `is` picks; those before it are passed over.
+pub fn event(events: &Receiver<PoolEvent>, is: impl Fn(&What) -> bool) -> What {
+    loop {
+        let event = events.recv_timeout(PATIENCE).expect("the event comes");
+        if is(&event.what) {
+            return event.what;
+        }
+    }
+}
+
+/// Repeats a question that costs the pool nothing until it is answered with yes.
+pub fn eventually(question: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !question() {
+        assert!(Instant::now() < until, "it comes true");
+        std::thread::yield_now();
+    }
 }
 
 /// Threads of this process now, by what Linux says.

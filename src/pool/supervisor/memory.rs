@@ -25,13 +25,17 @@ impl<C: Capability> Supervisor<C> {
     /// A key without workers did not fit. Decides what comes of it:
     ///
     /// 1. It can never fit, or only pinned keys hold the memory: what waits is refused.
-    /// 2. Enough is on its way back: wait for it.
+    /// 2. Enough has come back meanwhile or is on its way: wait for it.
     /// 3. Enough is idle: ask for the best choice of it.
     /// 4. Others are busy, and have been for longer than patience lasts: the one loaded longest must finish
     ///    what it has and go, so that no key waits for ever for its turn.
     /// 5. Otherwise wait and ask again.
     pub(super) fn seek_memory(&mut self, watch: &mut Watch<C>, over: OverBudget) {
         let now = self.shared.clock.now();
+        // 1
+        if over.need > over.limit {
+            return self.refuse_memory(watch, over);
+        }
         let reclaimers = self.shared.budget.reclaimers();
         let holds: Vec<(usize, Hold)> = reclaimers
             .iter()
@@ -39,11 +43,13 @@ impl<C: Capability> Supervisor<C> {
             .flat_map(|(owner, reclaimer)| reclaimer.holds().into_iter().map(move |hold| (owner, hold)))
             .collect();
         let returning: ByteSize = reclaimers.iter().map(|reclaimer| reclaimer.coming_back()).sum();
+        // Read last: what came back while the holders were asked, and so was not named by them, is free now.
+        let Err(over) = self.shared.budget.would_fit(over.need) else { return watch.due_by(now) };
         let missing = over.need.saturating_sub(over.free).saturating_sub(returning);
         let reclaimable: ByteSize =
             holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
         // 1
-        if over.need > over.limit || reclaimable < missing {
+        if reclaimable < missing {
             return self.refuse_memory(watch, over);
         }
         let since = watch.short_of_memory.as_ref().map_or(now, |(since, _)| *since);
@@ -62,7 +68,9 @@ impl<C: Capability> Supervisor<C> {
         }
         // 4
         if now.since(since) >= self.shared.config.memory_patience {
-            let oldest = holds.iter().filter(|(_, hold)| hold.whole).max_by_key(|(_, hold)| hold.residence);
+            // Not one that is still loading: it has not had its turn.
+            let served = holds.iter().filter(|(_, hold)| hold.whole && !hold.residence.is_zero());
+            let oldest = served.max_by_key(|(_, hold)| hold.residence);
             if let Some((owner, hold)) = oldest {
                 reclaimers[*owner].give_up(hold, Insistence::FinishFirst);
                 watch.short_of_memory = watch.short_of_memory.take().map(|(_, over)| (now, over));
@@ -136,13 +144,21 @@ impl<C: Capability> Holdings<C> {
     fn loaded_lanes(&self) -> Vec<Arc<Lane<C>>> {
         // Collected first: no guard of the map is held while lanes are looked at.
         let lanes: Vec<_> = self.lanes.iter().map(|entry| entry.value().clone()).collect();
-        lanes.into_iter().filter(|lane| !lane.roster.read().is_empty()).collect()
+        let loaded =
+            |lane: &Arc<Lane<C>>| !lane.roster.read().is_empty() || lane.weights_bytes() > ByteSize::ZERO;
+        lanes.into_iter().filter(loaded).collect()
     }
 
     /// What one lane holds: each surplus worker by itself, and all of it.
     fn holds_of(&self, lane: &Lane<C>, now: Timestamp, holds: &mut Vec<Hold>) {
         let roster = lane.roster.read();
-        if lane.pinned.load(Ordering::Acquire) || roster.iter().any(|seat| !seat.handle.cell().serves()) {
+        // What leaves is coming back already; what is loading is busy.
+        let stays = |seat: &&Arc<Seat<C>>| {
+            let state = seat.handle.state();
+            matches!(state, WorkerState::Loading | WorkerState::Ready | WorkerState::Busy)
+        };
+        let all: Vec<_> = roster.iter().filter(stays).collect();
+        if lane.pinned.load(Ordering::Acquire) || all.is_empty() {
             return;
         }
         let hold = |seats: &[&Arc<Seat<C>>], whole: bool, shared: ByteSize, reload: Duration| Hold {
@@ -159,7 +175,6 @@ impl<C: Capability> Holdings<C> {
             reload,
         };
         let load_time = lane.counters.load_time.snapshot().mean();
-        let all: Vec<_> = roster.iter().collect();
         holds.push(hold(&all, true, lane.weights_bytes(), load_time.max(Duration::from_millis(1))));
         if all.len() > 1 {
             let singles = all.iter().filter(|seat| idle_for(seat, now).is_some()).take(all.len() - 1);
@@ -186,10 +201,17 @@ impl<C: Capability> Reclaim for Holdings<C> {
         let lanes = self.loaded_lanes();
         let of_lane = |lane: &Arc<Lane<C>>| {
             let roster = lane.roster.read();
-            let leaving = |seat: &&Arc<Seat<C>>| seat.handle.cell().is_draining();
+            // One that failed and is still listed has crashed: it is on its way out too.
+            let leaving = |seat: &&Arc<Seat<C>>| {
+                let state = seat.handle.state();
+                matches!(state, WorkerState::Draining | WorkerState::Failed | WorkerState::Stopped)
+            };
             let own: ByteSize = roster.iter().filter(leaving).map(|seat| seat.reserved()).sum();
-            let all = roster.iter().all(|seat| seat.handle.cell().is_draining());
-            if all { own.saturating_add(lane.weights_bytes()) } else { own }
+            if roster.iter().all(|seat| leaving(&seat)) {
+                own.saturating_add(lane.weights_bytes())
+            } else {
+                own
+            }
         };
         lanes.iter().map(of_lane).sum()
     }

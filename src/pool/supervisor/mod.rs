@@ -67,6 +67,8 @@ pub(crate) enum Exit {
     FailedToStart(SpawnError),
     /// Its model panicked.
     Crashed(Arc<str>),
+    /// It was told to go, and its model panicked on the way.
+    CrashedLeaving(Arc<str>),
 }
 
 /// How often memory is looked at while something is loaded.

@@ -46,6 +46,10 @@ impl<C: Capability> Supervisor<C> {
             watch.answer_preloads(&Ok(()));
         }
         let demand = watch.demand(now);
+        if demand.queued == 0 && !demand.wanted {
+            // Nobody waits for memory any more; whoever comes next has not waited yet.
+            watch.short_of_memory = None;
+        }
         match scale::decide(&demand, &watch.bounds()) {
             Decision::Hold => {}
             Decision::Spawn { count, reason } => {
@@ -84,9 +88,17 @@ impl<C: Capability> Supervisor<C> {
     }
 
     fn spawn(&mut self, watch: &mut Watch<C>, count: usize, reason: SpawnReason) {
+        let mut load: Option<Arc<SharedLoad>> = None;
         for _ in 0..count {
+            // Those that start together share one load, also when it fails before the last has started.
+            if load.as_ref().is_some_and(|load| !load.is_usable()) {
+                return;
+            }
             match self.start_one(watch, reason) {
-                Ok(()) => watch.short_of_memory = None,
+                Ok(shared) => {
+                    watch.short_of_memory = None;
+                    load = Some(shared);
+                }
                 Err(Refusal::Memory(over)) => {
                     self.emit_refusal(watch, &over);
                     // With fewer workers than wished for the key still serves; with none it does not.
@@ -108,7 +120,7 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// Reserves what a worker needs and starts its thread.
-    fn start_one(&mut self, watch: &mut Watch<C>, reason: SpawnReason) -> Result<(), Refusal> {
+    fn start_one(&mut self, watch: &mut Watch<C>, reason: SpawnReason) -> Result<Arc<SharedLoad>, Refusal> {
         let (load, reservation) = self.reserve(watch)?;
         let lane = watch.lane.clone();
         let id = self.shared.next_worker();
@@ -117,8 +129,9 @@ impl<C: Capability> Supervisor<C> {
         let reserved = reservation.bytes();
         let seat = Arc::new(Seat::new(handle, reservation));
         *lane.load.lock() = Arc::downgrade(&load);
+        *lane.account.lock() = Arc::downgrade(load.account());
         lane.enlist(seat.clone());
-        match thread::start(lane.clone(), seat.clone(), load) {
+        match thread::start(lane.clone(), seat.clone(), load.clone()) {
             Ok(join) => watch.threads.push(WorkerThread { seat, join }),
             Err(error) => {
                 lane.dismiss(id);
@@ -129,7 +142,7 @@ impl<C: Capability> Supervisor<C> {
         self.shared.emit(&lane.key, What::Spawned { worker: id, reason, reserved });
         let timeout = self.shared.clock.now().saturating_add(self.shared.config.start_timeout);
         self.shared.look_by(timeout);
-        Ok(())
+        Ok(load)
     }
 
     /// The worker's own memory, and the weights': shared with its siblings, or a new load's.
@@ -147,12 +160,10 @@ impl<C: Capability> Supervisor<C> {
             .map_err(|error| Refusal::Spawn(SpawnError::Load(error)))?;
         let weights = watch.learnt.map_or(predicted.weights, |learnt| learnt.max(predicted.weights));
         watch.footprint = Footprint { weights, ..predicted };
-        // Asked as one sum first, so that a refusal names all that is needed.
+        // In one decision: of two that want the last bytes, neither may end up with half of what it needs.
         let need = watch.footprint.with_workers(1);
-        budget.would_fit(need).map_err(Refusal::Memory)?;
-        let whole = |over| Refusal::Memory(OverBudget { need, ..over });
-        let weights = budget.try_reserve(label("weights"), weights).map_err(whole)?;
-        let reservation = budget.try_reserve(label("worker"), predicted.per_worker).map_err(whole)?;
+        let mut weights = budget.try_reserve(label("weights"), need).map_err(Refusal::Memory)?;
+        let reservation = weights.split(label("worker"), predicted.per_worker);
         Ok((Arc::new(SharedLoad::new(weights)), reservation))
     }
 
@@ -189,12 +200,18 @@ impl<C: Capability> Supervisor<C> {
             lane.rescue(&thread.seat);
         }
         self.shared.emit(&lane.key, What::Stopped { worker });
-        watch.answer_unloads();
+        let unloading = watch.is_unloading(worker);
         match exit {
             Exit::Drained => {}
             Exit::FailedToStart(error) => self.start_failed(watch, Some(worker), error),
-            Exit::Crashed(message) => self.crashed(watch, worker, &message, weights),
+            Exit::Crashed(message) if !unloading => self.crashed(watch, worker, &message, weights),
+            Exit::Crashed(message) | Exit::CrashedLeaving(message) => {
+                drop(weights);
+                let message = message.to_string();
+                self.shared.emit(&lane.key, What::CrashedLeaving { worker, message });
+            }
         }
+        watch.answer_unloads();
         if lane.queued() > 0
             || !watch.preloads.is_empty()
             || !watch.restarts.is_empty()
@@ -207,20 +224,25 @@ impl<C: Capability> Supervisor<C> {
     /// A worker could not start. What waits fails with it, unless others serve.
     fn start_failed(&mut self, watch: &mut Watch<C>, worker: Option<WorkerId>, error: SpawnError) {
         let lane = watch.lane.clone();
-        if let (SpawnError::TooLarge(over), None) = (&error, watch.learnt) {
-            // Now it is known how large it is: once more, with that much reserved beforehand.
-            watch.learnt = Some(watch.footprint.weights.saturating_add(over.need));
-            return;
+        if let SpawnError::TooLarge(over) = &error {
+            // Now it is known how large it is: once more, with that much reserved beforehand. All workers of
+            // one load bring the same lesson, which is learnt once.
+            if watch.learnt.is_none_or(|learnt| over.need <= learnt) {
+                watch.learnt = watch.learnt.max(Some(over.need));
+                return;
+            }
         }
         self.shared.emit(&lane.key, What::SpawnFailed { worker, error: error.to_string() });
         let now = self.shared.clock.now();
-        if watch.starts.fail(now) {
-            self.open_circuit(watch, now);
-        }
+        let open = watch.starts.fail(now);
+        // What waited hears why before it is told that the circuit is open.
         if watch.alive() == 0 {
             let error = PoolError::SpawnFailed { key: lane.key.clone(), source: error };
             lane.fail_queue(&error);
             watch.answer_preloads(&Err(error));
+        }
+        if open {
+            self.open_circuit(watch, now);
         }
         if watch.bounds().min > 0 && watch.restarts.is_empty() {
             let pause = Backoff::RESTART.pause(watch.starts.failures() + 1, self.rng.f64());
@@ -294,6 +316,10 @@ impl<C: Capability> Supervisor<C> {
         };
         let late: Vec<WorkerId> =
             watch.threads.iter().filter(late).map(|thread| thread.seat.handle.worker_id()).collect();
+        if !late.is_empty() && watch.usable_load().is_some_and(|load| load.is_loading()) {
+            // It hangs, and whoever joined it would hang with it.
+            *watch.lane.load.lock() = std::sync::Weak::new();
+        }
         for worker in late {
             watch.lane.dismiss(worker);
             self.start_failed(watch, Some(worker), SpawnError::TimedOut(limit));

@@ -117,6 +117,11 @@ impl<C: Capability> Watch<C> {
         self.answer_unloads();
     }
 
+    /// Whether somebody waits for this worker to be gone.
+    pub(super) fn is_unloading(&self, worker: WorkerId) -> bool {
+        self.unloads.iter().any(|(workers, _)| workers.contains(&worker))
+    }
+
     pub(super) fn answer_unloads(&mut self) {
         let alive: Vec<WorkerId> = self.threads.iter().map(|thread| thread.seat.handle.worker_id()).collect();
         self.unloads.retain(|(workers, done)| {
