@@ -1,1 +1,93 @@
-//! The millpond command.
+//! The `millpond` command: the library's first user.
+//!
+//! One verb per file. Results go to standard output, as text or with `--json` as one object per line;
+//! progress, logs and errors go to standard error. The exit code is 0, 1 (failed), 2 (wrong usage) or 130
+//! (interrupted).
+
+mod bench;
+mod catalogs;
+mod demo;
+mod embed;
+mod events;
+mod failure;
+mod inspect;
+mod interrupt;
+mod lines;
+mod list;
+mod model;
+mod output;
+mod progress;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+const ABOUT: &str = "\
+Keeps machine-learning models loaded and serves them from pools of worker threads, in one process and under \
+one memory budget.
+
+A model is named by its folder (Hugging Face layout, safetensors), by a name that `millpond list` knows, or \
+by org/name[@revision] on the hub, from where it is fetched once. Its configuration says what it is; each \
+worker is a thread that owns it, and its weights are in memory once, however many workers share them.";
+
+const EXAMPLES: &str = "\
+Examples:
+  millpond demo                                         what works, offline, in seconds
+  millpond embed -m shapes-embed \"a red circle\"         a vector, as text
+  millpond embed -m shapes-embed --json - < texts.txt   one JSON object per line of the file
+  millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
+  millpond bench embed -m shapes-embed --concurrency 16
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Ctrl-C lets go of what waits and ends in order; \
+a second one ends at once. MILLPOND_LOG sets the log filter, as in MILLPOND_LOG=millpond=debug.";
+
+#[derive(Debug, Parser)]
+#[command(name = "millpond", version, about = "Serves machine-learning models from pools of worker threads")]
+#[command(long_about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Say on standard error what the pools do; twice: in detail.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Demo(demo::Demo),
+    Embed(embed::Embed),
+    Inspect(inspect::Inspect),
+    Bench(bench::Bench),
+    List(list::List),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let command = Command::parse();
+    log_to_stderr(command.verbose);
+    let done = match &command.verb {
+        Verb::Demo(verb) => verb.run(),
+        Verb::Embed(verb) => verb.run(),
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(),
+        Verb::List(verb) => verb.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        // What becomes of a request is told as its error.
+        0 => "warn,millpond::pool=error",
+        1 => "millpond=info,warn",
+        _ => "millpond=debug,info",
+    };
+    let filter = EnvFilter::try_from_env("MILLPOND_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colored).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,169 @@
+//! How the command fails: one line that says why, one that says what to do, and an exit code.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::output::complain;
+use crate::arch::ArchError;
+use crate::catalog::CatalogError;
+use crate::id::ByteSize;
+use crate::pool::{PoolError, SpawnError};
+use crate::weights::{SourceError, WeightsError};
+
+/// Why the command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The library refused or failed.
+    #[error(transparent)]
+    Engine(#[from] crate::Error),
+    /// One text of several failed.
+    #[error("{place}: {source}")]
+    Text { place: String, source: PoolError },
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// A name without a slash that no catalog has.
+    #[error("no model is called {name:?}; the catalog has {}", list(known))]
+    UnknownModel { name: String, known: Vec<String> },
+    /// There is no catalog to look names up in.
+    #[error("there is no catalog: no models in {}", list(&looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()))]
+    NoCatalog { looked: Vec<PathBuf> },
+    /// A line of the input is no text.
+    #[error("line {line} of standard input is not valid UTF-8 from byte {byte} on")]
+    NotUtf8 { line: usize, byte: usize },
+    /// A line of the input is absurdly long.
+    #[error("line {line} of standard input is longer than {limit}")]
+    LineTooLong { line: usize, limit: ByteSize },
+    /// The input could not be read.
+    #[error("standard input cannot be read: {0}")]
+    Input(io::Error),
+    /// The output could not be written.
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+    /// Nobody reads the output any more: no fault of anyone's.
+    #[error("standard output was closed")]
+    OutputClosed,
+    /// The system gave no thread.
+    #[error("the system gave no thread: {0}")]
+    Thread(io::Error),
+    /// Signals could not be listened for.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(#[from] ctrlc::Error),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// Says it on standard error and returns the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        if !matches!(self, Self::OutputClosed) {
+            complain(format_args!("error: {}", one_line(self)));
+        }
+        if let Some(hint) = self.hint() {
+            complain(format_args!("hint: {hint}"));
+        }
+        match self {
+            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Interrupted | Self::OutputClosed | Self::Output(_) => None,
+            Self::Engine(error) => Some(hint_for(error)),
+            Self::Text { source, .. } => Some(hint_for_pool(source)),
+            Self::Usage(_) => Some("`millpond VERB --help` has examples"),
+            Self::UnknownModel { .. } => {
+                Some("`millpond list` shows the names; a folder or org/name on the hub will do as well")
+            }
+            Self::NoCatalog { .. } => {
+                Some("run from millpond's source folder, or name the folder of the manifests with --catalog")
+            }
+            Self::NotUtf8 { .. } => Some("convert the input first, for example with iconv -t UTF-8"),
+            Self::LineTooLong { .. } => Some("one text per line: is this a text file?"),
+            Self::Input(_) | Self::Thread(_) | Self::Signals(_) => Some(SEE_MORE),
+        }
+    }
+}
+
+/// The exit code of an interrupted process.
+pub(super) const INTERRUPTED: u8 = 130;
+
+const SEE_MORE: &str = "-v shows what happened before";
+const MODEL_NAMES: &str =
+    "-m takes a folder in Hugging Face layout, a name that `millpond list` shows, or org/name on the hub";
+
+fn hint_for(error: &crate::Error) -> &'static str {
+    match error {
+        crate::Error::Pool(error) => hint_for_pool(error),
+        crate::Error::Weights(WeightsError::Source(SourceError::HubDisabled { .. })) => SEE_MORE,
+        crate::Error::Weights(WeightsError::Source(_))
+        | crate::Error::Arch(ArchError::MissingFile { .. }) => MODEL_NAMES,
+        crate::Error::Weights(WeightsError::Hub(_)) => {
+            "a folder that is on this machine needs no hub: give its path to -m"
+        }
+        crate::Error::Weights(_) => "download the model again, or convert it to safetensors",
+        crate::Error::Arch(ArchError::Unsupported { what: "dtype" | "quantization", .. }) => {
+            "leave the option out: models compute in f32"
+        }
+        crate::Error::Arch(ArchError::Unsupported { .. }) => "README.md says which models are served",
+        crate::Error::Arch(_) => "`millpond inspect` tells what the model's files say",
+        crate::Error::Catalog(CatalogError::Source { .. } | CatalogError::Manifest { .. }) => {
+            "correct the manifest; models/shapes-embed.toml is an example"
+        }
+        _ => SEE_MORE,
+    }
+}
+
+fn hint_for_pool(error: &PoolError) -> &'static str {
+    match error {
+        PoolError::MemoryExhausted { .. }
+        | PoolError::SpawnFailed { source: SpawnError::TooLarge(_), .. } => {
+            "`millpond inspect` shows what the model needs; fewer --workers or a larger --memory may do"
+        }
+        PoolError::SpawnFailed { .. } => "`millpond inspect` tells what the model's files say",
+        PoolError::InvalidRequest { .. } | PoolError::ModelError { .. } => {
+            "`millpond inspect` shows the model's limits and prompts"
+        }
+        _ => SEE_MORE,
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The error and its causes, those left out that it names already.
+fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once_and_on_one_line() {
+        let source = io::Error::other("no such\ndevice");
+        let read = WeightsError::Read { file: "mean/model.safetensors".to_owned(), source };
+        let failure = Failure::Engine(read.into());
+        assert_eq!(one_line(&failure), "mean/model.safetensors cannot be read: no such device");
+        let named = Failure::Input(io::Error::other("gone"));
+        assert_eq!(one_line(&named), "standard input cannot be read: gone");
+    }
+}

@@ -1,0 +1,163 @@
+//! The arguments of every verb that loads a model, and what they lead to.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::catalogs::CatalogArgs;
+use super::failure::Failure;
+use super::progress::Downloads;
+use crate::arch::ArchError;
+use crate::engine::Engine;
+use crate::id::ByteSize;
+use crate::memory::MemoryBudget;
+use crate::pool::{KeyConfig, PoolConfig};
+use crate::weights::{Hub, HubConfig, ModelFolder, ModelSource, SourceError, WeightsError};
+
+/// More workers or threads are a slip of the finger.
+const MOST: usize = 1024;
+
+/// Which model, and how to serve it.
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// A model folder, a name that `millpond list` shows, or org/name[@revision] on the hub.
+    #[arg(short, long, value_name = "MODEL")]
+    pub(super) model: String,
+    /// What to compute in.
+    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    dtype: Dtype,
+    /// Quantize the weights while they load. So far nothing but `none` is supported.
+    #[arg(long, value_name = "SCHEME", default_value = "none")]
+    quantize: String,
+    /// How many workers serve the model, each a thread that owns it. Default: 2 at first, or 1 where
+    /// memory is short; when work piles up as many as there are cores, at most 4.
+    #[arg(long, value_name = "N", value_parser = count)]
+    workers: Option<NonZeroUsize>,
+    /// How many threads each worker computes on. Default: the cores divided by the workers.
+    #[arg(long, value_name = "K", value_parser = count)]
+    threads: Option<NonZeroUsize>,
+    /// Let models take at most so much memory, such as 512MiB. Default: 80 % of the machine's or the
+    /// cgroup's.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dtype {
+    /// What suits the machine: f32 so far.
+    Auto,
+    /// 32-bit floats, whatever the files hold.
+    F32,
+    /// Not supported yet.
+    Bf16,
+}
+
+/// A whole number that somebody can mean.
+pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().and_then(NonZeroUsize::new).filter(|number| number.get() <= MOST);
+    number.ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
+}
+
+impl ModelArgs {
+    /// The model's files, fetched if need be. Nothing is loaded.
+    pub(super) fn folder(&self) -> Result<ModelFolder, Failure> {
+        self.check_supported()?;
+        let hub = Hub::new(HubConfig::from_env());
+        let folder = self.source()?.resolve_with(&hub, &Downloads::default());
+        Ok(folder.map_err(crate::Error::from)?)
+    }
+
+    /// An engine that serves the model under its name. It loads with the first request.
+    pub(super) fn engine(&self, folder: ModelFolder) -> Result<Engine, Failure> {
+        let config = self.config();
+        let mut builder = Engine::builder().config(config.clone()).budget(self.budget());
+        if let Some(threads) = self.threads {
+            builder = builder.threads_per_worker(threads);
+        }
+        let engine = builder.build()?;
+        engine.add_folder(&self.model, folder, KeyConfig::of(&config))?;
+        Ok(engine)
+    }
+
+    /// The memory that models may take.
+    pub(super) fn budget(&self) -> MemoryBudget {
+        match self.memory {
+            Some(most) => MemoryBudget::capped(MemoryBudget::DEFAULT_FRACTION, most),
+            None => MemoryBudget::system(),
+        }
+    }
+
+    /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
+    pub(super) fn config(&self) -> PoolConfig {
+        let mut config = Engine::default_config().request_timeout(Duration::MAX).queue_capacity(0);
+        if let Some(workers) = self.workers {
+            config = config.workers(workers.get());
+        }
+        config
+    }
+
+    fn check_supported(&self) -> Result<(), Failure> {
+        let unsupported = |what, found: &str, supported: &[&'static str]| {
+            let error =
+                ArchError::Unsupported { what, found: found.to_owned(), supported: supported.to_vec() };
+            Err(crate::Error::from(error).into())
+        };
+        match (self.dtype, self.quantize.as_str()) {
+            (Dtype::Auto | Dtype::F32, "none") => Ok(()),
+            (Dtype::Bf16, _) => unsupported("dtype", "bf16", &["auto", "f32"]),
+            (_, scheme) => unsupported("quantization", scheme, &["none"]),
+        }
+    }
+
+    /// A path that exists, else a name of the catalog, else a model on the hub.
+    fn source(&self) -> Result<ModelSource, Failure> {
+        let name = self.model.as_str();
+        let not_found = || WeightsError::from(SourceError::NotFound { name: name.to_owned() });
+        if Path::new(name).exists() {
+            return Ok(name.parse().map_err(WeightsError::from).map_err(crate::Error::from)?);
+        }
+        if looks_like_a_path(name) {
+            return Err(crate::Error::from(not_found()).into());
+        }
+        let parsed = name.parse::<ModelSource>();
+        if name.contains('/') {
+            return Ok(parsed.map_err(WeightsError::from).map_err(crate::Error::from)?);
+        }
+        let catalogs = self.catalog.open()?;
+        match (catalogs.source(name), parsed) {
+            (Some(source), _) => source,
+            (None, Err(error)) if !matches!(error, SourceError::InvalidModelId(_)) => {
+                Err(crate::Error::from(WeightsError::from(error)).into())
+            }
+            (None, _) => Err(Failure::UnknownModel { name: name.to_owned(), known: catalogs.names() }),
+        }
+    }
+}
+
+/// Whether nobody could mean a model on the hub by it.
+fn looks_like_a_path(name: &str) -> bool {
+    let repo = name.split('@').next().unwrap_or(name);
+    name.is_empty()
+        || name.starts_with(['/', '.', '~'])
+        || name.contains('\\')
+        || repo.matches('/').count() > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_from_model_ids() {
+        for path in ["/models/x", "./x", "../x", "~/x", "a/b/c", "a/b/", r"a\b", ""] {
+            assert!(looks_like_a_path(path), "{path}");
+        }
+        for name in ["x", "org/name", "org/name@refs/pr/21"] {
+            assert!(!looks_like_a_path(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Standard output, for results and nothing else; and standard error.
+
+use std::fmt;
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// Buffered; what is not flushed when it goes may be lost.
+pub(super) struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    pub(super) fn stdout() -> Self {
+        Self(BufWriter::new(stdout().lock()))
+    }
+
+    pub(super) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.0, "{line}").map_err(failed)
+    }
+
+    /// One object on one line.
+    pub(super) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.0, object).map_err(|error| failed(error.into()))?;
+        writeln!(self.0).map_err(failed)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(failed)
+    }
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Output(error),
+    }
+}
+
+/// Says it on standard error. If nobody reads that, there is nobody left to tell.
+pub(super) fn complain(line: impl fmt::Display) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
+/// Something went otherwise than the user may think.
+pub(super) fn warn(what: impl fmt::Display) {
+    complain(format_args!("warning: {what}"));
+}
+
+/// "1 worker", "2 workers".
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,52 @@
+//! Progress bars, on standard error where that is a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
+use crate::id::ByteSize;
+use crate::weights::DownloadProgress;
+
+/// A bar for `total` requests.
+pub(super) fn requests(total: u64, what: &'static str) -> ProgressBar {
+    ProgressBar::new(total)
+        .with_style(style("{msg:>9} [{bar:40}] {pos}/{len}  {per_sec}  {eta} left"))
+        .with_message(what)
+}
+
+/// A count of texts, for as long as it takes until the end is known.
+pub(super) fn texts() -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_style(style("{spinner} {pos} texts embedded  {per_sec}"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// One bar after the other, one for each file.
+#[derive(Default)]
+pub(super) struct Downloads(Mutex<Option<ProgressBar>>);
+
+impl DownloadProgress for Downloads {
+    fn started(&self, file: &str, total: ByteSize) {
+        let bar = ProgressBar::new(total.bytes())
+            .with_style(style("{msg} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}"))
+            .with_message(file.to_owned());
+        *self.0.lock() = Some(bar);
+    }
+
+    fn advanced(&self, _: &str, done: ByteSize) {
+        if let Some(bar) = &*self.0.lock() {
+            bar.set_position(done.bytes());
+        }
+    }
+
+    fn finished(&self, _: &str) {
+        if let Some(bar) = self.0.lock().take() {
+            bar.finish();
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The command as its users meet it: the real binary, its output, its exit codes.
+#![cfg(feature = "cli")]
+
+mod embed;
+mod failures;
+mod signals;
+mod support;
+mod verbs;

@@ -1,0 +1,172 @@
+//! The other verbs, and the help that teaches them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::{MODEL, fixture, millpond};
+
+#[test]
+fn help_teaches_by_example() {
+    for verb in ["demo", "embed", "inspect", "bench", "list"] {
+        let help = millpond([verb, "--help"]).ok().stdout;
+        assert!(help.contains("Examples:\n  millpond "), "{verb}: {help}");
+        let examples = help.split("Examples:").nth(1).unwrap();
+        assert!(examples.contains(&format!("millpond {verb}")), "{verb}: {help}");
+        assert!(millpond(["--help"]).ok().stdout.contains(&format!("  {verb} ")), "{verb}");
+    }
+    assert!(
+        millpond(["--help"]).stdout.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted")
+    );
+    assert_eq!(millpond(["--version"]).ok().stdout, concat!("millpond ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+fn only(mut objects: Vec<Value>) -> Value {
+    assert_eq!(objects.len(), 1);
+    objects.remove(0)
+}
+
+#[test]
+fn inspect_says_what_a_model_is_and_takes() {
+    let report = only(millpond(["inspect", "-m", MODEL, "--workers", "3", "--json"]).ok().json());
+    for (field, value) in [
+        ("model", Value::from("shapes-embed")),
+        ("capability", "text-embedding".into()),
+        ("architecture", "bert".into()),
+        ("dtype", "f16".into()),
+        ("computes_in", "f32".into()),
+        ("dimensions", 128.into()),
+        ("max_tokens", 64.into()),
+        ("fits", true.into()),
+    ] {
+        assert_eq!(report[field], value, "{field}");
+    }
+    let bytes = |field: &str| report["footprint"][field].as_u64().unwrap();
+    assert_eq!(bytes("total"), bytes("weights") + 3 * bytes("per_worker"));
+    let floats = 4 * report["parameters"].as_u64().unwrap();
+    assert!(bytes("weights") > floats, "as f32, and the joined copies");
+    let text = millpond(["inspect", "-m", MODEL]).ok().stdout;
+    for word in ["capability", "bert", "f16", "tensors", "footprint", "fits          yes"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn inspect_lists_tensors() {
+    let mut objects = millpond(["inspect", "-m", MODEL, "--tensors", "--json"]).ok().json();
+    let report = objects.remove(0);
+    assert_eq!(report["tensors"], objects.len());
+    let elements = |tensor: &Value| {
+        tensor["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).product::<u64>()
+    };
+    assert_eq!(report["parameters"], objects.iter().map(elements).sum::<u64>());
+    assert!(objects.iter().any(|tensor| tensor["shape"] == serde_json::json!([712, 128])));
+}
+
+#[test]
+fn inspect_says_why_a_model_does_not_fit() {
+    let run = millpond(["inspect", "-m", MODEL, "--memory", "64KiB", "--json"]).ok();
+    let report = only(run.json());
+    assert_eq!(report["fits"], false);
+    let reason = report["reason"].as_str().unwrap();
+    assert!(reason.contains("64.0 KiB") && reason.contains("can never fit"), "{reason}");
+    let one = report["footprint"]["weights"].as_u64().unwrap()
+        + report["footprint"]["per_worker"].as_u64().unwrap();
+    let tight = only(
+        millpond(["inspect", "-m", MODEL, "--memory", &one.to_string(), "--workers", "9", "--json"])
+            .ok()
+            .json(),
+    );
+    assert_eq!(tight["fits"], true);
+    assert!(tight["reason"].as_str().unwrap().starts_with("with 1 worker"), "{tight}");
+}
+
+#[test]
+fn inspect_shows_the_prompts() {
+    let model = fixture("max-f16");
+    let report = only(millpond(["inspect", "-m", model.to_str().unwrap(), "--json"]).ok().json());
+    assert_eq!(report["prompts"], serde_json::json!(["passage", "query"]));
+}
+
+#[test]
+fn list_shows_the_models_that_ship() {
+    let lines = millpond(["list", "--json"]).ok().json();
+    let shipped = lines.iter().find(|line| line["name"] == "shapes-embed").expect("it ships");
+    assert_eq!((&shipped["capability"], &shipped["present"]), (&"text-embedding".into(), &true.into()));
+    assert!(millpond(["list"]).ok().stdout.contains("shapes-embed  text-embedding"));
+}
+
+#[test]
+fn list_shows_a_catalog_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = |source: &str| {
+        format!(
+            "capability = 'text-embedding'\ndescription = 'x'\nlicense = 'MIT'\nsource = {{ {source} }}\n"
+        )
+    };
+    std::fs::write(folder.path().join("far.toml"), manifest("hub = 'org/name@v1'")).unwrap();
+    std::fs::write(
+        folder.path().join("near.toml"),
+        manifest(&format!("folder = '{}'", fixture("mean").display())),
+    )
+    .unwrap();
+    let path = folder.path().to_str().unwrap();
+    let lines = millpond(["list", "--json", "--catalog", path]).ok().json();
+    let [far, near] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (&far["name"], &far["source"], &far["kind"]),
+        (&"far".into(), &"org/name@v1".into(), &"hub".into())
+    );
+    assert_eq!((&near["kind"], &near["present"]), (&"folder".into(), &true.into()));
+    let embedded = millpond(["embed", "-m", "near", "--catalog", path, "--json", "the mill"]).ok();
+    assert_eq!(embedded.embeddings()[0].embedding.len(), 32);
+}
+
+#[test]
+fn bench_measures() {
+    let run = |capability: &str| {
+        let args = ["--concurrency", "3", "--requests", "40", "--workers", "2", "--tokens", "12", "--json"];
+        only(millpond(["bench", capability, "-m", MODEL].into_iter().chain(args)).ok().json())
+    };
+    for figures in [run("embed"), run("text-embedding")] {
+        let names: BTreeSet<&str> = figures.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = ["p50_ms", "p99_ms", "peak_rss_bytes", "requests_per_second", "tokens_per_second"];
+        assert_eq!(names, BTreeSet::from(expected));
+        let number = |name: &str| figures[name].as_f64().unwrap();
+        assert!(number("p50_ms") > 0.0 && number("p50_ms") <= number("p99_ms"));
+        let tokens = number("tokens_per_second") / number("requests_per_second");
+        assert!((tokens - 12.0).abs() < 1e-6, "{tokens} tokens each");
+        assert!(number("peak_rss_bytes") > 1e6);
+    }
+}
+
+#[test]
+fn bench_says_when_texts_cannot_be_so_long() {
+    let run = millpond(["bench", "embed", "-m", MODEL, "--requests", "4", "--tokens", "500"]);
+    assert_eq!(run.code, Some(0));
+    assert!(run.stderr.contains("at most 64 tokens"), "{}", run.stderr);
+    assert!(run.stdout.contains("4 requests of 64 tokens"), "{}", run.stdout);
+}
+
+#[test]
+fn the_demo_shows_everything_on_80_columns() {
+    let shown = millpond(["demo"]).ok().stdout;
+    for line in shown.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for part in
+        ["1. Text embedding", "2. One pool", "3. Any closure", "4. One budget", "5. What the pools did"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    for told in [
+        "worker-1 starts, its key had none",
+        "succeeds at attempt 3",
+        "to make room",
+        "it can never fit",
+        "text-to-image    no built-in models yet",
+        "text-embedding          ",
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+}
