@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use std::ops::Range;
 
-/// The most scores held at once by one thread: 4 Mi of f32 are 16 MiB. A long text is done in blocks of
-/// queries, so that memory grows with its length and not with its square.
-const MAX_SCORES: usize = 4 << 20;
+/// The most scores held at once by one thread: 128 Ki of f32 are 512 KiB, which a core's own cache holds. A
+/// longer text is done in blocks of queries, so that memory grows with its length and not with its square.
+const MAX_SCORES: usize = 128 << 10;
 
 /// What one text's attention needs, at most, beyond its input and output, in numbers.
 pub(crate) fn scratch_numbers(heads: usize, tokens: usize) -> usize {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn blocks_of_queries_do_not_change_the_result() -> Result<()> {
-        // 2 heads x 1600^2 scores are more than one block holds.
+        // 2 heads x 1600^2 scores are twenty times what one block holds.
         let qkv = Tensor::randn(0f32, 1.0, (1600, 12), &Device::Cpu)?;
         let got = attend_text(&qkv, 2)?.narrow(0, 1590, 10)?.to_vec2::<f32>()?;
         let rows = qkv.to_vec2::<f32>()?;

@@ -14,7 +14,7 @@ use crate::weights::{WeightStore, WeightsError};
 
 /// How many rows go through the feed-forward part at once: enough for full speed, and the widest buffer of
 /// a layer stays small however large the batch.
-pub(crate) const FEED_FORWARD_ROWS: usize = 256;
+pub(crate) const FEED_FORWARD_ROWS: usize = 128;
 
 /// Tensors of one part of the network: names below a prefix.
 struct Scope<'a> {

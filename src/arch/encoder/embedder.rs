@@ -9,12 +9,12 @@ use crate::kernels::threads;
 
 /// How many tokens one step computes at most, unless a single text has more.
 ///
-/// A processor is as fast at five hundred rows as at five thousand, and a worker's memory, the wait of whoever
+/// A processor is as fast at some hundred rows as at some thousand, and a worker's memory, the wait of whoever
 /// comes next and the time to cancel all grow with a step: so it is no larger than it must be.
-pub(crate) const STEP_TOKENS: usize = 512;
+pub(crate) const STEP_TOKENS: usize = 256;
 
 /// How many requests, and how many tokens of them, wait inside the model for a next step: enough that a
-/// step is full while its worker looks for more, few enough that priority and cancellation act late.
+/// step is full while its worker looks for more, few enough that priority and cancellation still act early.
 const CAPACITY: Capacity = Capacity { jobs: 64, cost: 16_384 };
 
 /// One worker's embedding model: shared weights, and the texts admitted.
