@@ -10,11 +10,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 
-use super::control::Owner;
 use super::error::SpawnError;
 use super::key_config::KeyConfig;
 use super::lane::Lane;
 use super::shared::{PoolPhase, Shared};
+use super::shutdown::Owner;
 use super::supervisor::{Holdings, Lanes, Supervisor};
 use super::{Loader, Pool, PoolConfig};
 use crate::capability::Capability;
@@ -70,8 +70,8 @@ impl<C: Capability> PoolBuilder<C> {
             owner: Arc::new(Owner {
                 shared,
                 lanes,
-                supervisor: Mutex::new(Some(thread)),
-                _holdings: holdings,
+                supervisor: Arc::new(Mutex::new(Some(thread))),
+                holdings,
             }),
         })
     }

@@ -1,6 +1,7 @@
 //! Running code that is not ours: models, loaders, callbacks and wakers may panic.
 
 use std::any::Any;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,6 +15,12 @@ pub(crate) fn contain<R>(foreign: impl FnOnce() -> R) -> Result<R, Arc<str>> {
         }
         message
     })
+}
+
+/// How a foreign error reads.
+pub(crate) fn describe(error: &impl fmt::Display) -> String {
+    contain(|| error.to_string())
+        .unwrap_or_else(|message| format!("an error that cannot be shown: {message}"))
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> Arc<str> {

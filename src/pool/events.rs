@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::Broadcast;
+use super::contain::contain;
 use crate::clock::Timestamp;
 use crate::id::{ByteSize, RegistryKey, WorkerId};
 
@@ -160,17 +161,8 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     pub(crate) fn emit(&self, at: Timestamp, key: &RegistryKey, what: What) {
-        match &what {
-            What::SpawnFailed { .. }
-            | What::Crashed { .. }
-            | What::CrashedLeaving { .. }
-            | What::Stuck { .. }
-            | What::SupervisorPanicked { .. } => {
-                tracing::warn!(%key, ?what);
-            }
-            What::Rejected { .. } => tracing::debug!(%key, ?what),
-            _ => tracing::info!(%key, ?what),
-        }
+        // A subscriber is foreign code, and the pool's threads must not end with it.
+        let _ = contain(|| trace(key, &what));
         if self.subscribers.has_listeners() {
             self.subscribers.send(&PoolEvent { at, key: key.clone(), what });
         }
@@ -181,5 +173,19 @@ impl EventLog {
         if self.subscribers.has_listeners() || tracing::enabled!(tracing::Level::DEBUG) {
             self.emit(at, key, What::Rejected { code: code.to_owned() });
         }
+    }
+}
+
+fn trace(key: &RegistryKey, what: &What) {
+    match what {
+        What::SpawnFailed { .. }
+        | What::Crashed { .. }
+        | What::CrashedLeaving { .. }
+        | What::Stuck { .. }
+        | What::SupervisorPanicked { .. } => {
+            tracing::warn!(%key, ?what);
+        }
+        What::Rejected { .. } => tracing::debug!(%key, ?what),
+        _ => tracing::info!(%key, ?what),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::contain::contain;
+use super::error::PoolError;
 use super::queue::{Order, Waiting};
 use super::reply::Reply;
 use super::retry::Retry;
@@ -26,6 +28,20 @@ impl<C: Capability> Job<C> {
         self.reply.is_canceled() || self.deadline() <= now
     }
 
+    /// Ends it with an error before a worker took it in. The request's destructor is foreign code.
+    pub(crate) fn end(self, error: PoolError) {
+        let Self { request, reply, .. } = self;
+        reply.end(Err(error), None);
+        discard(request);
+    }
+
+    /// Ends it as canceled or timed out, as the case may be.
+    pub(crate) fn end_unwanted(self, now: Timestamp) {
+        let Self { request, reply, .. } = self;
+        reply.end_unwanted(now);
+        discard(request);
+    }
+
     pub(crate) fn context(&self) -> JobContext {
         JobContext {
             id: self.reply.job().id.clone(),
@@ -39,6 +55,12 @@ impl<C: Capability> Job<C> {
     /// The request for another attempt, kept only if there may be one.
     pub(crate) fn spare(&self) -> Option<C::Request> {
         (self.attempt < self.retry.attempts).then(|| self.request.clone())
+    }
+}
+
+fn discard<R>(request: R) {
+    if let Err(message) = contain(|| drop(request)) {
+        tracing::error!(%message, "a request panicked when it was dropped");
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct Lane<C: Capability> {
     pub(crate) pinned: AtomicBool,
     /// Written by the supervisor alone.
     pub(crate) roster: CachePadded<RwLock<Vec<Arc<Seat<C>>>>>,
+    /// Workers out of rotation whose threads go on: they may still hold jobs, and memory. Written by the
+    /// supervisor alone; where both locks are taken, the roster's is first.
+    pub(crate) strays: Mutex<Vec<Arc<Seat<C>>>>,
     /// The weights while any worker holds them. Written by the supervisor alone.
     pub(crate) load: Mutex<Weak<SharedLoad>>,
     /// What the weights have reserved, until they are gone. Written with `load`.
@@ -82,6 +85,7 @@ impl<C: Capability> Lane<C> {
             config,
             counters: CachePadded::default(),
             roster: CachePadded::default(),
+            strays: Mutex::default(),
             load: Mutex::default(),
             account: Mutex::default(),
             queued: CachePadded::default(),
@@ -126,9 +130,13 @@ impl<C: Capability> Lane<C> {
             return Err((job, error));
         }
         // 5
-        let deadline = job.deadline();
+        let (deadline, order) = (job.deadline(), job.order());
         self.enqueue(job)?;
         self.pool.look_by(deadline);
+        if self.pool.is_over() {
+            // The key was made known while the pool closed its keys.
+            self.end_left_behind(order);
+        }
         // 6
         if limited {
             self.demand_handing_out();
@@ -169,7 +177,7 @@ impl<C: Capability> Lane<C> {
     }
 
     /// Sends a job to a worker that has been charged for it.
-    fn hand_over(&self, seat: &Seat<C>, job: Job<C>) {
+    pub(crate) fn hand_over(&self, seat: &Seat<C>, job: Job<C>) {
         if let Some(session) = &job.session {
             self.pool.sessions.served_by(session, seat.handle.worker_id());
         }
@@ -227,41 +235,6 @@ impl<C: Capability> Lane<C> {
         self.roster.read().iter().any(|seat| seat.handle.load(cost).takes)
     }
 
-    /// Hands the first waiting job to a worker, if one has room. Offered outside the lock, since an offer may
-    /// end in putting other jobs back; its order keeps the job's place meanwhile.
-    pub(crate) fn hand_out_one(&self) -> bool {
-        let Some(job) = self.with_queue(Queue::pop) else { return false };
-        let Err(job) = self.offer(job) else { return true };
-        self.with_queue(|queue| queue.put_back(job));
-        false
-    }
-
-    /// Takes out what a dead worker never began and finds other places for it.
-    pub(crate) fn rescue(&self, seat: &Seat<C>) {
-        while let Ok(message) = seat.backlog.try_recv() {
-            if let Message::Job(job) = message {
-                self.requeue(job);
-            }
-        }
-    }
-
-    /// Takes in again a job that was accepted before: to a worker or the front of its class in the queue.
-    pub(crate) fn requeue(&self, job: Job<C>) {
-        self.with_queue(|queue| queue.put_back(job));
-        self.pool.tell(Command::Demand(self.key.clone()));
-    }
-
-    /// Takes in an accepted job for another attempt after `delay`.
-    pub(crate) fn retry(&self, job: Job<C>, delay: Duration) {
-        self.counters.retried.increment();
-        if delay.is_zero() {
-            return self.requeue(job);
-        }
-        let at = self.pool.clock.now().saturating_add(delay);
-        self.queue.lock().delay(job, at);
-        self.pool.look_by(at);
-    }
-
     /// Asks the supervisor for more workers: at once when there are none, now and then when there are.
     pub(crate) fn demand(&self) {
         if self.queued.load(Ordering::SeqCst) == 0 {
@@ -303,14 +276,7 @@ impl<C: Capability> Lane<C> {
     /// Ends every waiting job with the same error.
     pub(crate) fn fail_queue(&self, error: &PoolError) {
         for job in self.with_queue(Queue::take_all) {
-            job.reply.end(Err(error.clone()), None);
-        }
-    }
-
-    /// Ends a canceled job at once if it still waits here; a worker that has it will notice.
-    pub(crate) fn remove_canceled(&self, job: &JobShared<C>) {
-        if let Some(job) = self.with_queue(|queue| queue.remove(job.order)) {
-            job.reply.end_unwanted(self.pool.clock.now());
+            job.end(error.clone());
         }
     }
 
@@ -335,11 +301,6 @@ impl<C: Capability> Lane<C> {
         if self.config.rate_limit.is_none() {
             self.flush();
         }
-    }
-
-    /// Returns to a worker's channel a job that is charged to it.
-    pub(crate) fn send_back(&self, seat: &Seat<C>, job: Job<C>) {
-        self.hand_over(seat, job);
     }
 
     /// What the weights have reserved; zero when they are not loaded.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::contain::contain;
+use super::contain::{contain, describe};
 use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::Order;
@@ -100,7 +100,7 @@ impl JobResult {
             job_id: job.id.clone(),
             key: job.lane.key.clone(),
             success: outcome.is_ok(),
-            error: outcome.as_ref().err().map(ToString::to_string),
+            error: outcome.as_ref().err().map(describe),
             queued: started.since(job.submitted),
             duration: run.map_or(Duration::ZERO, |(_, ran)| ran),
         }
@@ -185,7 +185,12 @@ impl<C: Capability> Reply<C> {
                 started_at: run.map(|(started, _)| started),
                 ran: run.map_or(Duration::ZERO, |(_, ran)| ran),
             };
-            if let Err(message) = contain(|| callback(&completion)) {
+            let pool = &job.lane.pool;
+            // Whatever thread it runs on: while it runs, that thread cannot wait for this job to end.
+            pool.enroll_thread();
+            let called = contain(|| callback(&completion));
+            pool.dismiss_thread();
+            if let Err(message) = called {
                 tracing::error!(job = %job.id, %message, "a completion callback panicked");
             }
         }

@@ -124,16 +124,17 @@ fn kind_of(limited: bool) -> PoolKind {
 }
 
 fn memory_of<C: Capability>(lane: &Lane<C>) -> ByteSize {
-    lane.roster
-        .read()
-        .iter()
-        .map(|seat| seat.reserved())
-        .sum::<ByteSize>()
-        .saturating_add(lane.weights_bytes())
+    let workers: ByteSize = lane.seats().iter().map(|seat| seat.reserved()).sum();
+    workers.saturating_add(lane.weights_bytes())
+}
+
+/// Not one that hangs: what it still holds is answered at its deadline.
+fn serves(worker: &WorkerStatus) -> bool {
+    worker.state != WorkerState::Failed
 }
 
 fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
-    let workers: Vec<WorkerStatus> = lane.roster.read().iter().map(|seat| status_of_worker(seat)).collect();
+    let workers: Vec<WorkerStatus> = lane.seats().iter().map(|seat| status_of_worker(seat)).collect();
     let (counters, served) = (&lane.counters, lane.served());
     KeyStatus {
         key: lane.key.clone(),
@@ -142,7 +143,7 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
             .iter()
             .filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy))
             .count(),
-        in_flight: workers.iter().map(|worker| worker.pending).sum(),
+        in_flight: workers.iter().filter(|worker| serves(worker)).map(|worker| worker.pending).sum(),
         workers,
         queue_size: lane.config.queue_capacity,
         queue_used: lane.with_queue(|queue| queue.len()),

@@ -15,8 +15,22 @@ impl<C: Capability> Lane<C> {
         let roster = self.roster.read();
         let total = Served::default();
         total.absorb(&self.counters.served);
-        roster.iter().for_each(|seat| total.absorb(&seat.served));
+        roster.iter().chain(self.strays.lock().iter()).for_each(|seat| total.absorb(&seat.served));
         total
+    }
+
+    /// Everyone who may hold jobs or memory: the roster, and those out of rotation.
+    pub(crate) fn seats(&self) -> Vec<Arc<Seat<C>>> {
+        let roster = self.roster.read();
+        roster.iter().chain(self.strays.lock().iter()).cloned().collect()
+    }
+
+    /// Takes a worker out of rotation whose thread goes on.
+    pub(crate) fn set_aside(&self, worker: WorkerId) {
+        let mut roster = self.roster.write();
+        if let Some(index) = roster.iter().position(|seat| seat.handle.worker_id() == worker) {
+            self.strays.lock().push(roster.remove(index));
+        }
     }
 
     /// Puts a new worker on the roster.
@@ -29,12 +43,14 @@ impl<C: Capability> Lane<C> {
     pub(crate) fn dismiss(&self, worker: WorkerId) {
         self.pool.workers.remove(&worker);
         let mut roster = self.roster.write();
-        roster.retain(|seat| {
+        let stays = |seat: &Arc<Seat<C>>| {
             let gone = seat.handle.worker_id() == worker;
             if gone {
                 self.counters.served.absorb(&seat.served);
             }
             !gone
-        });
+        };
+        roster.retain(stays);
+        self.strays.lock().retain(stays);
     }
 }

@@ -33,7 +33,9 @@ impl SessionStore {
 
     /// Keeps `state` for the session, in place of what was there.
     pub fn put<T: Send + Sync + 'static>(&self, id: &SessionId, state: T) {
-        self.touch(id, |session| session.state = Some(Arc::new(state)));
+        let state: Arc<dyn Any + Send + Sync> = Arc::new(state);
+        // What was there is dropped outside the map's lock: its destructor may ask the store too.
+        let _before = self.touch(id, |session| session.state.replace(state));
     }
 
     /// What is kept for the session, if it is a `T`.
@@ -69,15 +71,21 @@ impl SessionStore {
 
     pub(crate) fn forget_expired(&self) {
         let now = self.clock.now();
-        self.sessions.retain(|_, session| now.since(session.last_used) <= self.timeout);
+        let expired = |session: &Session| now.since(session.last_used) > self.timeout;
+        let forgotten: Vec<SessionId> =
+            self.sessions.iter().filter(|entry| expired(entry)).map(|entry| entry.key().clone()).collect();
+        // One by one, so that what they kept is dropped outside the map's lock.
+        for id in forgotten {
+            drop(self.sessions.remove_if(&id, |_, session| expired(session)));
+        }
     }
 
-    fn touch(&self, id: &SessionId, change: impl FnOnce(&mut Session)) {
+    fn touch<R>(&self, id: &SessionId, change: impl FnOnce(&mut Session) -> R) -> R {
         let last_used = self.clock.now();
         let new = || Session { last_used, worker: None, state: None };
         let mut session = self.sessions.entry(id.clone()).or_insert_with(new);
         session.last_used = last_used;
-        change(&mut session);
+        change(&mut session)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     alarm: AtomicU64,
     phase: AtomicU8,
     next_worker: AtomicU64,
-    /// The pool's own threads: one of them must not join them all.
+    /// The pool's own threads, and those in a callback: one of them must not join them all.
     threads: Mutex<Vec<ThreadId>>,
 }
 
@@ -86,6 +86,11 @@ impl Shared {
         self.phase.fetch_max(to as u8, Ordering::AcqRel);
     }
 
+    /// Whether nobody serves any more: whatever turns up now is to be ended by whoever has it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase() == PoolPhase::Stopped
+    }
+
     pub(crate) fn next_worker(&self) -> WorkerId {
         WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed))
     }
@@ -96,14 +101,15 @@ impl Shared {
     /// follow pay for one load here and nothing else.
     #[inline]
     pub(crate) fn look_by(&self, at: Timestamp) {
-        if at.0 < self.alarm.load(Ordering::Relaxed) && at.0 < self.alarm.fetch_min(at.0, Ordering::AcqRel) {
+        if at.0 < self.alarm.load(Ordering::SeqCst) && at.0 < self.alarm.fetch_min(at.0, Ordering::SeqCst) {
             self.tell(Command::Look);
         }
     }
 
-    /// Takes the alarm down, to look now.
+    /// Takes the alarm down, to look now. Sequentially consistent with `look_by`: of one who looks and one
+    /// who puts a job where the look has passed already, one notices the other.
     pub(crate) fn take_alarm(&self) {
-        self.alarm.store(u64::MAX, Ordering::Release);
+        self.alarm.swap(u64::MAX, Ordering::SeqCst);
     }
 
     pub(crate) fn alarm(&self) -> Timestamp {
@@ -125,7 +131,11 @@ impl Shared {
 
     pub(crate) fn dismiss_thread(&self) {
         let id = std::thread::current().id();
-        self.threads.lock().retain(|thread| *thread != id);
+        let mut threads = self.threads.lock();
+        // One entry: a callback on one of the pool's own threads enrolls it once more.
+        if let Some(index) = threads.iter().rposition(|thread| *thread == id) {
+            threads.swap_remove(index);
+        }
     }
 
     /// Whether the calling thread is one of the pool's own.

@@ -11,6 +11,7 @@ use super::events::What;
 use super::handle::{Message, Seat};
 use super::job::{Job, Running};
 use super::lane::Lane;
+use super::queue::Waiting;
 use super::slot::Pushed;
 use super::state::{Pending, WorkerState};
 use super::supervisor::Exit;
@@ -139,15 +140,21 @@ impl<'a, C: Capability> Worker<'a, C> {
     fn admit(&mut self, job: Job<C>, now: Timestamp) -> Result<(), Arc<str>> {
         if job.is_unwanted(now) {
             self.discharge(1, job.cost);
-            job.reply.end_unwanted(now);
+            job.end_unwanted(now);
             return Ok(());
         }
+        let deadline = job.deadline();
         let context = job.context();
         let spare = job.spare();
         let Job { request, reply, cost, attempt, retry, session } = job;
         let running = Running { reply: Some(reply), started: now, cost, attempt, retry, session, spare };
         let slot = self.seat.admitted.lock().insert(running);
         self.running += 1;
+        // A sweep, or the end of the pool, may have passed while the job was in neither place.
+        self.lane.pool.look_by(deadline);
+        if self.lane.pool.is_over() {
+            self.end_left_behind(slot);
+        }
         let model = &mut self.model;
         match contain(|| model.admit(slot, request, &context)) {
             Ok(Ok(())) => Ok(()),
@@ -157,6 +164,15 @@ impl<'a, C: Capability> Worker<'a, C> {
                 Ok(())
             }
             Err(message) => Err(message),
+        }
+    }
+
+    /// The pool has ended without this job: its caller hears that now, and the model soon.
+    fn end_left_behind(&self, slot: Slot) {
+        let reply = self.seat.admitted.lock().get_mut(slot).and_then(|running| running.reply.take());
+        if let Some(reply) = reply {
+            reply.job().slot.cancel();
+            reply.end(Err(PoolError::ShuttingDown { key: self.lane.key.clone() }), None);
         }
     }
 

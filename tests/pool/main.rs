@@ -4,6 +4,9 @@
 mod support;
 
 mod circuits;
+mod deadlines;
 mod lifecycle;
 mod memory;
 mod panics;
+mod shutdowns;
+mod supervisor;

@@ -73,7 +73,8 @@ fn row_11_the_loser_of_a_race_waits_for_the_loading_winner_and_then_gets_the_mem
     let winner = first.submit("model", Act::Answer(1)).unwrap();
     gate.wait_entered();
     let events = second.events(64);
-    let loser = second.submit("model", Act::Answer(2)).unwrap();
+    let patient = SubmitOptions::new().timeout(Duration::MAX);
+    let loser = second.submit_with("model", Act::Answer(2), patient).unwrap();
     event(&events, |what| matches!(what, What::SpawnRefused { .. }));
     second.maintain();
     assert!(!loser.is_ready(), "what loads will be idle one day: no reason to refuse");

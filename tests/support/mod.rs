@@ -51,9 +51,48 @@ pub enum Act {
     PanicInCancel(Gate),
     /// Fails the step as a whole, and with it everything admitted.
     FailStep,
+    /// Passes the gate when the pool copies it for a second attempt; then blocks in the step at the other.
+    Copied(CopyGate, Gate),
+    /// Panics when the request is dropped.
+    Fragile(Fragile),
+    /// Fails with an error that panics when it is shown.
+    FailUnspeakably,
     /// Reports an event with every step until the gate opens; then answers.
     Chatter(Gate),
 }
+
+/// Passes its gate when it is cloned.
+#[derive(Debug)]
+pub struct CopyGate(pub Gate);
+
+impl Clone for CopyGate {
+    fn clone(&self) -> Self {
+        self.0.pass();
+        Self(self.0.clone())
+    }
+}
+
+/// Panics when it is dropped.
+#[derive(Clone, Debug)]
+pub struct Fragile;
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "scripted panic of a request");
+    }
+}
+
+/// An error that panics when it is shown.
+#[derive(Debug)]
+pub struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("scripted panic of an error")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
 
 /// A panic's payload that cannot be dropped in peace.
 struct Bomb;
@@ -118,6 +157,8 @@ pub struct Script {
     pub failing_builds: Arc<AtomicUsize>,
     /// How many loads panic before one does not.
     pub panicking_loads: Arc<AtomicUsize>,
+    /// Whether loads fail with an error that cannot be shown.
+    pub unspeakable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -153,6 +194,7 @@ impl Script {
             failing_loads: Arc::default(),
             failing_builds: Arc::default(),
             panicking_loads: Arc::default(),
+            unspeakable: false,
         }
     }
 
@@ -224,7 +266,11 @@ impl Loader<Scripted> for Script {
         }
         assert!(!fails(&self.panicking_loads), "scripted panic in load");
         if fails(&self.failing_loads) {
-            return Err(LoadError::failed("scripted to fail"));
+            return Err(if self.unspeakable {
+                LoadError::failed(Unspeakable)
+            } else {
+                LoadError::failed("scripted to fail")
+            });
         }
         Ok(Weights(self.counts.clone(), self.drop_gate.clone()))
     }
@@ -285,10 +331,12 @@ impl Model<Scripted> for ScriptedModel {
                     return true;
                 }
                 Act::Count(n) => Ok(u64::from(*n)),
-                Act::Block(gate) => {
+                Act::Block(gate) | Act::Copied(_, gate) => {
                     gate.pass();
                     Ok(0)
                 }
+                Act::Fragile(_) => Ok(0),
+                Act::FailUnspeakably => Err(ModelError::failed(Unspeakable)),
                 Act::Linger(gate) | Act::PanicInCancel(gate) if !gate.is_open() => {
                     std::thread::yield_now();
                     return true;

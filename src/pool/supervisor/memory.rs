@@ -207,7 +207,8 @@ impl<C: Capability> Reclaim for Holdings<C> {
                 matches!(state, WorkerState::Draining | WorkerState::Failed | WorkerState::Stopped)
             };
             let own: ByteSize = roster.iter().filter(leaving).map(|seat| seat.reserved()).sum();
-            if roster.iter().all(|seat| leaving(&seat)) {
+            // One that hangs keeps the weights.
+            if roster.iter().all(|seat| leaving(&seat)) && lane.strays.lock().is_empty() {
                 own.saturating_add(lane.weights_bytes())
             } else {
                 own

@@ -115,11 +115,7 @@ impl<C: Capability> Supervisor<C> {
     pub(crate) fn run(mut self) -> usize {
         self.shared.enroll_thread();
         loop {
-            // The one who watches over panics may panic too, and must go on: the pool depends on it.
-            if let Err(message) = contain(|| self.turn()) {
-                let message = message.to_string();
-                self.shared.emit(&RegistryKey::from(""), What::SupervisorPanicked { message });
-            }
+            self.contained(Self::turn);
             let Some(until) = self.stop_until else { continue };
             let threads = self.watches.values().map(Watch::threads).sum();
             if threads == 0 || Instant::now() >= until {
@@ -129,6 +125,14 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// Waits until something is to be done, and does it.
+    /// The one who watches over panics may panic too, and must go on: the pool depends on it.
+    fn contained(&mut self, act: impl FnOnce(&mut Self)) {
+        if let Err(message) = contain(|| act(self)) {
+            let message = message.to_string();
+            self.shared.emit(&RegistryKey::from(""), What::SupervisorPanicked { message });
+        }
+    }
+
     fn turn(&mut self) {
         let timer = self.shared.clock.timer(self.next_due());
         let stop = self
@@ -143,8 +147,9 @@ impl<C: Capability> Supervisor<C> {
             recv(stop) -> _ => {}
         }
         commands.extend(self.inbox.try_iter().take(256));
+        // Each by itself: one that panics must not take the others along.
         for command in commands {
-            self.obey(command);
+            self.contained(|this| this.obey(command));
         }
         self.attend(freed);
         for done in self.maintained.drain(..) {
@@ -194,7 +199,7 @@ impl<C: Capability> Supervisor<C> {
     fn attend(&mut self, memory_freed: bool) {
         let now = self.shared.clock.now();
         if self.shared.alarm() <= now {
-            self.sweep_overdue(now);
+            self.contained(|this| this.sweep_overdue(now));
         }
         let due: Vec<RegistryKey> = self
             .watches
@@ -203,22 +208,22 @@ impl<C: Capability> Supervisor<C> {
             .map(|w| w.lane.key.clone())
             .collect();
         for key in due {
-            self.with_watch(&key, |this, watch| this.scale(watch));
+            self.contained(|this| this.with_watch(&key, |this, watch| this.scale(watch)));
         }
         if self.next_memory <= now {
             self.next_memory = now.saturating_add(MEMORY_INTERVAL);
             self.shared.budget.refresh();
-            self.fit_shrunken_budget();
+            self.contained(Self::fit_shrunken_budget);
         }
         if self.next_health <= now {
             self.next_health = now.saturating_add(self.shared.config.health_interval);
-            self.check_health(now);
+            self.contained(|this| this.check_health(now));
         }
         if self.next_maintenance <= now {
             self.next_maintenance = now.saturating_add(self.shared.config.maintenance_interval);
-            self.shared.sessions.forget_expired();
+            self.contained(|this| this.shared.sessions.forget_expired());
             for key in self.watches.keys().cloned().collect::<Vec<_>>() {
-                self.with_watch(&key, |this, watch| this.scale(watch));
+                self.contained(|this| this.with_watch(&key, |this, watch| this.scale(watch)));
             }
             self.watches.retain(|_, watch| !watch.is_forgettable());
         }

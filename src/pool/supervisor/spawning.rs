@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::WorkerId;
 use crate::memory::{Footprint, OverBudget, Reservation};
 use crate::pool::breaker::Circuit;
-use crate::pool::contain::contain;
+use crate::pool::contain::{contain, describe};
 use crate::pool::error::{PoolError, SpawnError};
 use crate::pool::events::{EvictReason, SpawnReason, What};
 use crate::pool::handle::{Seat, WorkerHandle};
@@ -232,7 +232,7 @@ impl<C: Capability> Supervisor<C> {
                 return;
             }
         }
-        self.shared.emit(&lane.key, What::SpawnFailed { worker, error: error.to_string() });
+        self.shared.emit(&lane.key, What::SpawnFailed { worker, error: describe(&error) });
         let now = self.shared.clock.now();
         let open = watch.starts.fail(now);
         // What waited hears why before it is told that the circuit is open.
@@ -321,7 +321,7 @@ impl<C: Capability> Supervisor<C> {
             *watch.lane.load.lock() = std::sync::Weak::new();
         }
         for worker in late {
-            watch.lane.dismiss(worker);
+            watch.lane.set_aside(worker);
             self.start_failed(watch, Some(worker), SpawnError::TimedOut(limit));
         }
     }

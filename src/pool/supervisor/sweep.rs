@@ -53,7 +53,7 @@ impl<C: Capability> Supervisor<C> {
             let reason = self.watches.get_mut(&lane.key).and_then(|watch| why_it_waited(watch, now));
             for job in overdue {
                 let error = reason.clone().unwrap_or_else(|| job.reply.job().timeout());
-                job.reply.end(Err(error), None);
+                job.end(error);
             }
         }
         if lane.queued() > 0 {
@@ -77,7 +77,7 @@ impl<C: Capability> Supervisor<C> {
             .collect();
         for (since, lane, seat) in stuck {
             if seat.handle.cell().serves() && seat.handle.cell().fail() {
-                lane.dismiss(seat.handle.worker_id());
+                lane.set_aside(seat.handle.worker_id());
                 lane.rescue(&seat);
                 self.shared.emit(&lane.key, What::Stuck { worker: seat.handle.worker_id(), since });
                 self.with_watch(&lane.key.clone(), |this, watch| this.scale(watch));
@@ -130,7 +130,7 @@ fn sweep_backlog<C: Capability>(lane: &Lane<C>, seat: &Seat<C>, now: Timestamp) 
         match seat.backlog.try_recv() {
             Ok(Message::Job(job)) if job.is_unwanted(now) => {
                 seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost });
-                job.reply.end_unwanted(now);
+                job.end_unwanted(now);
             }
             Ok(Message::Job(job)) => {
                 next = next.min(job.deadline());
