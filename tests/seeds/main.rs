@@ -83,7 +83,7 @@ fn value<T: 'static>(answer: millpond::capability::TaskValue) -> T {
 
 /// Lets other threads run until `done`. Only for what is certain to come and tells nobody that it has.
 fn until(done: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + Duration::from_mins(1);
     while !done() {
         assert!(Instant::now() < patience, "what is certain to come did not");
         std::thread::yield_now();

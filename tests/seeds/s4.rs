@@ -162,10 +162,10 @@ fn s4_2_eight_errors_with_their_data() {
 #[test]
 fn s4_3_defaults_of_the_configuration() {
     let config = PoolConfig::default();
-    assert_eq!(config.request_timeout, Duration::from_secs(30));
-    assert_eq!(config.shutdown_timeout, Duration::from_secs(5));
-    assert_eq!(config.maintenance_interval, Duration::from_secs(60));
-    assert_eq!(config.cooldown_idle, Duration::from_secs(60));
+    assert_eq!(config.request_timeout, 30 * SECOND);
+    assert_eq!(config.shutdown_timeout, 5 * SECOND);
+    assert_eq!(config.maintenance_interval, 60 * SECOND);
+    assert_eq!(config.cooldown_idle, Duration::from_mins(1));
 }
 
 #[test]
@@ -202,11 +202,15 @@ fn s4_4_metrics_lose_no_count_to_concurrency() {
             })
         })
         .collect();
-    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    for caller in callers {
+        caller.join().unwrap();
+    }
     pool.submit_wait("model", Act::Fail).unwrap_err();
     let gate = Gate::new();
     let late = [(); 2].map(|()| pool.submit("model", Act::Linger(gate.clone())).unwrap());
-    late.iter().for_each(|_| gate.wait_entered());
+    for _ in &late {
+        gate.wait_entered();
+    }
     clock.advance(30 * SECOND);
     assert!(late.into_iter().all(|ticket| ticket.wait().is_err()));
     pool.resize("model", 1).unwrap();
@@ -234,10 +238,14 @@ fn s4_5_a_handle_tells_what_is_pending_when_it_was_used_and_which_worker_it_is()
     assert_eq!((worker.pending_requests(), seconds(&worker)), (0, 0));
     clock.advance(7 * SECOND);
     let tickets = [(); 3].map(|()| pool.submit("model", Act::Linger(gate.clone())).unwrap());
-    tickets.iter().for_each(|_| gate.wait_entered());
+    for _ in &tickets {
+        gate.wait_entered();
+    }
     assert_eq!(worker.pending_requests(), 3);
     assert_eq!(worker.idle(), Duration::ZERO);
-    tickets.iter().for_each(|_| gate.open());
+    for _ in &tickets {
+        gate.open();
+    }
     assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
     assert_eq!((worker.pending_requests(), seconds(&worker)), (0, 7));
     clock.advance(5 * SECOND);
