@@ -69,7 +69,7 @@ impl BatchModel<Sentiment> for Scorer {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let pool = Pool::<Sentiment>::new(PoolConfig::default())?;
+    let pool = Pool::<Sentiment>::new(PoolConfig::default().workers(2))?;
     pool.register("lexicon", LexiconLoader)?;
     let texts = ["a great day", "bad coffee in a good cup", "an awful start but a good end", "rain"];
     let scores = pool.submit_all("lexicon", texts.map(str::to_owned))?;

@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A task that would run for ever asks now and then whether it is still wanted.
     let pool = Pool::background(PoolConfig::background().workers(1))?;
-    let (begin, begun) = bounded(1);
+    let (begin, started) = bounded(1);
     let endless = pool.spawn(move |task| {
         begin.send(())?;
         while !task.cancel.is_canceled() {
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Ok::<_, crossbeam_channel::SendError<()>>(())
     })?;
-    begun.recv()?;
+    started.recv()?;
     if let Err(error) = pool.shutdown(Duration::from_millis(50)) {
         println!("shutting down: {error}");
     }

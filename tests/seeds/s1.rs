@@ -11,7 +11,7 @@ use millpond::capability::{JobContext, Model, ModelError, NoEvent, Outbox, Slot}
 use millpond::memory::{Footprint, MemoryBudget};
 use millpond::pool::{
     BuildWith, KeyConfig, LoadError, Loader, NoWorkers, Pool, PoolConfig, PoolError, PoolEvent, SpawnError,
-    SpawnReason, SubmitOptions, What, WhenBusy, WorkerState,
+    SpawnReason, SubmitOptions, What, WhenBusy, WorkerHandle, WorkerState,
 };
 use millpond::{ByteSize, Clock, RegistryKey, SessionId, Timestamp, WorkerId};
 
@@ -125,7 +125,7 @@ fn s1_2_a_worker_owns_one_model_and_serves_one_request_at_a_time() {
     assert!(
         served.iter().enumerate().all(|(n, (session, _))| session.as_str() == format!("session {}", n % 5))
     );
-    let states: Vec<_> = pool.workers("model").unwrap().iter().map(|worker| worker.state()).collect();
+    let states: Vec<_> = pool.workers("model").unwrap().iter().map(WorkerHandle::state).collect();
     assert_eq!(states, [WorkerState::Ready; 3]);
 }
 
@@ -147,7 +147,7 @@ fn s1_3_workers_have_names_and_are_found_and_addressed_by_number() {
     let (pool, _, workers) = started(config().workers(3), &Script::new());
     pool.register("other", Script::new()).unwrap();
     pool.preload("other").unwrap();
-    let others: Vec<_> = pool.workers("other").unwrap().iter().map(|worker| worker.worker_id()).collect();
+    let others: Vec<_> = pool.workers("other").unwrap().iter().map(WorkerHandle::worker_id).collect();
     for id in workers.iter().chain(&others) {
         let worker = pool.worker(*id).expect("found by its number alone");
         assert_eq!((worker.worker_id(), worker.name()), (*id, format!("scripted-{}", id.0).as_str()));

@@ -98,7 +98,9 @@ fn s2_4_each_waiting_caller_gets_the_result_of_its_own_job() {
             })
         })
         .collect();
-    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    for caller in callers {
+        caller.join().unwrap();
+    }
 }
 
 #[test]
@@ -185,7 +187,7 @@ fn s2_6_submitting_while_it_stops_is_answered_or_refused() {
                         n += 1;
                     };
                     assert_eq!(refused.code(), "shutting_down");
-                    accepted.into_iter().map(Ticket::wait).filter(Result::is_ok).count() as u64
+                    accepted.into_iter().filter_map(|ticket| ticket.wait().ok()).count() as u64
                 })
             })
             .collect();
@@ -320,7 +322,7 @@ fn s2_8_a_payload_the_handler_cannot_use_is_an_error_and_no_panic() {
 #[test]
 fn s2_8_a_handler_that_takes_too_long_is_told_so_while_it_runs() {
     let (pool, clock) = task_pool(PoolConfig::default().workers(1).request_timeout(2 * SECOND));
-    let (begin, begun) = reports::<CancelToken>();
+    let (begin, tokens) = reports::<CancelToken>();
     let endless = task(move |job| {
         begin.send(job.cancel.clone()).unwrap();
         while !job.cancel.is_canceled() {
@@ -328,7 +330,7 @@ fn s2_8_a_handler_that_takes_too_long_is_told_so_while_it_runs() {
         }
     });
     let ticket = pool.submit("tasks", endless).unwrap();
-    let token = begun.recv().unwrap();
+    let token = tokens.recv().unwrap();
     assert!(!token.is_canceled());
     clock.advance(2 * SECOND);
     assert!(matches!(ticket.wait(), Err(PoolError::Timeout { .. })));
@@ -351,7 +353,9 @@ fn s2_9_submit_five_processed() {
     let script = Script::new();
     let (pool, _) = pool(config().workers(2).queue_capacity(10), &script);
     let accepted = pool.submit_batch("model", (0..5).map(Act::Answer));
-    accepted.into_iter().for_each(|ticket| ticket.unwrap().detach());
+    for ticket in accepted {
+        ticket.unwrap().detach();
+    }
     assert!(pool.wait_idle(60 * SECOND));
     assert_eq!((Counts::get(&script.counts.admitted), pool.metrics().total_completed), (5, 5));
 }
@@ -360,11 +364,11 @@ fn s2_9_submit_five_processed() {
 fn s2_9_queue_full() {
     let gate = Gate::new();
     let (pool, _) = pool(config().queue_capacity(2), &Script::new());
-    let submit = || pool.submit("model", Act::Block(gate.clone()));
+    let submit = || pool.submit("model", Act::Block(gate.clone())).map_err(PoolError::from);
     let first = submit().unwrap();
     gate.wait_entered();
     let others = [submit().unwrap(), submit().unwrap()];
-    assert_eq!(submit().unwrap_err().error.code(), "queue_full", "one runs, two wait, the fourth is refused");
+    assert_eq!(submit().unwrap_err().code(), "queue_full", "one runs, two wait, the fourth is refused");
     (0..3).for_each(|_| gate.open());
     assert!(std::iter::once(first).chain(others).all(|ticket| ticket.wait().is_ok()));
 }
@@ -383,14 +387,14 @@ fn s2_10_background_work_holds_up_no_client() {
     let gate = Gate::new();
     let (pool, _) = pool(config().queue_capacity(3), &Script::new());
     pool.register("audit", Script::new()).unwrap();
-    let audit = || pool.submit("audit", Act::Block(gate.clone()));
+    let audit = || pool.submit("audit", Act::Block(gate.clone())).map_err(PoolError::from);
     let running = audit().unwrap();
     gate.wait_entered();
     let waiting = [audit(), audit(), audit()].map(Result::unwrap);
     // The client's path: its own answer, and an audit that is refused at once rather than waited for.
     for n in 0..50 {
         assert_eq!(pool.submit_wait("model", Act::Answer(n)).unwrap(), n);
-        assert_eq!(audit().unwrap_err().error.code(), "queue_full");
+        assert_eq!(audit().unwrap_err().code(), "queue_full");
     }
     (0..4).for_each(|_| gate.open());
     assert!(std::iter::once(running).chain(waiting).all(|ticket| ticket.wait().is_ok()));
@@ -436,7 +440,9 @@ fn s2_10_results_that_nobody_reads_take_no_memory() {
     drop(gone);
     for _ in 0..20 {
         let accepted = pool.submit_batch("model", (0..500).map(Act::Answer));
-        accepted.into_iter().for_each(|ticket| ticket.unwrap().detach());
+        for ticket in accepted {
+            ticket.unwrap().detach();
+        }
         assert!(pool.wait_idle(60 * SECOND));
         assert_eq!((unread.len(), pool.status().queue_depth, pool.status().in_flight), (4, 0, 0));
     }

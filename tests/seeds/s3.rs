@@ -224,8 +224,11 @@ fn s3_6_failures_are_tried_again_after_a_pause() {
         pool.submit("tasks", flaky).unwrap()
     };
     for attempt in 1..=3 {
-        let began = begun.recv().unwrap();
-        assert_eq!(began, (attempt, at(SECOND * (attempt - 1))), "a second after the one before");
+        assert_eq!(
+            begun.recv().unwrap(),
+            (attempt, at(SECOND * (attempt - 1))),
+            "a second after the one before"
+        );
         if attempt < 3 {
             // The failed attempt waits in the queue for its time.
             until(|| pool.key_status("tasks").unwrap().queue_used == 1);
@@ -324,7 +327,7 @@ fn s3_9_shutdown_completes_what_is_in_flight() {
 #[test]
 fn s3_9_shutdown_that_runs_out_of_time_is_an_error() {
     let (pool, _) = task_pool(PoolConfig::background().workers(1));
-    let (begin, begun) = reports();
+    let (begin, running) = reports();
     let endless = task(move |job| {
         begin.send(()).unwrap();
         while !job.cancel.is_canceled() {
@@ -332,7 +335,7 @@ fn s3_9_shutdown_that_runs_out_of_time_is_an_error() {
         }
     });
     let ticket = pool.submit("tasks", endless).unwrap();
-    begun.recv().unwrap();
+    running.recv().unwrap();
     let error = pool.shutdown(Duration::ZERO).unwrap_err();
     assert!(matches!(error, ShutdownError::TimedOut { unfinished: 1, .. }), "{error}");
     assert_eq!(ticket.wait().unwrap_err().code(), "shutting_down");
@@ -372,7 +375,9 @@ fn s3_11_a_batch_reports_each_of_its_tasks_as_it_ends() {
             report.send((index, done.id.to_string(), value)).unwrap();
         })
     });
-    accepted.into_iter().for_each(|ticket| ticket.unwrap().detach());
+    for ticket in accepted {
+        ticket.unwrap().detach();
+    }
     let mut ended: Vec<(usize, String, Option<u32>)> = results.iter().take(50).collect();
     ended.sort();
     for (index, (reported, id, value)) in ended.into_iter().enumerate() {
@@ -392,7 +397,7 @@ fn s3_12_a_group_ends_with_all_answers_or_the_first_error() {
     assert_eq!(answers, [0, 1, 2]);
 
     let mut group = pool.group();
-    let (begin, begun) = reports();
+    let (begin, running) = reports();
     let (fetch_b, token) = (begin.clone(), reports());
     group.go("tasks", {
         let tell = token.0.clone();
@@ -404,7 +409,7 @@ fn s3_12_a_group_ends_with_all_answers_or_the_first_error() {
             tell.send("stopped").unwrap();
         })
     });
-    begun.recv().unwrap();
+    running.recv().unwrap();
     group.go(
         "tasks",
         Task::new(move |_| {
@@ -462,7 +467,9 @@ fn s3_13_a_collector_hears_queue_depth_processing_time_and_throughput() {
     collector.sampled(pool.status().queue_depth);
     gate.open();
     busy.wait().unwrap();
-    accepted.into_iter().for_each(|ticket| drop(ticket.unwrap().wait()));
+    for ticket in accepted {
+        let _ = ticket.unwrap().wait();
+    }
     results.iter().take(21).for_each(|result| collector.task_ended(&result));
     let Figures { completed, failed, processing, deepest_queue } = figures;
     assert_eq!((completed, failed, deepest_queue), (20, 1, 20));
