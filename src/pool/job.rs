@@ -6,23 +6,28 @@ use super::contain::contain;
 use super::error::PoolError;
 use super::queue::{Order, Waiting};
 use super::reply::Reply;
-use super::retry::Retry;
 use crate::capability::{Capability, JobContext, Slot};
 use crate::clock::Timestamp;
 use crate::id::SessionId;
 
-/// A request together with the duty to answer it.
+/// A request together with the duty to answer it. It moves from hand to hand, so it holds only what changes
+/// with an attempt; what stays the same is in [`JobShared`](super::reply::JobShared).
 pub(crate) struct Job<C: Capability> {
     pub(crate) request: C::Request,
     pub(crate) reply: Reply<C>,
-    /// As charged to workers.
-    pub(crate) cost: u64,
     pub(crate) attempt: u32,
-    pub(crate) retry: Retry,
-    pub(crate) session: Option<SessionId>,
 }
 
 impl<C: Capability> Job<C> {
+    /// As charged to workers.
+    pub(crate) fn cost(&self) -> u64 {
+        self.reply.job().cost
+    }
+
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.reply.job().session.as_ref()
+    }
+
     /// Whether nobody waits for it any more.
     pub(crate) fn is_unwanted(&self, now: Timestamp) -> bool {
         self.reply.is_canceled() || self.deadline() <= now
@@ -47,14 +52,14 @@ impl<C: Capability> Job<C> {
             id: self.reply.job().id.clone(),
             attempt: self.attempt,
             deadline: self.deadline(),
-            session: self.session.clone(),
+            session: self.session().cloned(),
             cancel: self.reply.cancel_token(),
         }
     }
 
     /// The request for another attempt, kept only if there may be one.
     pub(crate) fn spare(&self) -> Option<C::Request> {
-        (self.attempt < self.retry.attempts).then(|| self.request.clone())
+        (self.attempt < self.reply.job().retry.attempts).then(|| self.request.clone())
     }
 }
 
@@ -85,8 +90,6 @@ pub(crate) struct Running<C: Capability> {
     pub(crate) started: Timestamp,
     pub(crate) cost: u64,
     pub(crate) attempt: u32,
-    pub(crate) retry: Retry,
-    pub(crate) session: Option<SessionId>,
     /// The request, if another attempt is possible. Given up with the first event.
     pub(crate) spare: Option<C::Request>,
 }
@@ -101,8 +104,8 @@ impl<C: Capability> Running<C> {
     pub(crate) fn again(self) -> Result<(Job<C>, Duration), Option<Reply<C>>> {
         match (self.reply, self.spare) {
             (Some(reply), Some(request)) => {
-                let Self { cost, retry, session, .. } = self;
-                Ok((Job { request, reply, cost, attempt: self.attempt + 1, retry, session }, retry.delay))
+                let delay = reply.job().retry.delay;
+                Ok((Job { request, reply, attempt: self.attempt + 1 }, delay))
             }
             (reply, _) => Err(reply),
         }

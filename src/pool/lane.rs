@@ -162,14 +162,15 @@ impl<C: Capability> Lane<C> {
     /// Hands a job to the least busy worker that has room, or hands it back.
     pub(crate) fn offer(&self, job: Job<C>) -> Result<(), Job<C>> {
         let roster = self.roster.read();
-        let warm = job.session.as_ref().and_then(|session| self.pool.sessions.last_worker(session));
+        let warm = job.session().and_then(|session| self.pool.sessions.last_worker(session));
         let preferred = warm.and_then(|id| roster.iter().position(|seat| seat.handle.worker_id() == id));
+        let cost = job.cost();
         loop {
-            let loads = roster.iter().map(|seat| seat.handle.load(job.cost));
+            let loads = roster.iter().map(|seat| seat.handle.load(cost));
             let Some(index) = dispatch::pick(loads, preferred) else { return Err(job) };
             let seat = &roster[index];
             // The choice was advice; the charge decides.
-            if seat.handle.try_charge(job.cost) {
+            if seat.handle.try_charge(cost) {
                 self.hand_over(seat, job);
                 return Ok(());
             }
@@ -178,7 +179,7 @@ impl<C: Capability> Lane<C> {
 
     /// Sends a job to a worker that has been charged for it.
     pub(crate) fn hand_over(&self, seat: &Seat<C>, job: Job<C>) {
-        if let Some(session) = &job.session {
+        if let Some(session) = job.session() {
             self.pool.sessions.served_by(session, seat.handle.worker_id());
         }
         // Cannot fail: the seat holds the receiving end.
@@ -196,7 +197,7 @@ impl<C: Capability> Lane<C> {
         let Some(seat) = roster.iter().find(|seat| seat.handle.worker_id() == worker) else {
             return Err((job, PoolError::NoWorkers { key, reason: NoWorkers::NoSuchWorker }));
         };
-        if !seat.handle.try_charge(job.cost) {
+        if !seat.handle.try_charge(job.cost()) {
             return Err((job, PoolError::SendError { key, worker }));
         }
         self.hand_over(seat, job);
@@ -210,14 +211,14 @@ impl<C: Capability> Lane<C> {
             return None;
         }
         let mut queue = self.queue.lock();
-        let cost = queue.peek()?.cost;
+        let cost = queue.peek()?.cost();
         if !seat.handle.try_charge(cost) {
             return None;
         }
         let job = queue.pop();
         self.queued.store(queue.ready(), Ordering::SeqCst);
         drop(queue);
-        if let Some(session) = job.as_ref().and_then(|job| job.session.as_ref()) {
+        if let Some(session) = job.as_ref().and_then(Job::session) {
             self.pool.sessions.served_by(session, seat.handle.worker_id());
         }
         job
@@ -231,7 +232,7 @@ impl<C: Capability> Lane<C> {
     /// Whether some worker would take the first waiting job. Asked again after a job was put back: room that
     /// came up while the job was out of the queue found the queue empty.
     pub(crate) fn has_room(&self) -> bool {
-        let Some(cost) = self.queue.lock().peek().map(|job| job.cost) else { return false };
+        let Some(cost) = self.queue.lock().peek().map(Job::cost) else { return false };
         self.roster.read().iter().any(|seat| seat.handle.load(cost).takes)
     }
 

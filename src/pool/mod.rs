@@ -161,11 +161,12 @@ impl<C: Capability> Pool<C> {
             let error = PoolError::InvalidRequest { key: lane.key.clone(), source };
             return Err(refuse(&lane, error, request));
         }
-        let (job, shared) = new_job(lane.clone(), request, options);
+        let (job, shared) = new_job(lane, request, options);
+        let lane = &shared.lane;
         if let Err((job, error)) = lane.accept(job, route) {
             job.reply.forget();
             lane.pool.gate.turn_away();
-            return Err(refuse(&lane, error, job.request));
+            return Err(refuse(lane, error, job.request));
         }
         lane.pool.look_by(shared.deadline);
         Ok(Ticket::new(shared))
@@ -187,9 +188,10 @@ fn new_job<C: Capability>(
     let order = Order::new(submitted, priority, config.ageing_step(), number);
     let retry = retry.unwrap_or(config.retry);
     let id = JobId { number, name: id };
-    let shared = Arc::new(JobShared { slot: ReplySlot::new(), lane, id, submitted, deadline, order });
+    let slot = ReplySlot::new();
+    let shared = Arc::new(JobShared { slot, lane, id, submitted, deadline, order, cost, retry, session });
     let reply = Reply::new(shared.clone(), callback);
-    (Job { request, reply, cost, attempt: 1, retry, session }, shared)
+    (Job { request, reply, attempt: 1 }, shared)
 }
 
 fn refuse<C: Capability>(lane: &Lane<C>, error: PoolError, request: C::Request) -> SubmitError<C> {

@@ -10,11 +10,12 @@ use super::contain::{contain, describe};
 use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::Order;
+use super::retry::Retry;
 use super::slot::{Pushed, ReplySlot};
 use super::stats::Served;
 use crate::capability::{CancelToken, Cancelable, Capability};
 use crate::clock::Timestamp;
-use crate::id::{JobId, RegistryKey};
+use crate::id::{JobId, RegistryKey, SessionId};
 
 /// How a job ended: what its caller gets.
 pub(crate) type Outcome<C> = Result<<C as Capability>::Output, PoolError>;
@@ -28,6 +29,10 @@ pub(crate) struct JobShared<C: Capability> {
     pub(crate) submitted: Timestamp,
     pub(crate) deadline: Timestamp,
     pub(crate) order: Order,
+    /// As charged to workers.
+    pub(crate) cost: u64,
+    pub(crate) retry: Retry,
+    pub(crate) session: Option<SessionId>,
 }
 
 impl<C: Capability> JobShared<C> {

@@ -146,7 +146,7 @@ fn end_all_of<C: Capability>(lane: &Lane<C>) -> u64 {
 /// A job out of a worker's channel is off its account too: the worker ends when nothing is left on it.
 fn taken_back<C: Capability>(seat: &Seat<C>, message: Message<C>) -> Option<super::job::Job<C>> {
     let Message::Job(job) = message else { return None };
-    seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost });
+    seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost() });
     Some(job)
 }
 

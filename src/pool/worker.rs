@@ -139,15 +139,15 @@ impl<'a, C: Capability> Worker<'a, C> {
     /// Gives a job to the model, unless nobody waits for it any more. The error is a panic's message.
     fn admit(&mut self, job: Job<C>, now: Timestamp) -> Result<(), Arc<str>> {
         if job.is_unwanted(now) {
-            self.discharge(1, job.cost);
+            self.discharge(1, job.cost());
             job.end_unwanted(now);
             return Ok(());
         }
-        let deadline = job.deadline();
+        let (deadline, cost) = (job.deadline(), job.cost());
         let context = job.context();
         let spare = job.spare();
-        let Job { request, reply, cost, attempt, retry, session } = job;
-        let running = Running { reply: Some(reply), started: now, cost, attempt, retry, session, spare };
+        let Job { request, reply, attempt } = job;
+        let running = Running { reply: Some(reply), started: now, cost, attempt, spare };
         let slot = self.seat.admitted.lock().insert(running);
         self.running += 1;
         // A sweep, or the end of the pool, may have passed while the job was in neither place.

@@ -120,7 +120,7 @@ impl Scene {
 
     /// As the worker ends a job: its room is given back first.
     fn finish(&self, job: Job<Echo>) {
-        self.seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost });
+        self.seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost() });
         let answer = job.request;
         job.reply.end(Ok(answer), None);
     }

@@ -129,7 +129,7 @@ fn sweep_backlog<C: Capability>(lane: &Lane<C>, seat: &Seat<C>, now: Timestamp) 
     for _ in 0..seat.backlog.len() {
         match seat.backlog.try_recv() {
             Ok(Message::Job(job)) if job.is_unwanted(now) => {
-                seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost });
+                seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost() });
                 job.end_unwanted(now);
             }
             Ok(Message::Job(job)) => {
