@@ -296,7 +296,10 @@ fn s3_8_a_panic_reaches_the_handler_and_the_pool_keeps_serving() {
         assert_eq!(&*message, format!("task {n} fell over"));
         assert_eq!(value::<i32>(pool.submit_wait("tasks", task(move |_| n)).unwrap()), n);
     }
-    assert_eq!(handler.join().unwrap(), ["task 0 fell over", "task 1 fell over"]);
+    // Two workers crashed: which of them is seen to first is not said.
+    let mut heard = handler.join().unwrap();
+    heard.sort();
+    assert_eq!(heard, ["task 0 fell over", "task 1 fell over"]);
 }
 
 #[test]
