@@ -39,7 +39,7 @@ fn s0_1_all_work_goes_through_pools_behind_one_interface() {
 #[test]
 fn s0_2_queue_then_one_dispatcher_then_workers_then_results() {
     let limit = RateLimit::per_second(1.0);
-    let (pool, clock) = pool(config().workers(3).rate_limit(limit), &Script::new());
+    let (pool, clock) = pool(config().workers(3).rate_limit(limit), &Script::new().capacity(4));
     let results = pool.results(16);
     let tickets: Vec<_> = (1..=5).map(|n| pool.submit("model", Act::Answer(n)).unwrap()).collect();
     for done in 1..=5 {
@@ -57,7 +57,7 @@ fn s0_2_queue_then_one_dispatcher_then_workers_then_results() {
 fn s0_3_one_owner_of_the_rate_limiter() {
     const WORKERS: usize = 30;
     let limit = RateLimit::per_second(10.0);
-    let (pool, clock) = pool(config().workers(WORKERS).rate_limit(limit), &Script::new());
+    let (pool, clock) = pool(config().workers(WORKERS).rate_limit(limit), &Script::new().capacity(4));
     pool.preload("model").unwrap();
     let all_ready = || pool.key_status("model").unwrap().ready == WORKERS;
     until(all_ready);
