@@ -16,6 +16,7 @@ enum Op {
     Reserve(u64),
     WouldFit(u64),
     Settle(usize, u64),
+    Split(usize, u64),
     Release(usize),
     Total(u64),
     Available(u64),
@@ -28,6 +29,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => bytes().prop_map(Op::Reserve),
         1 => bytes().prop_map(Op::WouldFit),
         3 => (0..6usize, bytes()).prop_map(|(index, bytes)| Op::Settle(index, bytes)),
+        1 => (0..6usize, bytes()).prop_map(|(index, bytes)| Op::Split(index, bytes)),
         3 => (0..6usize).prop_map(Op::Release),
         1 => bytes().prop_map(Op::Total),
         1 => bytes().prop_map(Op::Available),
@@ -94,8 +96,20 @@ fn apply(op: &Op, budget: &MemoryBudget, machine: &Machine, model: &mut Model) -
             }
             prop_assert_eq!(reservation.bytes().bytes(), *bytes);
         }
+        Op::Split(index, bytes) if index < model.held.len() => {
+            let (whole, held, promised) = &mut model.held[index];
+            let part = whole.split("part", ByteSize::new(bytes));
+            let parted = bytes.min(*held);
+            *held -= parted;
+            // What was not yet taken from the system is counted with whoever can still take it.
+            let still = (*promised).min(*held);
+            let moved = *promised - still;
+            *promised = still;
+            prop_assert_eq!((whole.bytes().bytes(), part.bytes().bytes()), (*held, parted));
+            model.held.push((part, parted, moved));
+        }
         Op::Release(index) if index < model.held.len() => drop(model.held.swap_remove(index)),
-        Op::Settle(..) | Op::Release(_) => {}
+        Op::Settle(..) | Op::Split(..) | Op::Release(_) => {}
         Op::Total(bytes) => machine.total.store(bytes, Ordering::Relaxed),
         Op::Available(bytes) => machine.available.store(bytes, Ordering::Relaxed),
         Op::Refresh => {

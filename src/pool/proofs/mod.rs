@@ -109,11 +109,11 @@ impl Scene {
                 Ok(Message::Job(job)) => self.finish(job),
                 Ok(Message::Wake) => {}
                 Err(_) if self.lane.queued() == 0 => return,
-                // Charged by someone who has not sent yet: it comes.
-                Err(_) => loom::thread::yield_now(),
-            }
-            while let Some(job) = self.lane.pull(&self.seat) {
-                self.finish(job);
+                Err(_) => match self.lane.pull(&self.seat) {
+                    Some(job) => self.finish(job),
+                    // Charged by someone who has not sent yet: it comes.
+                    None => loom::thread::yield_now(),
+                },
             }
         }
     }

@@ -41,6 +41,10 @@ proptest! {
                     breaker.succeed();
                     (in_a_row, open_until, probing) = (0, None, false);
                 }
+                // What was under way when it opened says nothing new.
+                Op::Fail if open_until.is_some() && !probing => {
+                    prop_assert!(breaker.fail(Timestamp(now)));
+                }
                 Op::Fail => {
                     in_a_row += 1;
                     let opens = threshold > 0 && in_a_row >= threshold;

@@ -38,7 +38,10 @@ proptest! {
             for _ in 0..5 {
                 match limiter.try_take() {
                     Ok(()) => granted += 1,
-                    Err(at) => prop_assert!(at > clock.now().min(Timestamp(u64::MAX / 2))),
+                    Err(at) => {
+                        prop_assert!(granted >= held.burst, "{granted} of a burst of {}", held.burst);
+                        prop_assert!(at > clock.now().min(Timestamp(u64::MAX / 2)));
+                    }
                 }
             }
         }

@@ -15,6 +15,7 @@ enum Op {
     Drain,
     DrainIdle,
     Fail,
+    FailLeaving,
     Stop,
     Trip(bool),
 }
@@ -32,6 +33,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Drain),
         2 => Just(Op::DrainIdle),
         1 => Just(Op::Fail),
+        1 => Just(Op::FailLeaving),
         1 => Just(Op::Stop),
         2 => any::<bool>().prop_map(Op::Trip),
     ]
@@ -77,12 +79,11 @@ impl Model {
                 }
                 drains
             }
-            Op::Fail => {
-                let fails = before != Stopped;
-                if fails {
+            Op::Fail | Op::FailLeaving => {
+                if before != Stopped {
                     self.state = Failed;
                 }
-                fails
+                if matches!(op, Op::Fail) { before != Stopped } else { before == Draining }
             }
             Op::Stop => {
                 self.state = Stopped;
@@ -117,6 +118,7 @@ proptest! {
                 Op::Drain => cell.drain(),
                 Op::DrainIdle => cell.try_drain_idle(),
                 Op::Fail => cell.fail(),
+                Op::FailLeaving => cell.fail_leaving(),
                 Op::Stop => { cell.stop(); true }
                 Op::Trip(tripped) => { cell.trip(tripped); true }
             };
