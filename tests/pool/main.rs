@@ -3,10 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batches;
+mod cancellation;
 mod circuits;
 mod deadlines;
 mod lifecycle;
 mod memory;
 mod panics;
+mod queueing;
 mod shutdowns;
 mod supervisor;
