@@ -107,7 +107,7 @@ fn row_22_what_validation_refuses_reaches_no_batch() {
         fn load(&self) -> Result<(), LoadError> {
             Ok(())
         }
-        fn build(&self, (): &Arc<()>) -> Result<Self::Model, LoadError> {
+        fn build(&self, _: &Arc<()>) -> Result<Self::Model, LoadError> {
             Ok(Batched::new(RootModel { gate: self.0.clone(), runs: self.1.clone(), short: false }))
         }
         fn validate(&self, x: &f64) -> Result<(), InvalidRequest> {

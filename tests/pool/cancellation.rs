@@ -85,13 +85,13 @@ fn row_19_running_work_can_ask_whether_it_is_still_wanted() {
                 eventually(|| cancel.is_canceled());
                 Ok::<_, std::io::Error>(())
             }),
-            SubmitOptions::new().on_complete(move |done| told.send(done.result.is_err()).unwrap()),
+            SubmitOptions::new().on_complete(move |_| told.send(()).unwrap()),
         )
         .unwrap();
     gate.wait_entered();
     gate.open();
     drop(ticket);
-    assert!(hears.recv_timeout(PATIENCE).unwrap(), "canceled, though it returned a value");
+    hears.recv_timeout(PATIENCE).expect("it hears that nobody waits, and ends");
 }
 
 /// Each order of two ends of one request: exactly one is told, and it is the first.
@@ -262,6 +262,8 @@ fn row_21_a_slow_reader_is_let_go_and_holds_up_nobody() {
         assert_eq!(ticket.events().count(), 5);
         assert_eq!(answer(ticket).unwrap(), 5);
     }
+    // Waiting for the answer would say that the events do not matter.
+    eventually(|| slow.is_ready());
     let error = answer(slow).unwrap_err();
     assert!(matches!(error, PoolError::SlowConsumer { .. }), "{error}");
 }

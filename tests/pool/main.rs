@@ -7,6 +7,8 @@ mod batches;
 mod cancellation;
 mod circuits;
 mod deadlines;
+mod eviction_races;
+mod kod;
 mod lifecycle;
 mod memory;
 mod panics;

@@ -420,7 +420,7 @@ pub fn answer(ticket: Ticket<Scripted>) -> Result<u64, PoolError> {
 }
 
 /// Far longer than anything takes here; only what would wait for ever waits as long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs what must come to an end on a thread of its own, so that the test fails if it does not.
 pub fn ends<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
