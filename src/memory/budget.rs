@@ -178,6 +178,11 @@ impl MemoryBudget {
         ByteSize::new(self.0.ledger.lock().reserved)
     }
 
+    /// The part of it that belongs to loads under way.
+    pub(crate) fn promised(&self) -> ByteSize {
+        ByteSize::new(self.0.ledger.lock().promised)
+    }
+
     /// The limit as of the last reading.
     pub fn limit(&self) -> ByteSize {
         ByteSize::new(self.0.ledger.lock().limit)

@@ -97,7 +97,6 @@ fn leave<C: Capability>(
         }
     };
     drop(seat.reservation.lock().take());
-    seat.handle.cell().stop();
     lane.pool.dismiss_thread();
     lane.pool.tell(Command::Exited { key: lane.key.clone(), worker, exit, weights });
 }

@@ -3,10 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batches;
+mod cancellation;
 mod circuits;
 mod deadlines;
+mod eviction_races;
+mod kod;
 mod lifecycle;
 mod memory;
 mod panics;
+mod queueing;
 mod shutdowns;
 mod supervisor;

@@ -77,9 +77,16 @@ fn row_01_what_a_panicked_worker_never_began_goes_to_its_replacement() {
 
 #[test]
 fn row_01_a_panic_is_retried_where_the_request_says_so() {
-    let (pool, _) = pool(config(), &Script::new());
+    let (pool, clock) = pool(config(), &Script::new());
+    let events = pool.events(64);
     let options = SubmitOptions::new().retry(Retry::new(3, Duration::ZERO));
-    let error = answer(pool.submit_with("model", Act::Panic, options).unwrap()).unwrap_err();
+    let ticket = pool.submit_with("model", Act::Panic, options).unwrap();
+    for _ in 0..2 {
+        let crash = event(&events, |what| matches!(what, What::Crashed { .. }));
+        let What::Crashed { restart_in, .. } = crash else { unreachable!("it was picked") };
+        clock.advance(restart_in);
+    }
+    let error = answer(ticket).unwrap_err();
     assert!(panicked(&error), "{error}");
     assert_eq!(pool.metrics().total_retries, 2);
 }

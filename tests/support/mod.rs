@@ -31,6 +31,8 @@ pub enum Act {
     Count(u32),
     /// Says that it has begun, waits until the gate opens, then answers. The step blocks: siblings wait.
     Block(Gate),
+    /// As `Block`, and then does the other.
+    BlockThen(Gate, Box<Act>),
     /// Stays admitted, step by step, until the gate opens; then answers. Steps do not block.
     Linger(Gate),
     /// Fails in a way that may pass.
@@ -323,6 +325,10 @@ impl Model<Scripted> for ScriptedModel {
         }
         let mut admitted = std::mem::take(&mut self.admitted);
         admitted.retain_mut(|(slot, act, attempt, done)| {
+            if let Act::BlockThen(gate, then) = act {
+                gate.pass();
+                *act = (**then).clone();
+            }
             let result = match act {
                 Act::Answer(value) => Ok(*value),
                 Act::Count(n) if *done < *n => {
@@ -355,7 +361,9 @@ impl Model<Scripted> for ScriptedModel {
                 Act::Invalid => {
                     Err(millpond::capability::InvalidRequest::new("act", "scripted to be invalid").into())
                 }
-                Act::Panic | Act::PanicInAdmit | Act::FailStep => panic!("scripted panic"),
+                Act::Panic | Act::PanicInAdmit | Act::FailStep | Act::BlockThen(..) => {
+                    panic!("scripted panic")
+                }
                 Act::PanicWithBomb => std::panic::panic_any(Bomb),
                 Act::PanicInDrop => {
                     self.bomb = true;
@@ -412,7 +420,7 @@ pub fn answer(ticket: Ticket<Scripted>) -> Result<u64, PoolError> {
 }
 
 /// Far longer than anything takes here; only what would wait for ever waits as long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs what must come to an end on a thread of its own, so that the test fails if it does not.
 pub fn ends<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {

@@ -24,7 +24,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 impl<C: Capability> Supervisor<C> {
     /// A key without workers did not fit. Decides what comes of it:
     ///
-    /// 1. It can never fit, or only pinned keys hold the memory: what waits is refused.
+    /// 1. It can never fit, or only pinned keys hold the memory: what waits is refused. Not while anyone is
+    ///    still loading: what that has reserved may not be listed as held yet.
     /// 2. Enough has come back meanwhile or is on its way: wait for it.
     /// 3. Enough is idle: ask for the best choice of it.
     /// 4. Others are busy, and have been for longer than patience lasts: the one loaded longest must finish
@@ -49,7 +50,7 @@ impl<C: Capability> Supervisor<C> {
         let reclaimable: ByteSize =
             holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
         // 1
-        if reclaimable < missing {
+        if reclaimable < missing && self.shared.budget.promised() == ByteSize::ZERO {
             return self.refuse_memory(watch, over);
         }
         let since = watch.short_of_memory.as_ref().map_or(now, |(since, _)| *since);

@@ -94,7 +94,7 @@ impl<C: Capability> Supervisor<C> {
             if load.as_ref().is_some_and(|load| !load.is_usable()) {
                 return;
             }
-            match self.start_one(watch, reason) {
+            match self.start_one(watch, reason, load.as_ref()) {
                 Ok(shared) => {
                     watch.short_of_memory = None;
                     load = Some(shared);
@@ -120,8 +120,13 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// Reserves what a worker needs and starts its thread.
-    fn start_one(&mut self, watch: &mut Watch<C>, reason: SpawnReason) -> Result<Arc<SharedLoad>, Refusal> {
-        let (load, reservation) = self.reserve(watch)?;
+    fn start_one(
+        &mut self,
+        watch: &mut Watch<C>,
+        reason: SpawnReason,
+        shared: Option<&Arc<SharedLoad>>,
+    ) -> Result<Arc<SharedLoad>, Refusal> {
+        let (load, reservation) = self.reserve(watch, shared)?;
         let lane = watch.lane.clone();
         let id = self.shared.next_worker();
         let name = format!("{}-{}", C::NAME, id.0);
@@ -146,11 +151,15 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// The worker's own memory, and the weights': shared with its siblings, or a new load's.
-    fn reserve(&mut self, watch: &mut Watch<C>) -> Result<(Arc<SharedLoad>, Reservation), Refusal> {
+    fn reserve(
+        &mut self,
+        watch: &mut Watch<C>,
+        shared: Option<&Arc<SharedLoad>>,
+    ) -> Result<(Arc<SharedLoad>, Reservation), Refusal> {
         let (budget, lane) = (&self.shared.budget, &watch.lane);
         budget.refresh();
         let label = |what: &str| format!("{}/{} {what}", C::NAME, lane.key);
-        if let Some(load) = watch.usable_load() {
+        if let Some(load) = shared.cloned().or_else(|| watch.usable_load()) {
             let reservation =
                 budget.try_reserve(label("worker"), watch.footprint.per_worker).map_err(Refusal::Memory)?;
             return Ok((load, reservation));
@@ -196,6 +205,7 @@ impl<C: Capability> Supervisor<C> {
             let thread = watch.threads.swap_remove(index);
             // It has nothing left to do but return.
             let _ = thread.join.join();
+            thread.seat.handle.cell().stop();
             // Whoever charged it last may have sent after its own rescue.
             lane.rescue(&thread.seat);
         }

@@ -89,7 +89,18 @@ impl<C: Capability> Watch<C> {
 
     /// Workers that serve or will.
     pub(super) fn alive(&self) -> usize {
-        self.count(&[WorkerState::Loading, WorkerState::Ready, WorkerState::Busy]) + self.restarts.len()
+        self.count(&[WorkerState::Loading, WorkerState::Ready, WorkerState::Busy])
+            + self.restarts.len()
+            + self.failing()
+    }
+
+    /// Workers that failed and have not been heard of yet. What follows is decided when they are, which is
+    /// soon: until then the key is as well off as it was.
+    fn failing(&self) -> usize {
+        let strays = self.lane.strays.lock();
+        let stray = |seat: &Arc<Seat<C>>| strays.iter().any(|other| Arc::ptr_eq(seat, other));
+        let failed = |thread: &&WorkerThread<C>| thread.seat.handle.state() == WorkerState::Failed;
+        self.threads.iter().filter(failed).filter(|thread| !stray(&thread.seat)).count()
     }
 
     pub(super) fn is_due(&self, now: Timestamp, memory_freed: bool) -> bool {
@@ -153,7 +164,7 @@ impl<C: Capability> Watch<C> {
         let idle = serving.iter().filter(|thread| thread.seat.handle.state() == WorkerState::Ready);
         let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
         Demand {
-            starting: self.count(&[WorkerState::Loading]) + self.restarts.len(),
+            starting: self.count(&[WorkerState::Loading]) + self.restarts.len() + self.failing(),
             serving: serving.len(),
             idle: idle.map(|thread| now.since(thread.seat.handle.last_used())).collect(),
             queued,
