@@ -79,10 +79,10 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ("unsafe", &["src/kernels/"], "the rest of the crate needs none"),
     (
         "thread::Builder",
-        &["src/pool/thread.rs", "src/pool/builder.rs", "src/cli/"],
-        "who starts a thread joins it: the pool does",
+        &["src/pool/thread.rs", "src/pool/builder.rs", "src/pool/shutdown.rs", "src/cli/"],
+        "threads start where their end is seen to",
     ),
-    ("thread::spawn", &["src/cli/"], "who starts a thread joins it: the pool does"),
+    ("thread::spawn", &["src/cli/"], "threads start where their end is seen to"),
     ("static", &["src/kernels/threads.rs", "src/main.rs"], "there is no process-wide state"),
     ("set_var", &["src/kernels/threads.rs"], "the environment belongs to the process"),
     ("process::exit", &["src/main.rs", "src/cli/"], "a library does not end the process"),

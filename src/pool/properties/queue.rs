@@ -120,19 +120,19 @@ fn apply(op: &Op, queue: &mut Queue<Item>, model: &mut Model) -> Result<(), Test
     match *op {
         Op::Push { priority, timeout } => {
             let item = model.new_item(priority, timeout);
-            let expected = match () {
-                () if model.closed => Err((item.clone(), Refused::Closed)),
-                () if model.capacity != 0 && model.items.len() >= model.capacity => {
-                    Err((item.clone(), Refused::Full))
-                }
-                () => Ok(model.items.push(item.clone())),
-            };
+            let full = model.capacity != 0 && model.items.len() >= model.capacity;
+            let refused = if model.closed { Some(Refused::Closed) } else { full.then_some(Refused::Full) };
+            let expected = refused.map_or(Ok(()), |refused| Err((item.clone(), refused)));
+            if expected.is_ok() {
+                model.items.push(item.clone());
+            }
             prop_assert_eq!(queue.push(item), expected);
         }
         Op::Pop => prop_assert_eq!(number(queue.pop().as_ref()), number(model.pop().as_ref())),
         Op::PopAndPutBack => {
-            let item = queue.pop();
-            item.into_iter().for_each(|item| queue.put_back(item));
+            if let Some(item) = queue.pop() {
+                queue.put_back(item);
+            }
         }
         Op::PopAndDelay(pause) => {
             let at = Timestamp(model.now + pause);

@@ -73,12 +73,11 @@ proptest! {
             now = carried_out(decision, now);
         }
         prop_assert_eq!(decide(&now, &bounds), Decision::Hold, "{:?}", now);
-        match now.target {
-            Some(target) => prop_assert_eq!(alive(&now), target),
-            None => {
-                prop_assert!(alive(&now) <= before.max(bounds.max).max(1));
-                prop_assert!(alive(&now) >= before.min(bounds.min));
-            }
+        if let Some(target) = now.target {
+            prop_assert_eq!(alive(&now), target);
+        } else {
+            prop_assert!(alive(&now) <= before.max(bounds.max).max(1));
+            prop_assert!(alive(&now) >= before.min(bounds.min));
         }
     }
 
