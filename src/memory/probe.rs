@@ -67,7 +67,7 @@ impl MemoryProbe for SystemProbe {
         let process = self.pid.and_then(|pid| system.process(pid));
         let total = system.total_memory();
         // A cgroup without a limit reports a number near 2^63, or the machine's memory.
-        let cgroup = process.and_then(|process| process.cgroup_limits()).filter(|c| c.total_memory < total);
+        let cgroup = process.and_then(sysinfo::Process::cgroup_limits).filter(|c| c.total_memory < total);
         // What the cgroup counts as used includes page cache that it would drop first, so its "free" figure
         // says too little; the limit less what is really resident is the better guess.
         let in_cgroup = cgroup.as_ref().map_or(u64::MAX, |c| c.total_memory.saturating_sub(c.rss));

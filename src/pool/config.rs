@@ -105,8 +105,8 @@ impl Default for PoolConfig {
         Self {
             request_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
-            maintenance_interval: Duration::from_secs(60),
-            cooldown_idle: Duration::from_secs(60),
+            maintenance_interval: Duration::from_mins(1),
+            cooldown_idle: Duration::from_mins(1),
             initial_workers: 2,
             min_workers: 0,
             max_workers: 4,
@@ -115,16 +115,16 @@ impl Default for PoolConfig {
             when_busy: WhenBusy::Queue,
             retry: Retry::NEVER,
             rate_limit: None,
-            start_timeout: Duration::from_secs(300),
+            start_timeout: Duration::from_mins(5),
             health_interval: Duration::from_secs(30),
-            stuck_after: Duration::from_secs(120),
+            stuck_after: Duration::from_mins(2),
             circuit_threshold: 5,
             circuit_cooldown: Duration::from_secs(10),
             min_residence: Duration::from_secs(1),
             memory_patience: Duration::from_secs(10),
             event_capacity: 1024,
             event_grace: Duration::from_secs(10),
-            session_timeout: Duration::from_secs(1800),
+            session_timeout: Duration::from_mins(30),
         }
     }
 }

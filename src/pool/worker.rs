@@ -39,13 +39,16 @@ pub(super) fn end_or_retry<C: Capability>(
     }
 }
 
+/// A job out of the model, and how that went.
+type Ended<C> = (Running<C>, Result<<C as Capability>::Output, ModelError>);
+
 pub(super) struct Worker<'a, C: Capability> {
     lane: &'a Arc<Lane<C>>,
     seat: &'a Arc<Seat<C>>,
     model: Box<dyn Model<C>>,
     outbox: Outbox<C>,
     /// What a step ended, between taking it out of the model's books and telling the callers.
-    ended: Vec<(Running<C>, Result<C::Output, ModelError>)>,
+    ended: Vec<Ended<C>>,
     breaker: Breaker,
     /// Jobs in the model.
     running: usize,

@@ -87,7 +87,7 @@ fn row_08_expiry_that_comes_too_early_twice_or_too_late_changes_nothing() {
     let (pool, clock) = pool(config, &script);
     let cooldown = pool.config().cooldown_idle;
     answer(pool.submit("model", Act::Answer(1)).unwrap()).unwrap();
-    clock.advance(cooldown - Duration::from_secs(1));
+    clock.advance(cooldown.checked_sub(Duration::from_secs(1)).unwrap());
     pool.maintain();
     pool.maintain();
     assert!(pool.has_workers("model"), "too early");

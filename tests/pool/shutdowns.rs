@@ -9,7 +9,7 @@ use millpond::pool::{Pool, PoolConfig, PoolError, ShutdownError, SubmitOptions};
 
 use crate::support::{Act, CopyGate, Counts, Gate, PATIENCE, Script, answer, config, ends, pool, reports};
 
-fn shutting_down(result: Result<u64, PoolError>) -> bool {
+fn shutting_down(result: &Result<u64, PoolError>) -> bool {
     matches!(result, Err(PoolError::ShuttingDown { .. }))
 }
 
@@ -28,7 +28,7 @@ fn row_05_stopping_with_a_stuck_worker_answers_everything_and_names_what_was_lef
         ends(move || pool.shutdown(Duration::ZERO))
     };
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 1, threads: 1 }));
-    assert!(shutting_down(answer(stuck)), "out of rotation, and yet it had a job");
+    assert!(shutting_down(&answer(stuck)), "out of rotation, and yet it had a job");
     gate.open();
 }
 
@@ -42,14 +42,14 @@ fn row_05_a_worker_ends_although_what_waited_at_it_was_answered_by_others() {
     let opener = {
         let (gate, first) = (gate.clone(), running);
         std::thread::spawn(move || {
-            assert!(shutting_down(answer(first)));
+            assert!(shutting_down(&answer(first)));
             gate.open();
         })
     };
     let stopping = pool.clone();
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     opener.join().unwrap();
-    waiting.into_iter().for_each(|ticket| assert!(shutting_down(answer(ticket))));
+    waiting.into_iter().for_each(|ticket| assert!(shutting_down(&answer(ticket))));
     // Whether the thread made it within the grace is the scheduler's business; that it ends is not.
     assert!(matches!(stopped, Err(ShutdownError::TimedOut { unfinished: 4, .. })), "{stopped:?}");
     crate::support::eventually(|| Counts::get(&script.counts.drops) == 1);
@@ -68,7 +68,7 @@ fn row_05_a_job_that_is_between_two_places_at_the_end_is_answered() {
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 0, threads: 1 }));
     copying.open();
-    assert!(shutting_down(answer(ticket)));
+    assert!(shutting_down(&answer(ticket)));
     blocking.open();
 }
 
@@ -89,9 +89,9 @@ fn row_05_a_pool_stopped_by_its_own_task_finishes_what_it_has() {
     gate.open();
     let told = first.wait_timeout(PATIENCE).unwrap().unwrap();
     assert_eq!(told.downcast_ref(), Some(&Err::<(), _>(ShutdownError::FromWithin)));
-    for (i, ticket) in queued.into_iter().enumerate() {
+    for (i, ticket) in (0_i32..).zip(queued) {
         let value = ticket.wait_timeout(PATIENCE).expect("accepted, so answered").unwrap();
-        assert_eq!(value.downcast_ref(), Some(&(i as i32)));
+        assert_eq!(value.downcast_ref(), Some(&i));
     }
     ends(move || pool.shutdown(PATIENCE)).unwrap();
 }
@@ -221,7 +221,7 @@ fn row_06_a_shutdown_finishes_the_running_and_the_queued_and_refuses_the_new() {
     assert!(matches!(refused.error, PoolError::ShuttingDown { .. }));
     gate.open();
     answer(running).unwrap();
-    for (i, ticket) in queued.into_iter().enumerate() {
+    for (i, ticket) in (0_i32..).zip(queued) {
         assert_eq!(answer(ticket).unwrap(), i as u64);
     }
     ends(move || stopped.join().unwrap()).unwrap();
@@ -241,7 +241,7 @@ fn row_06_a_shutdown_while_loading_answers_and_gives_the_reservation_back() {
     let stopping = pool.clone();
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 1, threads: 1 }));
-    assert!(shutting_down(answer(waiting)));
+    assert!(shutting_down(&answer(waiting)));
     ends(move || preload.join().unwrap()).unwrap_err();
     gate.open();
     crate::support::eventually(|| pool.budget().reserved().bytes() == 0);

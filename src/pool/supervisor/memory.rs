@@ -35,7 +35,7 @@ impl<C: Capability> Supervisor<C> {
         let now = self.shared.clock.now();
         // 1
         if over.need > over.limit {
-            return self.refuse_memory(watch, over);
+            return Self::refuse_memory(watch, over);
         }
         let reclaimers = self.shared.budget.reclaimers();
         let holds: Vec<(usize, Hold)> = reclaimers
@@ -51,7 +51,7 @@ impl<C: Capability> Supervisor<C> {
             holds.iter().filter(|(_, hold)| hold.whole).map(|(_, hold)| hold.bytes).sum();
         // 1
         if reclaimable < missing && self.shared.budget.promised() == ByteSize::ZERO {
-            return self.refuse_memory(watch, over);
+            return Self::refuse_memory(watch, over);
         }
         let since = watch.short_of_memory.as_ref().map_or(now, |(since, _)| *since);
         watch.short_of_memory = Some((since, over));
@@ -80,7 +80,7 @@ impl<C: Capability> Supervisor<C> {
         // 5
     }
 
-    fn refuse_memory(&mut self, watch: &mut Watch<C>, source: OverBudget) {
+    fn refuse_memory(watch: &mut Watch<C>, source: OverBudget) {
         watch.short_of_memory = None;
         let error = PoolError::MemoryExhausted { key: watch.lane.key.clone(), source };
         watch.lane.fail_queue(&error);
@@ -151,7 +151,7 @@ impl<C: Capability> Holdings<C> {
     }
 
     /// What one lane holds: each surplus worker by itself, and all of it.
-    fn holds_of(&self, lane: &Lane<C>, now: Timestamp, holds: &mut Vec<Hold>) {
+    fn holds_of(lane: &Lane<C>, now: Timestamp, holds: &mut Vec<Hold>) {
         let roster = lane.roster.read();
         // What leaves is coming back already; what is loading is busy.
         let stays = |seat: &&Arc<Seat<C>>| {
@@ -193,7 +193,7 @@ impl<C: Capability> Reclaim for Holdings<C> {
         let now = self.shared.clock.now();
         let mut holds = Vec::new();
         for lane in self.loaded_lanes() {
-            self.holds_of(&lane, now, &mut holds);
+            Self::holds_of(&lane, now, &mut holds);
         }
         holds
     }

@@ -208,7 +208,7 @@ impl<C: Capability> Supervisor<C> {
             .map(|w| w.lane.key.clone())
             .collect();
         for key in due {
-            self.contained(|this| this.with_watch(&key, |this, watch| this.scale(watch)));
+            self.contained(|this| this.with_watch(&key, Supervisor::scale));
         }
         if self.next_memory <= now {
             self.next_memory = now.saturating_add(MEMORY_INTERVAL);
@@ -223,7 +223,7 @@ impl<C: Capability> Supervisor<C> {
             self.next_maintenance = now.saturating_add(self.shared.config.maintenance_interval);
             self.contained(|this| this.shared.sessions.forget_expired());
             for key in self.watches.keys().cloned().collect::<Vec<_>>() {
-                self.contained(|this| this.with_watch(&key, |this, watch| this.scale(watch)));
+                self.contained(|this| this.with_watch(&key, Supervisor::scale));
             }
             self.watches.retain(|_, watch| !watch.is_forgettable());
         }

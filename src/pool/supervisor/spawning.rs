@@ -39,7 +39,7 @@ impl<C: Capability> Supervisor<C> {
             watch.answer_preloads(&Err(error));
             return;
         }
-        self.hand_out_limited(watch);
+        Self::hand_out_limited(watch);
         self.restart_due(watch, now);
         self.time_out_starts(watch, now);
         if watch.count(&[WorkerState::Ready, WorkerState::Busy]) > 0 {
@@ -53,7 +53,7 @@ impl<C: Capability> Supervisor<C> {
         match scale::decide(&demand, &watch.bounds()) {
             Decision::Hold => {}
             Decision::Spawn { count, reason } => {
-                if self.may_start(watch, now) {
+                if Self::may_start(watch, now) {
                     self.spawn(watch, count, reason);
                 }
             }
@@ -66,13 +66,13 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// Whether the key's circuits let a worker start. An open circuit fails what waits.
-    fn may_start(&mut self, watch: &mut Watch<C>, now: Timestamp) -> bool {
+    fn may_start(watch: &mut Watch<C>, now: Timestamp) -> bool {
         let mut rests = Duration::ZERO;
         for breaker in [&mut watch.starts, &mut watch.crashes] {
-            if let Circuit::Open { until } = breaker.state() {
-                if !breaker.try_probe(now) {
-                    rests = rests.max(until.since(now));
-                }
+            if let Circuit::Open { until } = breaker.state()
+                && !breaker.try_probe(now)
+            {
+                rests = rests.max(until.since(now));
             }
         }
         if rests.is_zero() {

@@ -35,7 +35,7 @@ impl<C: Capability> Supervisor<C> {
             if seat.handle.state() == WorkerState::Loading {
                 let starts_until = seat.handle.spawned_at().saturating_add(self.shared.config.start_timeout);
                 if starts_until <= now {
-                    self.with_watch(&lane.key, |this, watch| this.scale(watch));
+                    self.with_watch(&lane.key, Self::scale);
                 } else {
                     next = next.min(starts_until);
                 }
@@ -58,7 +58,7 @@ impl<C: Capability> Supervisor<C> {
         }
         if lane.queued() > 0 {
             lane.flush_unless_limited();
-            self.with_watch(&lane.key.clone(), |this, watch| this.scale(watch));
+            self.with_watch(&lane.key.clone(), Self::scale);
         }
         due
     }
@@ -80,13 +80,13 @@ impl<C: Capability> Supervisor<C> {
                 lane.set_aside(seat.handle.worker_id());
                 lane.rescue(&seat);
                 self.shared.emit(&lane.key, What::Stuck { worker: seat.handle.worker_id(), since });
-                self.with_watch(&lane.key.clone(), |this, watch| this.scale(watch));
+                self.with_watch(&lane.key.clone(), Self::scale);
             }
         }
     }
 
     /// Hands out what waits in a rate-limited key, as far as the limit and the workers' room allow.
-    pub(super) fn hand_out_limited(&mut self, watch: &mut Watch<C>) {
+    pub(super) fn hand_out_limited(watch: &mut Watch<C>) {
         let lane = watch.lane.clone();
         let Some(limiter) = &mut watch.limiter else { return };
         while lane.has_room() {
