@@ -21,6 +21,11 @@ impl<C: Capability> Lane<C> {
     /// Hands the first waiting job to a worker, if one has room. Offered outside the lock, since an offer may
     /// end in putting other jobs back; its order keeps the job's place meanwhile.
     pub(crate) fn hand_out_one(&self) -> bool {
+        // Looked at first: a job that is taken out in vain leaves a place that a newcomer may fill, and then
+        // more wait than the queue may hold.
+        if !self.has_room() {
+            return false;
+        }
         let Some(job) = self.with_queue(Queue::pop) else { return false };
         let deadline = job.deadline();
         match self.offer(job) {

@@ -275,6 +275,20 @@ fn s1_6_all_starts_are_under_way_at_once_and_each_has_its_timeout() {
 }
 
 #[test]
+fn s1_6_no_more_workers_start_than_configured_while_some_are_counted() {
+    for _ in 0..100 {
+        let (pool, _) = pool(config().workers(16), &Script::new());
+        pool.preload("model").unwrap();
+        // Counts the workers again and again while they turn from starting to serving.
+        while pool.key_status("model").unwrap().ready < 16 {
+            pool.maintain();
+        }
+        pool.maintain();
+        assert_eq!(pool.metrics().workers_spawned, 16);
+    }
+}
+
+#[test]
 fn s1_7_each_kind_of_failure_goes_where_it_belongs() {
     // A crash: the worker is restarted. Its caller hears what happened where.
     let (pool, clock, _) = started(config(), &Script::new());

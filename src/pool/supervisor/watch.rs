@@ -159,17 +159,21 @@ impl<C: Capability> Watch<C> {
     }
 
     pub(super) fn demand(&self, now: Timestamp) -> Demand {
-        let serving: Vec<_> =
-            self.threads.iter().filter(|thread| thread.seat.handle.cell().serves()).collect();
-        let idle = serving.iter().filter(|thread| thread.seat.handle.state() == WorkerState::Ready);
+        // Each worker is asked once: asked twice, one that turns from starting to serving in between would be
+        // counted in neither place, and replaced without having gone.
+        let states: Vec<_> = self.threads.iter().map(|thread| (thread.seat.handle.state(), thread)).collect();
+        let count =
+            |wanted: &[WorkerState]| states.iter().filter(|(state, _)| wanted.contains(state)).count();
+        let serving = count(&[WorkerState::Ready, WorkerState::Busy]);
+        let idle = states.iter().filter(|(state, _)| *state == WorkerState::Ready);
         let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
         Demand {
-            starting: self.count(&[WorkerState::Loading]) + self.restarts.len() + self.failing(),
-            serving: serving.len(),
-            idle: idle.map(|thread| now.since(thread.seat.handle.last_used())).collect(),
+            starting: count(&[WorkerState::Loading]) + self.restarts.len() + self.failing(),
+            serving,
+            idle: idle.map(|(_, thread)| now.since(thread.seat.handle.last_used())).collect(),
             queued,
             oldest_wait: oldest.map_or(Duration::ZERO, |since| now.since(since)),
-            expected_wait: self.expected_wait(queued, serving.len()),
+            expected_wait: self.expected_wait(queued, serving),
             spawn_time: self.spawn_time,
             target: self.target,
             wanted: !self.preloads.is_empty(),
