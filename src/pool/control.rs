@@ -17,6 +17,9 @@ use super::shutdown::ShutdownError;
 use super::supervisor::Command;
 use crate::capability::Capability;
 
+/// A lane, and where the supervisor's answer will be.
+type Asked<C, T> = (Arc<Lane<C>>, Option<Receiver<T>>);
+
 impl<C: Capability> Pool<C> {
     /// Loads a key and waits until a worker serves it. From within a task or a callback of the same pool it
     /// does not wait.
@@ -90,7 +93,7 @@ impl<C: Capability> Pool<C> {
         &self,
         key: &str,
         command: impl FnOnce(crate::RegistryKey, crossbeam_channel::Sender<T>) -> Command,
-    ) -> Result<(Arc<Lane<C>>, Option<Receiver<T>>), PoolError> {
+    ) -> Result<Asked<C, T>, PoolError> {
         let lane = self.lane(key)?;
         if self.is_shutting_down() {
             return Err(PoolError::ShuttingDown { key: lane.key.clone() });

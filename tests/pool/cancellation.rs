@@ -217,7 +217,7 @@ mod row_20 {
     #[test]
     fn panic_then_deadline_of_the_retry() {
         let race =
-            race(|gate| Act::BlockThen(gate, Box::new(Act::Panic)), Retry::new(2, Duration::from_secs(60)));
+            race(|gate| Act::BlockThen(gate, Box::new(Act::Panic)), Retry::new(2, Duration::from_mins(1)));
         race.gate.open();
         eventually(|| race.pool.metrics().total_retries == 1);
         race.clock.advance(Duration::from_secs(10));
@@ -228,7 +228,7 @@ mod row_20 {
     #[test]
     fn failure_then_canceled_between_attempts() {
         let race =
-            race(|gate| Act::BlockThen(gate, Box::new(Act::Fail)), Retry::new(2, Duration::from_secs(60)));
+            race(|gate| Act::BlockThen(gate, Box::new(Act::Fail)), Retry::new(2, Duration::from_mins(1)));
         race.gate.open();
         eventually(|| race.pool.metrics().total_retries == 1);
         assert_eq!(race.end(), Err("canceled"));
@@ -305,7 +305,7 @@ fn row_21_the_grace_is_counted_from_the_last_look() {
         .submit_with("model", Act::Chatter(closed.clone()), SubmitOptions::new().timeout(Duration::MAX))
         .unwrap();
     assert_eq!(slow.next_event(), Some(0));
-    clock.advance(Duration::from_secs(3600));
+    clock.advance(Duration::from_hours(1));
     assert!(slow.next_event().is_some(), "a pause is no fault while the buffer has room");
     closed.open();
     assert!(answer(slow).is_ok());

@@ -87,7 +87,7 @@ fn row_08_expiry_that_comes_too_early_twice_or_too_late_changes_nothing() {
     let (pool, clock) = pool(config, &script);
     let cooldown = pool.config().cooldown_idle;
     answer(pool.submit("model", Act::Answer(1)).unwrap()).unwrap();
-    clock.advance(cooldown - Duration::from_secs(1));
+    clock.advance(cooldown.checked_sub(Duration::from_secs(1)).unwrap());
     pool.maintain();
     pool.maintain();
     assert!(pool.has_workers("model"), "too early");
@@ -210,7 +210,9 @@ fn row_10_loads_unloads_resizes_and_requests_on_two_keys_end_well() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| ends(move || thread.join().unwrap()));
+    for thread in threads {
+        ends(move || thread.join().unwrap());
+    }
     pool.unload("model").unwrap();
     pool.unload("second").unwrap();
     assert_eq!(pool.budget().reserved().bytes(), 0);

@@ -257,14 +257,14 @@ fn row_14_a_load_that_hangs_is_given_up_and_not_joined() {
     assert!(timed_out, "{error}");
     let next = pool.submit_with("model", Act::Answer(2), patient()).unwrap();
     // Past the pause before the next start.
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     gate.wait_entered();
     assert_eq!(Counts::get(&script.counts.loads), 2, "a load of its own");
     assert_eq!(pool.budget().reserved().bytes(), 2020, "what hangs is still charged");
     gate.open();
     gate.open();
     assert_eq!(answer(next).unwrap(), 2);
-    pool.shutdown(Duration::from_secs(60)).unwrap();
+    pool.shutdown(Duration::from_mins(1)).unwrap();
     assert_eq!(pool.budget().reserved().bytes(), 0);
 }
 
@@ -311,5 +311,7 @@ fn row_13_status_readers_never_hold_the_weights() {
         assert_eq!(Counts::get(&script.counts.weights_dropped), round);
     }
     stop.store(true, Ordering::SeqCst);
-    readers.into_iter().for_each(|reader| ends(move || reader.join().unwrap()));
+    for reader in readers {
+        ends(move || reader.join().unwrap());
+    }
 }

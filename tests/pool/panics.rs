@@ -29,9 +29,10 @@ fn row_01_panics_lose_no_request() {
         for ticket in tickets {
             // Restarts back off on the pool's clock.
             eventually(|| {
-                events.try_iter().for_each(|event| match event.what {
-                    What::Crashed { restart_in, .. } => clock.advance(restart_in),
-                    _ => {}
+                events.try_iter().for_each(|event| {
+                    if let What::Crashed { restart_in, .. } = event.what {
+                        clock.advance(restart_in);
+                    }
                 });
                 ticket.is_ready()
             });

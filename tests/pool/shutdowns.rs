@@ -9,7 +9,7 @@ use millpond::pool::{Pool, PoolConfig, PoolError, ShutdownError, SubmitOptions};
 
 use crate::support::{Act, CopyGate, Counts, Gate, PATIENCE, Script, answer, config, ends, pool, reports};
 
-fn shutting_down(result: Result<u64, PoolError>) -> bool {
+fn shutting_down(result: &Result<u64, PoolError>) -> bool {
     matches!(result, Err(PoolError::ShuttingDown { .. }))
 }
 
@@ -28,7 +28,7 @@ fn row_05_stopping_with_a_stuck_worker_answers_everything_and_names_what_was_lef
         ends(move || pool.shutdown(Duration::ZERO))
     };
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 1, threads: 1 }));
-    assert!(shutting_down(answer(stuck)), "out of rotation, and yet it had a job");
+    assert!(shutting_down(&answer(stuck)), "out of rotation, and yet it had a job");
     gate.open();
 }
 
@@ -42,14 +42,16 @@ fn row_05_a_worker_ends_although_what_waited_at_it_was_answered_by_others() {
     let opener = {
         let (gate, first) = (gate.clone(), running);
         std::thread::spawn(move || {
-            assert!(shutting_down(answer(first)));
+            assert!(shutting_down(&answer(first)));
             gate.open();
         })
     };
     let stopping = pool.clone();
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     opener.join().unwrap();
-    waiting.into_iter().for_each(|ticket| assert!(shutting_down(answer(ticket))));
+    for ticket in waiting {
+        assert!(shutting_down(&answer(ticket)));
+    }
     // Whether the thread made it within the grace is the scheduler's business; that it ends is not.
     assert!(matches!(stopped, Err(ShutdownError::TimedOut { unfinished: 4, .. })), "{stopped:?}");
     crate::support::eventually(|| Counts::get(&script.counts.drops) == 1);
@@ -68,7 +70,7 @@ fn row_05_a_job_that_is_between_two_places_at_the_end_is_answered() {
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 0, threads: 1 }));
     copying.open();
-    assert!(shutting_down(answer(ticket)));
+    assert!(shutting_down(&answer(ticket)));
     blocking.open();
 }
 
@@ -89,9 +91,9 @@ fn row_05_a_pool_stopped_by_its_own_task_finishes_what_it_has() {
     gate.open();
     let told = first.wait_timeout(PATIENCE).unwrap().unwrap();
     assert_eq!(told.downcast_ref(), Some(&Err::<(), _>(ShutdownError::FromWithin)));
-    for (i, ticket) in queued.into_iter().enumerate() {
+    for (i, ticket) in (0_i32..).zip(queued) {
         let value = ticket.wait_timeout(PATIENCE).expect("accepted, so answered").unwrap();
-        assert_eq!(value.downcast_ref(), Some(&(i as i32)));
+        assert_eq!(value.downcast_ref(), Some(&i));
     }
     ends(move || pool.shutdown(PATIENCE)).unwrap();
 }
@@ -200,7 +202,9 @@ fn row_05_what_races_a_shutdown_is_finished_or_refused() {
         crate::support::eventually(|| answered.load(Ordering::SeqCst) > 5);
         let stopping = pool.clone();
         ends(move || stopping.shutdown(PATIENCE)).unwrap();
-        submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
         assert_eq!(answered.load(Ordering::SeqCst) + refused.load(Ordering::SeqCst), 100);
         let metrics = pool.metrics();
         assert_eq!(metrics.total_completed, metrics.total_requests);
@@ -241,7 +245,7 @@ fn row_06_a_shutdown_while_loading_answers_and_gives_the_reservation_back() {
     let stopping = pool.clone();
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     assert_eq!(stopped, Err(ShutdownError::TimedOut { unfinished: 1, threads: 1 }));
-    assert!(shutting_down(answer(waiting)));
+    assert!(shutting_down(&answer(waiting)));
     ends(move || preload.join().unwrap()).unwrap_err();
     gate.open();
     crate::support::eventually(|| pool.budget().reserved().bytes() == 0);
@@ -263,6 +267,8 @@ fn row_06_a_second_shutdown_waits_for_the_first() {
     crate::support::eventually(|| pool.is_shutting_down());
     gate.open();
     answer(running).unwrap();
-    stops.into_iter().for_each(|stop| ends(move || stop.join().unwrap()).unwrap());
+    for stop in stops {
+        ends(move || stop.join().unwrap()).unwrap();
+    }
     assert_eq!(Counts::get(&script.counts.drops), 1);
 }
