@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::shared::{PoolPhase, Shared};
 use super::state::Pending;
 use super::supervisor::{Command, Holdings, Lanes};
+use super::thread::stop_elsewhere;
 use crate::capability::Capability;
 
 /// How long threads that are merely finishing a step get when all the time was used for work.
@@ -51,7 +52,9 @@ pub enum ShutdownError {
 impl<C: Capability> Owner<C> {
     pub(crate) fn close(&self) {
         self.shared.advance(PoolPhase::ShuttingDown);
-        lanes(&self.lanes).iter().for_each(|lane| lane.with_queue(Queue::close));
+        for lane in lanes(&self.lanes) {
+            lane.with_queue(Queue::close);
+        }
     }
 
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
@@ -94,7 +97,7 @@ impl<C: Capability> Ending<C> {
             // A failure has been logged, and there is nobody to tell.
             let _ = self.run(timeout);
         };
-        if let Err(error) = thread::Builder::new().name(name).spawn(run) {
+        if let Err(error) = stop_elsewhere(name, run) {
             no_thread(&shared, timeout, &error);
         }
     }
@@ -134,7 +137,9 @@ fn end_all_of<C: Capability>(lane: &Lane<C>) -> u64 {
         seat.wake();
     }
     let ended = waiting.len() + running.len();
-    waiting.into_iter().for_each(|job| job.end(error.clone()));
+    for job in waiting {
+        job.end(error.clone());
+    }
     for reply in running {
         // For work that is still running and asks its token.
         reply.job().slot.cancel();

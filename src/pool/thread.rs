@@ -33,6 +33,12 @@ pub(crate) fn start<C: Capability>(
     })
 }
 
+/// Starts the thread that stops a pool which is stopped from within. Nobody can join it: those who could are
+/// what it waits for. It ends with the pool.
+pub(crate) fn stop_elsewhere(name: String, stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name).spawn(stop).map(drop)
+}
+
 /// From the first breath to the last: returns why the worker ends. Its model is dropped before.
 fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLoad) -> Exit {
     let pool = &lane.pool;

@@ -37,7 +37,9 @@ fn row_02_failures_of_one_batch_open_the_circuit_once_and_rest_it_once() {
     let failing: Vec<_> = (0..12).map(|_| pool.submit("model", Act::Fail).unwrap()).collect();
     gate.open();
     answer(holding).unwrap();
-    failing.into_iter().for_each(|ticket| drop(answer(ticket).unwrap_err()));
+    for ticket in failing {
+        drop(answer(ticket).unwrap_err());
+    }
     pool.maintain();
     let opened: Vec<_> =
         events.try_iter().filter(|event| matches!(event.what, What::CircuitOpened { .. })).collect();

@@ -153,7 +153,9 @@ fn row_18_ageing_lets_the_lowest_class_run() {
     submit("low too late", 0);
     gate.open();
     answer(blocked).unwrap();
-    tickets.into_iter().for_each(|ticket| assert_eq!(answer(ticket).unwrap(), 0));
+    for ticket in tickets {
+        assert_eq!(answer(ticket).unwrap(), 0);
+    }
     let order: Vec<_> = order.try_iter().collect();
     assert_eq!(order, ["high at once", "high in time", "low", "high too late", "low too late"]);
 }

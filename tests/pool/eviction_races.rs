@@ -210,7 +210,9 @@ fn row_10_loads_unloads_resizes_and_requests_on_two_keys_end_well() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| ends(move || thread.join().unwrap()));
+    for thread in threads {
+        ends(move || thread.join().unwrap());
+    }
     pool.unload("model").unwrap();
     pool.unload("second").unwrap();
     assert_eq!(pool.budget().reserved().bytes(), 0);

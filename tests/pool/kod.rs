@@ -210,7 +210,9 @@ fn kod_9_queue_depth_and_run_times_are_what_they_are() {
     clock.advance(Duration::from_secs(3));
     gate.open();
     answer(blocked).unwrap();
-    queued.into_iter().for_each(|ticket| assert!(answer(ticket).is_ok()));
+    for ticket in queued {
+        assert!(answer(ticket).is_ok());
+    }
     let status = pool.key_status("model").unwrap();
     assert_eq!((status.queue_used, status.completed), (0, 8));
     assert_eq!(status.total_duration(), Duration::from_secs(3));

@@ -311,5 +311,7 @@ fn row_13_status_readers_never_hold_the_weights() {
         assert_eq!(Counts::get(&script.counts.weights_dropped), round);
     }
     stop.store(true, Ordering::SeqCst);
-    readers.into_iter().for_each(|reader| ends(move || reader.join().unwrap()));
+    for reader in readers {
+        ends(move || reader.join().unwrap());
+    }
 }

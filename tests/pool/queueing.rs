@@ -39,7 +39,9 @@ fn row_17_exactly_what_does_not_fit_is_rejected_and_the_rest_is_served_in_order(
     assert_eq!(pool.metrics().total_rejected, 990);
     gate.open();
     answer(blocked).unwrap();
-    accepted.into_iter().for_each(|ticket| assert!(answer(ticket).unwrap() < 10));
+    for ticket in accepted {
+        assert!(answer(ticket).unwrap() < 10);
+    }
     assert_eq!(order.try_iter().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>(), "first in, first out");
 }
 
@@ -61,7 +63,9 @@ fn row_17_within_a_priority_first_in_is_first_out() {
         .collect();
     gate.open();
     answer(blocked).unwrap();
-    tickets.into_iter().for_each(|ticket| assert!(answer(ticket).is_ok()));
+    for ticket in tickets {
+        assert!(answer(ticket).is_ok());
+    }
     let expected: Vec<u64> = [2, 1, 0].into_iter().flat_map(|class| (class..30).step_by(3)).collect();
     assert_eq!(order.try_iter().collect::<Vec<_>>(), expected);
 }

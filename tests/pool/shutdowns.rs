@@ -49,7 +49,9 @@ fn row_05_a_worker_ends_although_what_waited_at_it_was_answered_by_others() {
     let stopping = pool.clone();
     let stopped = ends(move || stopping.shutdown(Duration::ZERO));
     opener.join().unwrap();
-    waiting.into_iter().for_each(|ticket| assert!(shutting_down(&answer(ticket))));
+    for ticket in waiting {
+        assert!(shutting_down(&answer(ticket)));
+    }
     // Whether the thread made it within the grace is the scheduler's business; that it ends is not.
     assert!(matches!(stopped, Err(ShutdownError::TimedOut { unfinished: 4, .. })), "{stopped:?}");
     crate::support::eventually(|| Counts::get(&script.counts.drops) == 1);
@@ -200,7 +202,9 @@ fn row_05_what_races_a_shutdown_is_finished_or_refused() {
         crate::support::eventually(|| answered.load(Ordering::SeqCst) > 5);
         let stopping = pool.clone();
         ends(move || stopping.shutdown(PATIENCE)).unwrap();
-        submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
         assert_eq!(answered.load(Ordering::SeqCst) + refused.load(Ordering::SeqCst), 100);
         let metrics = pool.metrics();
         assert_eq!(metrics.total_completed, metrics.total_requests);
@@ -221,7 +225,7 @@ fn row_06_a_shutdown_finishes_the_running_and_the_queued_and_refuses_the_new() {
     assert!(matches!(refused.error, PoolError::ShuttingDown { .. }));
     gate.open();
     answer(running).unwrap();
-    for (i, ticket) in (0_i32..).zip(queued) {
+    for (i, ticket) in queued.into_iter().enumerate() {
         assert_eq!(answer(ticket).unwrap(), i as u64);
     }
     ends(move || stopped.join().unwrap()).unwrap();
@@ -263,6 +267,8 @@ fn row_06_a_second_shutdown_waits_for_the_first() {
     crate::support::eventually(|| pool.is_shutting_down());
     gate.open();
     answer(running).unwrap();
-    stops.into_iter().for_each(|stop| ends(move || stop.join().unwrap()).unwrap());
+    for stop in stops {
+        ends(move || stop.join().unwrap()).unwrap();
+    }
     assert_eq!(Counts::get(&script.counts.drops), 1);
 }

@@ -341,13 +341,12 @@ impl Model<Scripted> for ScriptedModel {
                     gate.pass();
                     Ok(0)
                 }
-                Act::Fragile(_) => Ok(0),
                 Act::FailUnspeakably => Err(ModelError::failed(Unspeakable)),
                 Act::Linger(gate) | Act::PanicInCancel(gate) if !gate.is_open() => {
                     std::thread::yield_now();
                     return true;
                 }
-                Act::Linger(_) | Act::PanicInCancel(_) => Ok(0),
+                Act::Linger(_) | Act::PanicInCancel(_) | Act::Fragile(_) => Ok(0),
                 Act::Chatter(gate) if !gate.is_open() => {
                     out.event(*slot, *done);
                     *done += 1;

@@ -89,18 +89,23 @@ impl<C: Capability> Watch<C> {
 
     /// Workers that serve or will.
     pub(super) fn alive(&self) -> usize {
-        self.count(&[WorkerState::Loading, WorkerState::Ready, WorkerState::Busy])
-            + self.restarts.len()
-            + self.failing()
+        let alive = [WorkerState::Loading, WorkerState::Ready, WorkerState::Busy];
+        self.states().iter().filter(|(state, _)| alive.contains(state)).count() + self.restarts.len()
     }
 
-    /// Workers that failed and have not been heard of yet. What follows is decided when they are, which is
-    /// soon: until then the key is as well off as it was.
-    fn failing(&self) -> usize {
+    /// Every worker and its state. Each is asked once: asked twice, one that turns from starting to serving in
+    /// between would be counted in neither place, and replaced without having gone.
+    ///
+    /// One that failed and has not been heard of yet counts as loading. What follows is decided when it is,
+    /// which is soon: until then the key is as well off as it was.
+    fn states(&self) -> Vec<(WorkerState, &WorkerThread<C>)> {
         let strays = self.lane.strays.lock();
         let stray = |seat: &Arc<Seat<C>>| strays.iter().any(|other| Arc::ptr_eq(seat, other));
-        let failed = |thread: &&WorkerThread<C>| thread.seat.handle.state() == WorkerState::Failed;
-        self.threads.iter().filter(failed).filter(|thread| !stray(&thread.seat)).count()
+        let state = |thread: &WorkerThread<C>| match thread.seat.handle.state() {
+            WorkerState::Failed if !stray(&thread.seat) => WorkerState::Loading,
+            state => state,
+        };
+        self.threads.iter().map(|thread| (state(thread), thread)).collect()
     }
 
     pub(super) fn is_due(&self, now: Timestamp, memory_freed: bool) -> bool {
@@ -159,16 +164,14 @@ impl<C: Capability> Watch<C> {
     }
 
     pub(super) fn demand(&self, now: Timestamp) -> Demand {
-        // Each worker is asked once: asked twice, one that turns from starting to serving in between would be
-        // counted in neither place, and replaced without having gone.
-        let states: Vec<_> = self.threads.iter().map(|thread| (thread.seat.handle.state(), thread)).collect();
+        let states = self.states();
         let count =
             |wanted: &[WorkerState]| states.iter().filter(|(state, _)| wanted.contains(state)).count();
         let serving = count(&[WorkerState::Ready, WorkerState::Busy]);
         let idle = states.iter().filter(|(state, _)| *state == WorkerState::Ready);
         let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
         Demand {
-            starting: count(&[WorkerState::Loading]) + self.restarts.len() + self.failing(),
+            starting: count(&[WorkerState::Loading]) + self.restarts.len(),
             serving,
             idle: idle.map(|(_, thread)| now.since(thread.seat.handle.last_used())).collect(),
             queued,
