@@ -119,7 +119,7 @@ impl Gate {
 
     /// Blocks until some request has reached the gate.
     pub fn wait_entered(&self) {
-        self.entered.1.recv().expect("the gate exists");
+        self.entered.1.recv_timeout(PATIENCE).expect("the gate is reached");
     }
 
     /// Lets one request pass, now or when it comes.
