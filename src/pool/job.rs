@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::contain::contain;
 use super::error::PoolError;
+use super::lane::Lane;
 use super::queue::{Order, Waiting};
 use super::reply::Reply;
 use crate::capability::{Capability, JobContext, Slot};
 use crate::clock::Timestamp;
-use crate::id::SessionId;
+use crate::id::{JobId, SessionId};
 
 /// A request together with the duty to answer it. It moves from hand to hand, so it holds only what changes
 /// with an attempt; what stays the same is in [`JobShared`](super::reply::JobShared).
@@ -109,6 +110,26 @@ impl<C: Capability> Running<C> {
             }
             (reply, _) => Err(reply),
         }
+    }
+}
+
+/// Ends a job that its model failed, or lines it up for another attempt.
+pub(crate) fn end_or_retry<C: Capability>(
+    lane: &Lane<C>,
+    running: Running<C>,
+    error: impl FnOnce(JobId) -> PoolError,
+) {
+    let Some(reply) = &running.reply else { return };
+    let error = error(reply.job().id.clone());
+    let run = Some((running.started, lane.pool.clock.now().since(running.started)));
+    let unwanted = running.is_unwanted(lane.pool.clock.now());
+    if error.is_retryable() && !unwanted {
+        match running.again() {
+            Ok((job, delay)) => lane.retry(job, delay),
+            Err(reply) => reply.into_iter().for_each(|reply| reply.end(Err(error.clone()), run)),
+        }
+    } else if let Some(reply) = running.reply {
+        reply.end(Err(error), run);
     }
 }
 

@@ -19,6 +19,7 @@ use super::loader::AnyLoader;
 use super::queue::{Queue, Refused, Waiting};
 use super::reply::{JobShared, Outcome};
 use super::shared::Shared;
+use super::spin::SOON;
 use super::stats::LaneCounters;
 use super::supervisor::Command;
 use crate::capability::Capability;
@@ -56,6 +57,8 @@ pub(crate) struct Lane<C: Capability> {
     /// A demand is on its way to the supervisor.
     demanded: AtomicBool,
     next_demand: AtomicU64,
+    /// Whether the last answer came soon after its request was submitted. Written by workers.
+    brisk: AtomicBool,
 }
 
 /// Where a job may go.
@@ -93,6 +96,7 @@ impl<C: Capability> Lane<C> {
             circuit_failures: AtomicU32::new(0),
             demanded: AtomicBool::new(false),
             next_demand: AtomicU64::new(0),
+            brisk: AtomicBool::new(false),
         }
     }
 
@@ -312,6 +316,19 @@ impl<C: Capability> Lane<C> {
 
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::SeqCst)
+    }
+
+    /// A request was answered so long after it was submitted.
+    pub(crate) fn answered_after(&self, latency: Duration) {
+        let brisk = latency <= SOON;
+        if self.brisk.load(Ordering::Relaxed) != brisk {
+            self.brisk.store(brisk, Ordering::Relaxed);
+        }
+    }
+
+    /// How long it pays to stay awake for what this lane does next.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.brisk.load(Ordering::Relaxed) { SOON } else { Duration::ZERO }
     }
 
     /// Refuses requests until `until` because of `failures` in a row.

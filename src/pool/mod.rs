@@ -37,6 +37,7 @@ mod session;
 mod shared;
 mod shutdown;
 mod slot;
+mod spin;
 mod state;
 mod stats;
 mod supervisor;

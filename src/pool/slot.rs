@@ -8,12 +8,10 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
-
-#[cfg(not(loom))]
-use crossbeam_utils::Backoff;
+use std::time::{Duration, Instant};
 
 use super::contain::contain;
+use super::spin::awake;
 use crate::clock::Timestamp;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
@@ -59,7 +57,7 @@ pub(crate) enum Pushed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventLimits {
     pub(crate) capacity: usize,
-    pub(crate) grace: std::time::Duration,
+    pub(crate) grace: Duration,
 }
 
 impl<T, E> Cell<T, E> {
@@ -153,11 +151,11 @@ impl<T, E> ReplySlot<T, E> {
         self.cell.lock().ignore_events();
     }
 
-    /// Waits a moment for the outcome, as long as a channel's receiver would without sleeping, and takes it.
-    /// Most short jobs end in it.
-    pub(crate) fn wait_briefly(&self) -> Option<T> {
-        self.spin();
-        if self.is_ended() { self.cell.lock().outcome.take() } else { None }
+    /// Waits for the outcome without sleeping, for a moment and then up to `patience`, and takes it. Most
+    /// short jobs end in it.
+    pub(crate) fn wait_briefly(&self, patience: Duration) -> Option<T> {
+        awake(patience, || self.is_ended().then_some(()))?;
+        self.cell.lock().outcome.take()
     }
 
     /// Waits for the outcome and takes it; `None` when `until` comes first. Events are no longer kept.
@@ -250,15 +248,4 @@ impl<T, E> ReplySlot<T, E> {
             None => self.changed.wait(cell),
         }
     }
-
-    #[cfg(not(loom))]
-    fn spin(&self) {
-        let backoff = Backoff::new();
-        while !self.is_ended() && !backoff.is_completed() {
-            backoff.snooze();
-        }
-    }
-
-    #[cfg(loom)]
-    fn spin(&self) {}
 }

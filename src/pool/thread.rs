@@ -7,10 +7,11 @@ use std::thread::{self, JoinHandle};
 use super::contain::contain;
 use super::error::{PoolError, SpawnError};
 use super::handle::Seat;
+use super::job::end_or_retry;
 use super::lane::Lane;
 use super::load::SharedLoad;
 use super::supervisor::{Command, Exit};
-use super::worker::{Worker, end_or_retry, retire};
+use super::worker::{Worker, retire};
 use crate::capability::Capability;
 use crate::id::WorkerId;
 

@@ -9,35 +9,15 @@ use super::contain::contain;
 use super::error::PoolError;
 use super::events::What;
 use super::handle::{Message, Seat};
-use super::job::{Job, Running};
+use super::job::{Job, Running, end_or_retry};
 use super::lane::Lane;
 use super::queue::Waiting;
 use super::slot::Pushed;
+use super::spin::awake;
 use super::state::{Pending, WorkerState};
 use super::supervisor::Exit;
 use crate::capability::{Capability, Model, ModelError, Outbox, Slot, Update};
 use crate::clock::Timestamp;
-use crate::id::JobId;
-
-/// Ends a job that its model failed, or lines it up for another attempt.
-pub(super) fn end_or_retry<C: Capability>(
-    lane: &Lane<C>,
-    running: Running<C>,
-    error: impl FnOnce(JobId) -> PoolError,
-) {
-    let Some(reply) = &running.reply else { return };
-    let error = error(reply.job().id.clone());
-    let run = Some((running.started, lane.pool.clock.now().since(running.started)));
-    let unwanted = running.is_unwanted(lane.pool.clock.now());
-    if error.is_retryable() && !unwanted {
-        match running.again() {
-            Ok((job, delay)) => lane.retry(job, delay),
-            Err(reply) => reply.into_iter().for_each(|reply| reply.end(Err(error.clone()), run)),
-        }
-    } else if let Some(reply) = running.reply {
-        reply.end(Err(error), run);
-    }
-}
 
 /// A job out of the model, and how that went.
 type Ended<C> = (Running<C>, Result<<C as Capability>::Output, ModelError>);
@@ -72,9 +52,9 @@ impl<'a, C: Capability> Worker<'a, C> {
     /// The error is a panic's message.
     fn work(&mut self) -> Result<(), Arc<str>> {
         loop {
-            self.take_in()?;
+            let now = self.take_in()?;
             if self.running > 0 {
-                self.step()?;
+                self.step(now)?;
             }
             if self.running == 0 && self.is_done() {
                 return Ok(());
@@ -84,7 +64,8 @@ impl<'a, C: Capability> Worker<'a, C> {
 
     /// Fills the model from the channel, then from the lane's queue. Sleeps when there is nothing that this
     /// worker may take: none anywhere, or a rate limit governs the queue, or the worker's circuit is open.
-    fn take_in(&mut self) -> Result<(), Arc<str>> {
+    /// Returns when it took something in, if it did.
+    fn take_in(&mut self) -> Result<Option<Timestamp>, Arc<str>> {
         let mut now = None;
         loop {
             let message = match self.seat.backlog.try_recv() {
@@ -107,7 +88,7 @@ impl<'a, C: Capability> Worker<'a, C> {
             let now = *now.get_or_insert_with(|| self.lane.pool.clock.now());
             self.admit(job, now)?;
         }
-        Ok(())
+        Ok(now)
     }
 
     /// Whether the queue has nothing that this worker may take by itself.
@@ -126,7 +107,8 @@ impl<'a, C: Capability> Worker<'a, C> {
     fn sleep(&mut self) -> Message<C> {
         let backlog = &self.seat.backlog;
         let Circuit::Open { until } = self.breaker.state() else {
-            return backlog.recv().unwrap_or(Message::Wake);
+            let soon = awake(self.lane.patience(), || backlog.try_recv().ok());
+            return soon.or_else(|| backlog.recv().ok()).unwrap_or(Message::Wake);
         };
         let timer = self.lane.pool.clock.timer(until);
         let message = select! {
@@ -179,10 +161,11 @@ impl<'a, C: Capability> Worker<'a, C> {
         }
     }
 
-    /// One step of the model and what comes of it. The error is a panic's message.
-    fn step(&mut self) -> Result<(), Arc<str>> {
+    /// One step of the model, and what comes of it, which began when jobs were taken in for it. The error is a
+    /// panic's message.
+    fn step(&mut self, began: Option<Timestamp>) -> Result<(), Arc<str>> {
         let clock = &self.lane.pool.clock;
-        self.seat.handle.step_begins(clock.now());
+        self.seat.handle.step_begins(began.unwrap_or_else(|| clock.now()));
         let (model, outbox) = (&mut self.model, &mut self.outbox);
         let stepped = contain(|| model.step(outbox));
         self.seat.handle.step_ends();
@@ -218,19 +201,32 @@ impl<'a, C: Capability> Worker<'a, C> {
 
     /// Moves what the step reported to where it belongs.
     fn deliver(&mut self, now: Timestamp) {
+        let seat = self.seat;
         let mut updates = std::mem::take(&mut self.outbox.updates);
+        // Locked once for all that ended one after the other.
+        let mut admitted = None;
         for (slot, update) in updates.drain(..) {
-            match update {
-                Update::Event(event) => self.event(slot, event, now),
-                Update::Finished(output) => self.close(slot, Ok(output)),
-                Update::Failed(error) => self.close(slot, Err(error)),
+            let result = match update {
+                Update::Event(event) => {
+                    admitted = None;
+                    self.event(slot, event, now);
+                    continue;
+                }
+                Update::Finished(output) => Ok(output),
+                Update::Failed(error) => Err(error),
+            };
+            let admitted = admitted.get_or_insert_with(|| seat.admitted.lock());
+            if let Some(running) = admitted.remove(slot) {
+                self.running -= 1;
+                self.ended.push((running, result));
             }
         }
+        drop(admitted);
         self.outbox.updates = updates;
         self.seat.handle.touch_at(now);
     }
 
-    fn event(&mut self, slot: Slot, event: C::Event, now: Timestamp) {
+    fn event(&self, slot: Slot, event: C::Event, now: Timestamp) {
         let job = {
             let mut admitted = self.seat.admitted.lock();
             let Some(running) = admitted.get_mut(slot) else { return };
@@ -267,6 +263,9 @@ impl<'a, C: Capability> Worker<'a, C> {
             return;
         }
         self.discharge(self.ended.len(), self.ended.iter().map(|(running, _)| running.cost).sum());
+        if let Some(reply) = self.ended.last().and_then(|(running, _)| running.reply.as_ref()) {
+            self.lane.answered_after(now.since(reply.job().submitted));
+        }
         let mut ended = std::mem::take(&mut self.ended);
         for (mut running, result) in ended.drain(..) {
             match result {
