@@ -175,14 +175,21 @@ impl<C: Capability> Lane<C> {
             let seat = &roster[index];
             // The choice was advice; the charge decides.
             if seat.handle.try_charge(cost) {
-                self.hand_over(seat, job);
+                if !self.hand_over(seat, job) {
+                    let seat = seat.clone();
+                    drop(roster);
+                    self.rescue(&seat);
+                }
                 return Ok(());
             }
         }
     }
 
-    /// Sends a job to a worker that has been charged for it.
-    pub(crate) fn hand_over(&self, seat: &Seat<C>, job: Job<C>) {
+    /// Sends a job to a worker that has been charged for it. Where the roster is held, it is held until the job
+    /// is sent. Returns whether the worker was alive then; if not, its backlog is to be rescued, and since
+    /// that may end jobs, whose callbacks may do anything, with no lock held.
+    #[must_use]
+    pub(crate) fn hand_over(&self, seat: &Seat<C>, job: Job<C>) -> bool {
         if let Some(session) = job.session() {
             self.pool.sessions.served_by(session, seat.handle.worker_id());
         }
@@ -190,21 +197,23 @@ impl<C: Capability> Lane<C> {
         let _ = seat.mailbox.send(Message::Job(job));
         // The worker may have died between the charge and the send, after its backlog was taken out. Then
         // this sees it failed; or the one who takes out the backlog after failing it sees the job.
-        if seat.handle.state() == super::WorkerState::Failed {
-            self.rescue(seat);
-        }
+        seat.handle.state() != super::WorkerState::Failed
     }
 
     fn send_to(&self, worker: WorkerId, job: Job<C>) -> Result<(), (Job<C>, PoolError)> {
         let roster = self.roster.read();
         let key = self.key.clone();
-        let Some(seat) = roster.iter().find(|seat| seat.handle.worker_id() == worker) else {
+        let Some(seat) = roster.iter().find(|seat| seat.handle.worker_id() == worker).cloned() else {
             return Err((job, PoolError::NoWorkers { key, reason: NoWorkers::NoSuchWorker }));
         };
         if !seat.handle.try_charge(job.cost()) {
             return Err((job, PoolError::SendError { key, worker }));
         }
-        self.hand_over(seat, job);
+        let alive = self.hand_over(&seat, job);
+        drop(roster);
+        if !alive {
+            self.rescue(&seat);
+        }
         Ok(())
     }
 

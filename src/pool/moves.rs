@@ -100,6 +100,8 @@ impl<C: Capability> Lane<C> {
 
     /// Returns to a worker's channel a job that is charged to it.
     pub(crate) fn send_back(&self, seat: &Seat<C>, job: Job<C>) {
-        self.hand_over(seat, job);
+        if !self.hand_over(seat, job) {
+            self.rescue(seat);
+        }
     }
 }

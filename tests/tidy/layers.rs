@@ -64,7 +64,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli/", "src/main.rs"]),
     ("ctrlc", &["src/cli/", "src/main.rs"]),
     ("indicatif", &["src/cli/"]),
-    ("mimalloc", &["src/cli/", "src/main.rs"]),
     ("tracing_subscriber", &["src/cli/", "src/main.rs"]),
     ("tokio", &["src/server/"]),
     ("governor", &["src/pool/rate_limit.rs"]),
