@@ -37,8 +37,10 @@ impl Mutexed {
         let vars = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)?;
         let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))?;
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(Some(tokenizers::TruncationParams { max_length: 256, ..Default::default() }))?;
+        tokenizer.with_truncation(Some(tokenizers::TruncationParams {
+            max_length: config.max_position_embeddings.min(256),
+            ..Default::default()
+        }))?;
         Ok(Self { model: Mutex::new(BertModel::load(vars, &config)?), tokenizer })
     }
 
