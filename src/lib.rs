@@ -9,6 +9,7 @@ struct Readme;
 mod id;
 
 mod clock;
+mod contain;
 mod sync;
 
 pub mod capability;

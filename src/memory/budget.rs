@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::{MemoryProbe, MemoryReading, SystemProbe};
 use super::reclaim::Reclaim;
+use crate::contain::contain;
 use crate::id::ByteSize;
 use crate::sync::Mutex;
 
@@ -50,13 +50,10 @@ impl Shared {
     /// What the probe says; `None` if there is none, or if it panics: then the figures stay as they are.
     fn read(&self) -> Option<MemoryReading> {
         let probe = self.probe.as_ref()?;
-        let reading = catch_unwind(AssertUnwindSafe(|| probe.read()));
-        reading
-            .map_err(|panic| {
-                tracing::warn!("the memory probe panicked; its last reading stands");
-                // What was thrown may panic too when it is dropped.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-            })
+        contain(|| probe.read())
+            .inspect_err(
+                |message| tracing::warn!(%message, "the memory probe panicked; its last reading stands"),
+            )
             .ok()
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::Broadcast;
-use super::contain::contain;
 use crate::clock::Timestamp;
+use crate::contain::contain;
 use crate::id::{ByteSize, RegistryKey, WorkerId};
 
 /// Something a pool did, with its reason.

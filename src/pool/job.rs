@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::contain::contain;
 use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::{Order, Waiting};
 use super::reply::Reply;
 use crate::capability::{Capability, JobContext, Slot};
 use crate::clock::Timestamp;
+use crate::contain::contain;
 use crate::id::{JobId, SessionId};
 
 /// A request together with the duty to answer it. It moves from hand to hand, so it holds only what changes

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::contain::contain;
 use super::error::SpawnError;
 use super::loader::{AnyLoader, AnyWeights};
 use super::shared::Shared;
 use super::stats::LaneCounters;
 use crate::capability::Capability;
+use crate::contain::contain;
 use crate::id::ByteSize;
 use crate::memory::{OverBudget, Reservation};
 

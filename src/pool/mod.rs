@@ -6,7 +6,6 @@ mod breaker;
 mod broadcast;
 mod builder;
 mod config;
-mod contain;
 mod control;
 mod dispatch;
 mod error;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::contain::{contain, describe};
 use super::error::PoolError;
 use super::lane::Lane;
 use super::queue::Order;
@@ -15,6 +14,7 @@ use super::slot::{Pushed, ReplySlot};
 use super::stats::Served;
 use crate::capability::{CancelToken, Cancelable, Capability};
 use crate::clock::Timestamp;
+use crate::contain::{contain, describe};
 use crate::id::{JobId, RegistryKey, SessionId};
 
 /// How a job ended: what its caller gets.

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::contain::contain;
 use super::spin::awake;
 use crate::clock::Timestamp;
+use crate::contain::contain;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 pub(crate) struct ReplySlot<T, E> {

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::contain::contain;
 use super::error::{PoolError, SpawnError};
 use super::handle::Seat;
 use super::job::end_or_retry;
@@ -13,6 +12,7 @@ use super::load::SharedLoad;
 use super::supervisor::{Command, Exit};
 use super::worker::{Worker, retire};
 use crate::capability::Capability;
+use crate::contain::contain;
 use crate::id::WorkerId;
 
 /// Room for the models' own recursion; only what is used is committed.

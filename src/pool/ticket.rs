@@ -68,10 +68,8 @@ impl<C: Capability> Ticket<C> {
 
     fn wait_until(mut self, until: Option<Instant>) -> Result<Outcome<C>, Self> {
         let slot = &self.job.slot;
-        match slot
-            .wait_briefly(self.job.lane.patience())
-            .or_else(|| slot.wait(earlier(until, self.last_resort())))
-        {
+        let soon = slot.wait_briefly(self.job.lane.patience());
+        match soon.or_else(|| slot.wait(earlier(until, self.last_resort()))) {
             Some(outcome) => {
                 self.claim = Claim::Settled;
                 Ok(outcome.map_err(|error| *error))

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crossbeam_channel::select;
 
 use super::breaker::{Breaker, Circuit};
-use super::contain::contain;
 use super::error::PoolError;
 use super::events::What;
 use super::handle::{Message, Seat};
@@ -18,6 +17,7 @@ use super::state::{Pending, WorkerState};
 use super::supervisor::Exit;
 use crate::capability::{Capability, Model, ModelError, Outbox, Slot, Update};
 use crate::clock::Timestamp;
+use crate::contain::contain;
 
 /// A job out of the model, and how that went.
 type Ended<C> = (Running<C>, Result<<C as Capability>::Output, ModelError>);

@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::{Encoding, PostProcessor};
+
+use crate::contain::contain;
 
 /// No tokenizer in use comes near this; the largest known have 33 MiB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -124,7 +125,7 @@ impl Tokenizer {
         let bytes = read_bounded(path)?;
         let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
         // The library has assertions about its files in several places.
-        let parsed = catch_unwind(|| tokenizers::Tokenizer::from_bytes(&bytes));
+        let parsed = contain(|| tokenizers::Tokenizer::from_bytes(&bytes));
         let mut library =
             parsed.map_err(|_| invalid("it panics".to_owned()))?.map_err(|e| invalid(e.to_string()))?;
         library.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
@@ -222,7 +223,7 @@ fn lowers_case(normalizer: &NormalizerWrapper) -> bool {
 
 /// Runs the library so that its panics are errors. The tokenizer has no state that one could leave broken.
 fn contained(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding, TokenizerError> {
-    match catch_unwind(AssertUnwindSafe(encode)) {
+    match contain(encode) {
         Ok(Ok(encoding)) => Ok(encoding),
         Ok(Err(error)) => Err(TokenizerError::Failed(error.to_string())),
         Err(_) => Err(TokenizerError::Failed("the tokenizer panicked on this text".to_owned())),

@@ -173,11 +173,17 @@ mod row_20 {
 
     #[test]
     fn deadline_then_canceled() {
-        let race = race(Act::Block, Retry::NEVER);
-        race.clock.advance(Duration::from_secs(11));
-        eventually(|| race.ticket.is_ready());
-        race.gate.open();
-        assert_eq!(race.end(), Err("timeout"));
+        let Race { pool, clock, gate, ends, ticket } = race(Act::Block, Retry::NEVER);
+        clock.advance(Duration::from_secs(11));
+        eventually(|| ticket.is_ready());
+        // Its caller leaves while the step still holds the request.
+        ticket.cancel();
+        gate.open();
+        assert!(pool.wait_idle(PATIENCE));
+        assert_eq!(answer(pool.submit("model", Act::Answer(1)).unwrap()).unwrap(), 1);
+        assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), Err("timeout"));
+        assert!(ends.try_recv().is_err(), "it ends once");
+        assert_eq!((pool.metrics().total_timeouts, pool.metrics().total_canceled), (1, 0));
     }
 
     #[test]

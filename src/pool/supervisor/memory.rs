@@ -38,11 +38,7 @@ impl<C: Capability> Supervisor<C> {
             return Self::refuse_memory(watch, over);
         }
         let reclaimers = self.shared.budget.reclaimers();
-        let holds: Vec<(usize, Hold)> = reclaimers
-            .iter()
-            .enumerate()
-            .flat_map(|(owner, reclaimer)| reclaimer.holds().into_iter().map(move |hold| (owner, hold)))
-            .collect();
+        let holds = holds_of_all(&reclaimers);
         let returning: ByteSize = reclaimers.iter().map(|reclaimer| reclaimer.coming_back()).sum();
         // Read last: what came back while the holders were asked, and so was not named by them, is free now.
         let Err(over) = self.shared.budget.would_fit(over.need) else { return watch.due_by(now) };
@@ -100,11 +96,7 @@ impl<C: Capability> Supervisor<C> {
         if excess == ByteSize::ZERO {
             return;
         }
-        let holds: Vec<(usize, Hold)> = reclaimers
-            .iter()
-            .enumerate()
-            .flat_map(|(owner, reclaimer)| reclaimer.holds().into_iter().map(move |hold| (owner, hold)))
-            .collect();
+        let holds = holds_of_all(&reclaimers);
         let chosen = choose(&holds, excess, Duration::ZERO);
         // All that is idle, if even that is not enough.
         let everything = || holds.iter().filter(|(_, hold)| hold.idle.is_some()).collect();
@@ -112,6 +104,14 @@ impl<C: Capability> Supervisor<C> {
             reclaimers[*owner].give_up(hold, Insistence::IfIdleBudgetShrank);
         }
     }
+}
+
+/// What anyone under the budget could give up, with the number of who holds it.
+fn holds_of_all(reclaimers: &[Arc<dyn Reclaim>]) -> Vec<(usize, Hold)> {
+    let of_one = |(owner, reclaimer): (usize, &Arc<dyn Reclaim>)| {
+        reclaimer.holds().into_iter().map(move |hold| (owner, hold))
+    };
+    reclaimers.iter().enumerate().flat_map(of_one).collect()
 }
 
 /// The best choice among what is idle and has been loaded for at least `min_residence`.

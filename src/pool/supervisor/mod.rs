@@ -19,7 +19,6 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use dashmap::DashMap;
 
 use self::watch::Watch;
-use super::contain::contain;
 use super::error::{PoolError, SpawnError};
 use super::events::{EvictReason, What};
 use super::lane::Lane;
@@ -27,6 +26,7 @@ use super::load::SharedLoad;
 use super::shared::Shared;
 use crate::capability::Capability;
 use crate::clock::Timestamp;
+use crate::contain::contain;
 use crate::id::{RegistryKey, WorkerId};
 
 pub(crate) use self::memory::Holdings;

@@ -1,4 +1,4 @@
-//! Running code that is not ours: models, loaders, callbacks and wakers may panic.
+//! Running code that is not ours: models, loaders, tokenizers, callbacks and wakers may panic.
 
 use std::any::Any;
 use std::fmt;
