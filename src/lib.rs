@@ -45,4 +45,4 @@ pub use engine::{Capabilities, EncoderLoader, Engine, EngineBuilder, EngineStatu
 pub use error::Error;
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};
 #[cfg(feature = "candle")]
-pub use kernels::threads;
+pub use kernels::{Dtype, UnknownDtype, threads};

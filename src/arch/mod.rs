@@ -11,12 +11,14 @@
 
 mod encoder;
 mod error;
+mod scope;
 
 use serde::Deserialize;
 
 pub use crate::text::{RecipeError, TokenizerError};
 pub use encoder::{EncoderConfig, EncoderPlan, EncoderWeights, TextEmbedder, estimated_cost, footprint};
 pub use error::ArchError;
+pub(crate) use scope::{Bias, Scope};
 
 use crate::weights::ModelFolder;
 

@@ -2,7 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, contiguous, contiguous_mut, widened};
@@ -23,16 +23,20 @@ pub(crate) enum Activation {
 /// `activation(xs + bias)`, row by row. `xs` is `[rows, width]`, `bias` is `[width]`.
 ///
 /// Writes into the storage of `xs`: call it only on a tensor just computed, which nothing else shares.
-pub(crate) fn bias_activation(xs: Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn add_bias(xs: Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     if !xs.device().is_cpu() {
         return plain(&xs, bias, activation);
     }
-    xs.inplace_op2(bias, &BiasActivation(activation))?;
+    match bias {
+        Some(bias) => xs.inplace_op2(bias, &activation)?,
+        None if activation == Activation::Identity => {}
+        None => xs.inplace_op1(&activation)?,
+    }
     Ok(xs)
 }
 
-fn plain(xs: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    let xs = xs.broadcast_add(bias)?;
+fn plain(xs: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+    let xs = bias.map_or_else(|| Ok(xs.clone()), |bias| xs.broadcast_add(bias))?;
     match activation {
         Activation::Identity => Ok(xs),
         Activation::Gelu => xs.gelu_erf(),
@@ -41,51 +45,68 @@ fn plain(xs: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     }
 }
 
-struct BiasActivation(Activation);
+impl Activation {
+    /// `activation(x + bias)` over `rows`, which are as wide as `bias`.
+    fn rows(self, rows: &mut [f32], bias: &[f32]) {
+        match self {
+            Self::Identity => identity(rows, bias),
+            Self::Gelu => gelu(rows, bias),
+            Self::GeluTanh => gelu_tanh(rows, bias),
+            Self::Relu => relu(rows, bias),
+        }
+    }
+}
 
-impl InplaceOp2 for BiasActivation {
+impl InplaceOp1 for Activation {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, xs: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        const NO_BIAS: [f32; 1024] = [0.0; 1024];
+        let xs = contiguous_mut(xs, layout, "activation")?;
+        xs.par_chunks_mut(NO_BIAS.len()).for_each(|part| self.rows(part, &NO_BIAS[..part.len()]));
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Activation {
     fn name(&self) -> &'static str {
         "bias-activation"
     }
 
     fn cpu_fwd(&self, xs: &mut CpuStorage, xs_l: &Layout, bias: &CpuStorage, bias_l: &Layout) -> Result<()> {
-        let xs = contiguous_mut(xs, xs_l, self.name())?;
-        let bias = contiguous(bias, bias_l, self.name())?;
+        let xs = contiguous_mut(xs, xs_l, "bias-activation")?;
+        let bias = contiguous(bias, bias_l, "bias-activation")?;
         if bias.is_empty() || xs.len() % bias.len() != 0 {
-            bail!("{}: rows of {} do not fit {} numbers", self.name(), bias.len(), xs.len());
+            bail!("bias-activation: rows of {} do not fit {} numbers", bias.len(), xs.len());
         }
-        let apply = match self.0 {
-            Activation::Identity => add_bias,
-            Activation::Gelu => add_bias_gelu,
-            Activation::GeluTanh => add_bias_gelu_tanh,
-            Activation::Relu => add_bias_relu,
-        };
-        xs.par_chunks_mut(bias.len() * ROWS_PER_TASK).for_each(|rows| apply(rows, bias));
+        xs.par_chunks_mut(bias.len() * ROWS_PER_TASK).for_each(|rows| self.rows(rows, bias));
         Ok(())
     }
 }
 
 widened! {
-    fn add_bias(rows: &mut [f32], bias: &[f32]) {
+    fn identity(rows: &mut [f32], bias: &[f32]) {
         each(rows, bias, |x| x);
     }
 }
 
 widened! {
-    fn add_bias_gelu(rows: &mut [f32], bias: &[f32]) {
+    fn gelu(rows: &mut [f32], bias: &[f32]) {
         each(rows, bias, |x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2)));
     }
 }
 
 widened! {
-    fn add_bias_gelu_tanh(rows: &mut [f32], bias: &[f32]) {
+    fn gelu_tanh(rows: &mut [f32], bias: &[f32]) {
         const SQRT_2_OVER_PI: f32 = 0.797_884_6;
         each(rows, bias, |x| 0.5 * x * (1.0 + (SQRT_2_OVER_PI * x * (1.0 + 0.044_715 * x * x)).tanh()));
     }
 }
 
 widened! {
-    fn add_bias_relu(rows: &mut [f32], bias: &[f32]) {
+    fn relu(rows: &mut [f32], bias: &[f32]) {
         // Not `max`, which would turn not-a-number into 0 and hide it.
         each(rows, bias, |x| if x < 0.0 { 0.0 } else { x });
     }
@@ -130,10 +151,12 @@ mod tests {
         let xs = Tensor::from_vec(values, (40, 150), &Device::Cpu)?;
         let bias = Tensor::arange(-75f32, 75.0, &Device::Cpu)?.affine(0.01, 0.0)?;
         for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
-            let expected = plain(&xs, &bias, activation)?;
-            let got = bias_activation(xs.copy()?, &bias, activation)?;
-            let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            assert!(off < 2e-6, "{activation:?} is off by {off}");
+            for bias in [Some(&bias), None] {
+                let expected = plain(&xs, bias, activation)?;
+                let got = add_bias(xs.copy()?, bias, activation)?;
+                let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(off < 2e-6, "{activation:?} is off by {off}");
+            }
         }
         Ok(())
     }
@@ -143,7 +166,7 @@ mod tests {
         for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
             let xs = Tensor::new(&[[f32::NAN, 1.0]], &Device::Cpu)?;
             let bias = Tensor::new(&[0f32, 0.0], &Device::Cpu)?;
-            let got = bias_activation(xs, &bias, activation)?.to_vec2::<f32>()?;
+            let got = add_bias(xs, Some(&bias), activation)?.to_vec2::<f32>()?;
             assert!(got[0][0].is_nan() && got[0][1].is_finite(), "{activation:?}: {got:?}");
         }
         Ok(())

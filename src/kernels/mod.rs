@@ -9,11 +9,18 @@
 //! the fast one in tests.
 
 mod activation;
+mod attention;
+mod linear;
 mod norm;
+mod precision;
 pub mod threads;
 
-pub(crate) use activation::{Activation, bias_activation};
-pub(crate) use norm::add_norm;
+pub(crate) use activation::{Activation, add_bias};
+pub(crate) use attention::{Attention, scratch_numbers};
+pub(crate) use linear::Linear;
+pub(crate) use norm::Norm;
+pub(crate) use precision::Precision;
+pub use precision::{Dtype, UnknownDtype};
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 

@@ -1,38 +1,119 @@
-//! Adding a residual and normalising each row (Ba et al., "Layer Normalization", arXiv 1607.06450), in place.
+//! Normalising each row, after adding a residual where there is one: layer norm (Ba et al., "Layer
+//! Normalization", arXiv 1607.06450) and RMS norm (Zhang and Sennrich, arXiv 1910.07467).
 
-use candle_core::{CpuStorage, D, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, D, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, contiguous, contiguous_mut, widened};
 
-/// `layer_norm(xs + bias + residual) * weight + shift`, row by row.
+/// A norm over rows of one width.
 ///
-/// `xs` and `residual` are `[rows, width]`; `params` is `[3, width]` and holds bias, weight and shift, in
-/// this order. The variance is the mean square distance from the mean, taken in a second pass: the usual
-/// `mean of squares - square of mean` loses all its digits on rows far from zero.
-///
-/// Writes into the storage of `xs`: call it only on a tensor just computed, which nothing else shares.
-pub(crate) fn add_norm(xs: Tensor, residual: &Tensor, params: &Tensor, eps: f32) -> Result<Tensor> {
-    if !xs.device().is_cpu() {
-        return plain(&xs, residual, params, eps);
-    }
-    xs.inplace_op3(residual, params, &AddNorm { eps })?;
-    Ok(xs)
-}
-
-fn plain(xs: &Tensor, residual: &Tensor, params: &Tensor, eps: f32) -> Result<Tensor> {
-    let xs = (xs.broadcast_add(&params.get(0)?)? + residual)?;
-    let xs = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
-    let variance = xs.sqr()?.mean_keepdim(D::Minus1)?;
-    let xs = xs.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?;
-    xs.broadcast_mul(&params.get(1)?)?.broadcast_add(&params.get(2)?)
-}
-
-struct AddNorm {
+/// The variance is the mean square distance from the mean, taken in a second pass: the usual `mean of squares -
+/// square of mean` loses all its digits on rows far from zero.
+#[derive(Debug)]
+pub(crate) struct Norm {
+    /// `[2, width]`: weight and shift. A norm without a shift has one of zeros.
+    params: Tensor,
+    kind: Kind,
     eps: f32,
 }
 
-impl InplaceOp3 for AddNorm {
+/// What a row is divided by, and what is taken off it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The standard deviation, after the mean is taken off.
+    Layer,
+    /// The root of the mean square.
+    Rms,
+}
+
+impl Norm {
+    /// `(x - mean) / sqrt(variance + eps) * weight + shift`; `weight` and `shift` are `[width]`.
+    pub(crate) fn layer(weight: &Tensor, shift: Option<&Tensor>, eps: f64) -> Result<Self> {
+        Self::new(weight, shift, Kind::Layer, eps)
+    }
+
+    /// `x / sqrt(mean square + eps) * weight`; `weight` is `[width]`.
+    #[allow(dead_code, reason = "decoders normalise so")]
+    pub(crate) fn rms(weight: &Tensor, eps: f64) -> Result<Self> {
+        Self::new(weight, None, Kind::Rms, eps)
+    }
+
+    fn new(weight: &Tensor, shift: Option<&Tensor>, kind: Kind, eps: f64) -> Result<Self> {
+        let none = weight.zeros_like()?;
+        let params = Tensor::stack(&[weight, shift.unwrap_or(&none)], 0)?;
+        Ok(Self { params, kind, eps: eps as f32 })
+    }
+
+    /// `norm(xs)`, of the shape of `xs`: `[rows, width]`.
+    #[allow(dead_code, reason = "networks that normalise before their layers")]
+    pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        if !xs.device().is_cpu() {
+            return self.plain(xs);
+        }
+        let xs = xs.copy()?;
+        xs.inplace_op2(&self.params, self)?;
+        Ok(xs)
+    }
+
+    /// `norm(xs + residual)`, written into the storage of `xs`, which is `[rows, width]`: call it only on a
+    /// tensor just computed, which nothing else shares.
+    pub(crate) fn forward_add(&self, xs: Tensor, residual: &Tensor) -> Result<Tensor> {
+        if !xs.device().is_cpu() {
+            return self.plain(&(xs + residual)?);
+        }
+        xs.inplace_op3(residual, &self.params, self)?;
+        Ok(xs)
+    }
+
+    fn plain(&self, xs: &Tensor) -> Result<Tensor> {
+        let xs = match self.kind {
+            Kind::Layer => xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?,
+            Kind::Rms => xs.clone(),
+        };
+        let variance = xs.sqr()?.mean_keepdim(D::Minus1)?;
+        let xs = xs.broadcast_div(&(variance + f64::from(self.eps))?.sqrt()?)?;
+        xs.broadcast_mul(&self.params.get(0)?)?.broadcast_add(&self.params.get(1)?)
+    }
+
+    /// `params` is `[2, width]`; rows of `residual`, if any, go with those of `xs`.
+    fn rows(&self, xs: &mut [f32], residual: Option<&[f32]>, params: &[f32]) -> Result<()> {
+        let width = params.len() / 2;
+        let unfit = residual.is_some_and(|residual| residual.len() != xs.len());
+        if width == 0 || xs.len() % width != 0 || unfit {
+            bail!("norm: {} numbers do not fit {} parameters", xs.len(), params.len());
+        }
+        let task = width * ROWS_PER_TASK;
+        let tasks = xs.par_chunks_mut(task).enumerate();
+        tasks.for_each(|(i, rows)| {
+            let residual = residual.map_or(&[][..], |residual| &residual[i * task..][..rows.len()]);
+            match self.kind {
+                Kind::Layer => layer_rows(rows, residual, params, self.eps),
+                Kind::Rms => rms_rows(rows, residual, params, self.eps),
+            }
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Norm {
+    fn name(&self) -> &'static str {
+        "norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &mut CpuStorage,
+        xs_l: &Layout,
+        params: &CpuStorage,
+        params_l: &Layout,
+    ) -> Result<()> {
+        let params = contiguous(params, params_l, "norm")?;
+        self.rows(contiguous_mut(xs, xs_l, "norm")?, None, params)
+    }
+}
+
+impl InplaceOp3 for Norm {
     fn name(&self) -> &'static str {
         "add-norm"
     }
@@ -46,36 +127,46 @@ impl InplaceOp3 for AddNorm {
         params: &CpuStorage,
         params_l: &Layout,
     ) -> Result<()> {
-        let xs = contiguous_mut(xs, xs_l, self.name())?;
-        let residual = contiguous(residual, residual_l, self.name())?;
-        let params = contiguous(params, params_l, self.name())?;
-        let width = params.len() / 3;
-        if width == 0 || params.len() != 3 * width || xs.len() % width != 0 || xs.len() != residual.len() {
-            bail!("{}: {} + {} numbers, {} parameters", self.name(), xs.len(), residual.len(), params.len());
-        }
-        let task = width * ROWS_PER_TASK;
-        let tasks = xs.par_chunks_mut(task).zip(residual.par_chunks(task));
-        tasks.for_each(|(rows, residual)| add_norm_rows(rows, residual, params, self.eps));
-        Ok(())
+        let residual = contiguous(residual, residual_l, "add-norm")?;
+        let params = contiguous(params, params_l, "add-norm")?;
+        self.rows(contiguous_mut(xs, xs_l, "add-norm")?, Some(residual), params)
     }
 }
 
 widened! {
-    fn add_norm_rows(rows: &mut [f32], residual: &[f32], params: &[f32], eps: f32) {
-        let width = params.len() / 3;
-        let (bias, params) = params.split_at(width);
-        let (weight, shift) = params.split_at(width);
-        for (row, residual) in rows.chunks_exact_mut(width).zip(residual.chunks_exact(width)) {
-            for ((x, r), b) in row.iter_mut().zip(residual).zip(bias) {
-                *x += r + b;
-            }
-            let mean = sum(row, |x| x) / width as f32;
-            let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
+    fn layer_rows(rows: &mut [f32], residual: &[f32], params: &[f32], eps: f32) {
+        let (weight, shift) = params.split_at(params.len() / 2);
+        add(rows, residual);
+        for row in rows.chunks_exact_mut(weight.len()) {
+            let mean = sum(row, |x| x) / weight.len() as f32;
+            let variance = sum(row, |x| (x - mean) * (x - mean)) / weight.len() as f32;
             let scale = 1.0 / (variance + eps).sqrt();
             for ((x, w), s) in row.iter_mut().zip(weight).zip(shift) {
                 *x = (*x - mean) * scale * w + s;
             }
         }
+    }
+}
+
+widened! {
+    fn rms_rows(rows: &mut [f32], residual: &[f32], params: &[f32], eps: f32) {
+        let (weight, _) = params.split_at(params.len() / 2);
+        add(rows, residual);
+        for row in rows.chunks_exact_mut(weight.len()) {
+            let scale = 1.0 / (sum(row, |x| x * x) / weight.len() as f32 + eps).sqrt();
+            for (x, w) in row.iter_mut().zip(weight) {
+                *x = *x * scale * w;
+            }
+        }
+    }
+}
+
+/// Adds the residual, where there is one.
+#[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
+#[inline(always)]
+fn add(rows: &mut [f32], residual: &[f32]) {
+    for (x, r) in rows.iter_mut().zip(residual) {
+        *x += r;
     }
 }
 
@@ -100,20 +191,29 @@ mod tests {
 
     use super::*;
 
-    fn parameters(width: usize) -> Result<Tensor> {
-        Tensor::arange(0f32, 3.0 * width as f32, &Device::Cpu)?.affine(0.01, -0.3)?.reshape((3, width))
+    fn numbers(width: usize) -> Result<Tensor> {
+        Tensor::arange(0f32, width as f32, &Device::Cpu)?.affine(0.01, -0.3)
     }
 
     #[test]
-    fn the_fast_form_agrees_with_the_plain_one() -> Result<()> {
+    fn the_fast_forms_agree_with_the_plain_ones() -> Result<()> {
         for width in [1, 5, 16, 37, 384] {
             let xs = Tensor::randn(0f32, 2.0, (33, width), &Device::Cpu)?;
             let residual = Tensor::randn(1f32, 1.0, (33, width), &Device::Cpu)?;
-            let params = parameters(width)?;
-            let expected = plain(&xs, &residual, &params, 1e-5)?;
-            let got = add_norm(xs, &residual, &params, 1e-5)?;
-            let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            assert!(off < 2e-5, "width {width}: off by {off}");
+            let (weight, shift) = (numbers(width)?, numbers(width)?.affine(-2.0, 0.1)?);
+            let norms = [
+                Norm::layer(&weight, Some(&shift), 1e-5)?,
+                Norm::layer(&weight, None, 1e-5)?,
+                Norm::rms(&weight, 1e-5)?,
+            ];
+            for norm in norms {
+                let alone = (norm.forward(&xs)? - norm.plain(&xs)?)?;
+                let added = (norm.forward_add(xs.copy()?, &residual)? - norm.plain(&(&xs + &residual)?)?)?;
+                for off in [alone, added] {
+                    let off = off.abs()?.max_all()?.to_scalar::<f32>()?;
+                    assert!(off < 2e-5, "{norm:?}, width {width}: off by {off}");
+                }
+            }
         }
         Ok(())
     }
@@ -122,8 +222,8 @@ mod tests {
     fn a_row_far_from_zero_keeps_its_variance() -> Result<()> {
         // In f32, 4096^2 + 1 = 4096^2: a variance from squares would be lost, or negative.
         let xs = Tensor::new(&[[4095f32, 4096.0, 4097.0, 4096.0]], &Device::Cpu)?;
-        let params = Tensor::new(&[[0f32; 4], [1.0; 4], [0.0; 4]], &Device::Cpu)?;
-        let got = add_norm(xs.copy()?, &xs.zeros_like()?, &params, 1e-12)?.to_vec2::<f32>()?;
+        let norm = Norm::layer(&Tensor::ones(4, candle_core::DType::F32, &Device::Cpu)?, None, 1e-12)?;
+        let got = norm.forward(&xs)?.to_vec2::<f32>()?;
         let expected = [-2f32.sqrt(), 0.0, 2f32.sqrt(), 0.0];
         assert!(got[0].iter().zip(expected).all(|(g, e)| (g - e).abs() < 1e-5), "{got:?}");
         Ok(())
@@ -132,14 +232,9 @@ mod tests {
     #[test]
     fn a_constant_row_gives_the_shift() -> Result<()> {
         let xs = Tensor::full(3f32, (1, 8), &Device::Cpu)?;
-        let params = Tensor::cat(
-            &[
-                Tensor::zeros((1, 8), candle_core::DType::F32, &Device::Cpu)?,
-                Tensor::full(2f32, (2, 8), &Device::Cpu)?,
-            ],
-            0,
-        )?;
-        let got = add_norm(xs.copy()?, &xs, &params, 1e-12)?.to_vec2::<f32>()?;
+        let twos = Tensor::full(2f32, 8, &Device::Cpu)?;
+        let norm = Norm::layer(&twos, Some(&twos), 1e-12)?;
+        let got = norm.forward_add(xs.copy()?, &xs)?.to_vec2::<f32>()?;
         assert!(got[0].iter().all(|x| (x - 2.0).abs() < 1e-6), "{got:?}");
         Ok(())
     }

@@ -9,16 +9,16 @@
 //! ModelFolder  the files; configurations are read here, within a limit
 //!     |  weight_files       headers checked, nothing loaded: the footprint is known here
 //! WeightFiles
-//!     |  WeightStore::open  read, converted once, never mapped
-//! WeightStore  the tensors, shared by every worker of the key
+//!     |  WeightStore::open
+//! WeightStore  the tensors, each read and converted when it is asked for, never mapped
 //! ```
 //!
 //! What holds at each step, whatever the bytes are:
 //!
 //! - a typed error or a value, never a panic and never an allocation larger than the file justifies;
 //! - a name from inside a file is joined to a path only if it is plain ([`ModelFolder`] on links);
-//! - the weights are in memory once. Loading takes little more than the weights as loaded, and a failed load
-//!   leaves no memory and no file open;
+//! - the weights are in memory once: in the network that asks for them, which every worker of the key shares.
+//!   Loading takes little more than that, and a failed load leaves no memory and no file open;
 //! - safetensors only. Pickle can run code, legacy GGML cannot be checked; both are refused with the reason.
 //!
 //! ```no_run

@@ -1,4 +1,4 @@
-//! The tensors of one model, loaded once and shared by all its workers.
+//! The tensors of one model, read one at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use safetensors::Dtype;
+use parking_lot::Mutex;
 
 use super::error::WeightsError;
 use super::safetensors::{WeightFile, WeightFiles, loaded_dtype, stored_dtype};
@@ -18,30 +18,37 @@ use crate::id::ByteSize;
 /// small enough that loading needs little more memory than what it loads.
 const PIECE: usize = 32 * 1024;
 
-/// The weights of one model in memory, read-only.
+/// The tensors of one model's files, read when they are asked for.
 ///
-/// Cloning is one reference count, and so is taking a tensor out: every worker of a key computes with the
-/// same bytes.
-#[derive(Clone)]
+/// Nothing is kept: each call reads the tensor anew. A network takes what it needs once, rearranges it as its
+/// kernels want it, and is itself what the workers of a key share; so loading needs memory for the network and
+/// for one tensor more, never for two copies of the weights.
 pub struct WeightStore {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     label: Arc<str>,
-    tensors: BTreeMap<String, Tensor>,
-    // In the files, but in a form candle cannot compute with. Kept so that asking gives the reason: many
-    // checkpoints carry such a tensor that no architecture reads.
-    unsupported: BTreeMap<String, Dtype>,
+    files: Vec<OpenFile>,
+    /// Where each tensor is: which file, which of its tensors.
+    places: BTreeMap<String, (usize, usize)>,
+    dtype: DType,
+    device: Device,
     bytes: ByteSize,
 }
 
+/// A checked file, open. Reading moves its cursor, so readers take turns.
+struct OpenFile {
+    file: WeightFile,
+    reader: Mutex<File>,
+}
+
 impl WeightStore {
-    /// Loads `files` onto `device`: floats as `dtype`, integers as they are.
+    /// Opens `files`, to read floats as `dtype` onto `device`, integers as they are.
     ///
-    /// Files are read piece by piece and each piece converted on its way, so the peak is the weights as loaded
-    /// plus the largest piece. Files are read rather than mapped: a mapped file that someone truncates kills
-    /// the process, and a converted copy leaves a map nothing to share.
+    /// Files are read rather than mapped: a mapped file that someone truncates kills the process, and a
+    /// converted copy leaves a map nothing to share. They stay open as long as the store.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`] if a file cannot be opened or is not the one that was checked, and if the system does
+    /// not grant the memory that all tensors would take.
     pub fn open(files: &WeightFiles, dtype: DType, device: &Device) -> Result<Self, WeightsError> {
         if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64) {
             return Err(WeightsError::UnsupportedTarget(dtype));
@@ -49,24 +56,15 @@ impl WeightStore {
         if device.is_cpu() {
             probe_memory(files, dtype)?;
         }
-        let mut tensors = BTreeMap::new();
-        let mut unsupported = BTreeMap::new();
-        let mut piece = Vec::new();
-        for file in files.files() {
-            let mut reader = reopen(file)?;
-            for info in &file.tensors {
-                let (Some(stored), Some(loaded)) = (stored_dtype(info), loaded_dtype(info, dtype)) else {
-                    unsupported.insert(info.name.clone(), info.dtype);
-                    continue;
-                };
-                let tensor = read_tensor(&mut reader, file, info, (stored, loaded), device, &mut piece)?;
-                tensors.insert(info.name.clone(), tensor);
-            }
+        let mut open = Vec::new();
+        let mut places = BTreeMap::new();
+        for (number, file) in files.files().iter().enumerate() {
+            let names = file.tensors.iter().enumerate();
+            places.extend(names.map(|(place, info)| (info.name.clone(), (number, place))));
+            open.push(OpenFile { reader: Mutex::new(reopen(file)?), file: file.clone() });
         }
-        let label = files.label().into();
-        Ok(Self {
-            shared: Arc::new(Shared { label, tensors, unsupported, bytes: files.predicted_bytes(dtype) }),
-        })
+        let (label, bytes) = (files.label().into(), files.predicted_bytes(dtype));
+        Ok(Self { label, files: open, places, dtype, device: device.clone(), bytes })
     }
 
     /// What [`WeightStore::bytes`] will be, from the headers alone.
@@ -74,14 +72,19 @@ impl WeightStore {
         files.predicted_bytes(dtype)
     }
 
-    /// The tensor called `name`, which must have the shape `shape`. Shares the store's memory.
+    /// Reads the tensor called `name`, which must have the shape `shape`.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`] for a tensor that is not there (it names the nearest), has another shape, or is stored
+    /// in a form candle cannot compute with, and for files that cannot be read or have changed.
     pub fn tensor(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor, WeightsError> {
-        let tensor = self.tensor_of_any_shape(name)?;
+        let (file, info) = self.find(name)?;
         let expected = shape.into();
-        if *tensor.shape() == expected {
-            return Ok(tensor);
+        if expected.dims() == info.shape {
+            return self.read(file, info);
         }
-        let found = tensor.shape().clone();
+        let found = Shape::from_dims(&info.shape);
         Err(WeightsError::WrongShape {
             model: self.label().to_owned(),
             name: name.to_owned(),
@@ -90,47 +93,89 @@ impl WeightStore {
         })
     }
 
-    /// The tensor called `name`, where its shape is what is wanted to know.
+    /// Reads the tensor called `name`, where its shape is what is wanted to know.
+    ///
+    /// # Errors
+    ///
+    /// As [`tensor`](Self::tensor).
     pub fn tensor_of_any_shape(&self, name: &str) -> Result<Tensor, WeightsError> {
-        if let Some(tensor) = self.shared.tensors.get(name) {
-            return Ok(tensor.clone());
-        }
-        let (model, name) = (self.label().to_owned(), name.to_owned());
-        Err(match self.shared.unsupported.get(&name) {
-            Some(&dtype) => WeightsError::UnsupportedDtype { model, name, dtype },
-            None => WeightsError::MissingTensor { near: nearest(&name, self.names()), model, name },
-        })
+        let (file, info) = self.find(name)?;
+        self.read(file, info)
+    }
+
+    /// The shape of the tensor called `name`, if there is one to compute with. Reads nothing.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).ok().map(|(_, info)| info.shape.as_slice())
     }
 
     /// Whether there is a tensor called `name` to compute with.
     pub fn contains(&self, name: &str) -> bool {
-        self.shared.tensors.contains_key(name)
+        self.shape(name).is_some()
     }
 
-    /// The names of all tensors, sorted.
+    /// The names of all tensors to compute with, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.shared.tensors.keys().map(String::as_str)
+        self.places.keys().map(String::as_str).filter(|name| self.contains(name))
     }
 
-    /// What the tensors take in memory.
+    /// What all tensors take in memory when each is read once.
     pub fn bytes(&self) -> ByteSize {
-        self.shared.bytes
+        self.bytes
     }
 
     /// What the model is called in messages.
     pub fn label(&self) -> &str {
-        &self.shared.label
+        &self.label
+    }
+
+    /// Where it is; an error unless candle can compute with it. Many checkpoints carry a tensor that it cannot
+    /// and that no architecture reads, so having one is no fault of the file's.
+    fn find(&self, name: &str) -> Result<(&OpenFile, &TensorInfo), WeightsError> {
+        let model = || self.label().to_owned();
+        let Some((number, place)) = self.places.get(name) else {
+            let near = nearest(name, self.names());
+            return Err(WeightsError::MissingTensor { near, model: model(), name: name.to_owned() });
+        };
+        let file = &self.files[*number];
+        let info = &file.file.tensors[*place];
+        match stored_dtype(info) {
+            Some(_) => Ok((file, info)),
+            None => {
+                let (name, dtype) = (name.to_owned(), info.dtype);
+                Err(WeightsError::UnsupportedDtype { model: model(), name, dtype })
+            }
+        }
+    }
+
+    /// Reads piece by piece, each converted on its way: the peak is the tensor as loaded and one piece.
+    fn read(&self, file: &OpenFile, info: &TensorInfo) -> Result<Tensor, WeightsError> {
+        let (Some(stored), Some(loaded)) = (stored_dtype(info), loaded_dtype(info, self.dtype)) else {
+            unreachable!("find gives only tensors that candle can compute with")
+        };
+        let elements = info.elements();
+        let whole = Tensor::zeros(elements, loaded, &self.device)?;
+        let failed = |source| WeightsError::Read { file: file.file.name.clone(), source };
+        let mut reader = file.reader.lock();
+        reader.seek(SeekFrom::Start(info.range.start)).map_err(failed)?;
+        let mut buffer = Vec::new();
+        for begin in (0..elements).step_by(PIECE) {
+            let len = PIECE.min(elements - begin);
+            buffer.resize(len * stored.size_in_bytes(), 0);
+            reader.read_exact(&mut buffer).map_err(failed)?;
+            let piece = Tensor::from_raw_buffer(&buffer, stored, &[len], &Device::Cpu)?;
+            whole.slice_set(&piece.to_dtype(loaded)?.to_device(&self.device)?, 0, begin)?;
+        }
+        Ok(whole.reshape(info.shape.as_slice())?)
     }
 }
 
 impl fmt::Debug for WeightStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { label, tensors, bytes, .. } = &*self.shared;
         f.debug_struct("WeightStore")
-            .field("label", label)
-            .field("tensors", &tensors.len())
-            .field("bytes", bytes)
-            .finish()
+            .field("label", &self.label)
+            .field("tensors", &self.places.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,28 +200,6 @@ fn reopen(file: &WeightFile) -> Result<File, WeightsError> {
         return Err(WeightsError::Changed { file: file.name.clone(), expected: file.len, found });
     }
     Ok(reader)
-}
-
-fn read_tensor(
-    reader: &mut File,
-    file: &WeightFile,
-    info: &TensorInfo,
-    (stored, loaded): (DType, DType),
-    device: &Device,
-    buffer: &mut Vec<u8>,
-) -> Result<Tensor, WeightsError> {
-    let elements = info.elements();
-    let whole = Tensor::zeros(elements, loaded, device)?;
-    let read = |source| WeightsError::Read { file: file.name.clone(), source };
-    reader.seek(SeekFrom::Start(info.range.start)).map_err(read)?;
-    for begin in (0..elements).step_by(PIECE) {
-        let len = PIECE.min(elements - begin);
-        buffer.resize(len * stored.size_in_bytes(), 0);
-        reader.read_exact(buffer).map_err(read)?;
-        let piece = Tensor::from_raw_buffer(buffer, stored, &[len], &Device::Cpu)?;
-        whole.slice_set(&piece.to_dtype(loaded)?.to_device(device)?, 0, begin)?;
-    }
-    Ok(whole.reshape(info.shape.as_slice())?)
 }
 
 /// Up to three of `names` that `name` may have meant, best first.

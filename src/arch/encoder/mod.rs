@@ -7,7 +7,6 @@
 //! [`EncoderPlan`] is what the small files of a model folder say, read before any weight; [`EncoderWeights`]
 //! adds tokenizer and weights and is shared; [`TextEmbedder`] is the model one worker owns.
 
-mod attention;
 mod bert;
 mod config;
 mod embedder;

@@ -3,13 +3,13 @@
 use candle_core::DType;
 use serde::Deserialize;
 
-use super::attention::scratch_numbers;
 use super::bert::FEED_FORWARD_ROWS;
 use super::config::EncoderConfig;
 use super::embedder::STEP_TOKENS;
 use crate::ByteSize;
 use crate::arch::{ArchError, Architecture, read_required};
 use crate::capability::{EmbedRequest, InvalidRequest};
+use crate::kernels::scratch_numbers;
 use crate::memory::Footprint;
 use crate::text::{ModuleEntry, Pooling, PoolingConfig, PromptConfig, SentenceRecipe, TokenizerSettings};
 use crate::weights::ModelFolder;
@@ -102,12 +102,7 @@ impl EncoderPlan {
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, folder: &ModelFolder) -> Result<Footprint, ArchError> {
-        let stored = folder.weight_files()?.predicted_bytes(DType::F32);
-        let c = &self.config;
-        // Query, key and value once more, joined.
-        let joined =
-            (c.num_hidden_layers as u64).saturating_mul(3 * numbers(c.hidden_size, c.hidden_size + 1));
-        let weights = stored.saturating_add(f32s(joined));
+        let weights = folder.weight_files()?.predicted_bytes(DType::F32);
         Ok(Footprint { weights, per_worker: f32s(self.step_numbers()) })
     }
 
@@ -171,8 +166,7 @@ fn read_pooling(folder: &ModelFolder, path: &str, width: usize) -> Result<Option
 
 /// What a model folder takes when loaded, from its headers and configuration alone.
 ///
-/// `weights` is the peak while loading: all tensors as f32, and the copies in which query, key and value are
-/// joined. `per_worker` is what one step holds at most; between steps a worker holds next to nothing.
+/// `weights` is all tensors as f32. `per_worker` is what one step holds at most; between steps a worker holds next to nothing.
 ///
 /// # Errors
 ///

@@ -8,8 +8,9 @@ use super::bert::Bert;
 use super::embedder::STEP_TOKENS;
 use super::packed::PackedTexts;
 use super::plan::EncoderPlan;
-use crate::arch::ArchError;
+use crate::arch::{ArchError, Scope};
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError};
+use crate::kernels::Precision;
 use crate::text::{EncodedText, Tokenizer};
 use crate::weights::{ModelFolder, WeightStore};
 
@@ -45,9 +46,8 @@ impl EncoderWeights {
         let plan = EncoderPlan::read(folder)?;
         let tokenizer = load_tokenizer(folder, &plan)?;
         let prompt_tokens = count_prompts(&plan, &tokenizer)?;
-        // What of the store the network does not keep goes with it, at the end of this function.
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let network = Bert::load(&store, &plan.config)?;
+        let network = Bert::load(&Scope::root(&store, Precision::F32), &plan.config)?;
         Ok(Self { plan, network, tokenizer, prompt_tokens })
     }
 

@@ -1,0 +1,139 @@
+//! Attention over packed texts: every token looks at tokens of its own text.
+
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+use candle_nn::ops::softmax_last_dim;
+use rayon::prelude::*;
+
+/// The most scores held at once by one thread: 128 Ki of f32 are 512 KiB, which a core's own cache holds. A
+/// longer text is done in blocks of queries, so that memory grows with its length and not with its square.
+const MAX_SCORES: usize = 128 << 10;
+
+/// What one text's attention needs, at most, beyond its input and output, in numbers.
+pub(crate) fn scratch_numbers(heads: usize, tokens: usize) -> usize {
+    // Scores and their softmax.
+    2 * (heads * tokens * tokens).min(MAX_SCORES.max(heads * tokens))
+}
+
+/// `softmax(scale q k^T + bias) v`, per head and text, in both directions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention<'a> {
+    /// How many heads.
+    pub(crate) heads: usize,
+    /// What scores are multiplied by: usually one over the square root of a head's width.
+    pub(crate) scale: f32,
+    /// A token looks at tokens at most so far away on either side; `None`: at all of its text.
+    pub(crate) window: Option<usize>,
+    /// What is added to a score, by how far the key is after the query: `[heads, 2 x reach + 1]`, the middle
+    /// one being distance 0. A reach shorter than a text's length less one is an error.
+    pub(crate) bias: Option<&'a Tensor>,
+}
+
+impl Attention<'_> {
+    /// `qkv` is `[tokens, 3 x heads x head size]`, `spans` says which tokens make up which text; the result is
+    /// `[tokens, heads x head size]`. The texts are independent, so they are shared out to the worker's
+    /// threads.
+    pub(crate) fn forward(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
+        let texts = spans.par_iter().map(|span| self.text(&qkv.narrow(0, span.start, span.len())?));
+        let texts = texts.collect::<Result<Vec<_>>>()?;
+        match texts.as_slice() {
+            [only] => Ok(only.clone()),
+            texts => Tensor::cat(texts, 0),
+        }
+    }
+
+    fn text(&self, qkv: &Tensor) -> Result<Tensor> {
+        let (tokens, width) = qkv.dims2()?;
+        let head_size = width / 3 / self.heads;
+        // [3, heads, tokens, head size]: a view, nothing moves.
+        let qkv = qkv.reshape((tokens, 3, self.heads, head_size))?.permute((1, 2, 0, 3))?;
+        let (q, k, v) = (qkv.get(0)?, qkv.get(1)?.t()?, qkv.get(2)?);
+        let block = (MAX_SCORES / (self.heads * tokens)).max(1);
+        let blocks = (0..tokens).step_by(block).map(|start| {
+            let queries = start..(start + block).min(tokens);
+            let q = q.narrow(1, start, queries.len())?;
+            // [heads, queries, tokens]
+            let scores = self.biased(q.matmul(&k)?.affine(f64::from(self.scale), 0.0)?, queries)?;
+            // [queries, heads x head size]
+            softmax_last_dim(&scores)?.matmul(&v)?.transpose(0, 1)?.flatten_from(1)
+        });
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
+        match blocks.as_slice() {
+            [only] => Ok(only.clone()),
+            blocks => Tensor::cat(blocks, 0),
+        }
+    }
+
+    /// `scores` is `[heads, queries, tokens]`.
+    fn biased(&self, mut scores: Tensor, queries: Range<usize>) -> Result<Tensor> {
+        let (_, rows, tokens) = scores.dims3()?;
+        if let Some(bias) = self.bias {
+            let reach = (bias.dim(1)? - 1) / 2;
+            let distances = queries.clone().flat_map(|i| (0..tokens).map(move |j| (reach + j - i) as u32));
+            let distances = Tensor::from_vec(distances.collect(), rows * tokens, &Device::Cpu)?;
+            let bias = bias.index_select(&distances.to_device(bias.device())?, 1)?;
+            scores = (scores + bias.reshape((self.heads, rows, tokens))?)?;
+        }
+        if let Some(window) = self.window.filter(|window| *window < tokens) {
+            let seen = |i: usize, j: usize| if i.abs_diff(j) <= window { 0f32 } else { f32::NEG_INFINITY };
+            let mask = queries.flat_map(|i| (0..tokens).map(move |j| seen(i, j)));
+            let mask = Tensor::from_vec(mask.collect(), (rows, tokens), scores.device())?;
+            scores = scores.broadcast_add(&mask)?;
+        }
+        Ok(scores)
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full(heads: usize) -> Attention<'static> {
+        Attention { heads, scale: 1.0, window: None, bias: None }
+    }
+
+    /// Attention as its equation has it, number by number in f64.
+    fn by_hand(qkv: &[Vec<f32>], heads: usize) -> Vec<Vec<f32>> {
+        let width = qkv[0].len() / 3;
+        let size = width / heads;
+        let row = |q: &Vec<f32>, head: usize| {
+            let at = |x: &[f32], part: usize, i: usize| f64::from(x[part * width + head * size + i]);
+            let scores = qkv.iter().map(|k| (0..size).map(|i| at(q, 0, i) * at(k, 1, i)).sum::<f64>().exp());
+            let scores: Vec<f64> = scores.collect();
+            let total: f64 = scores.iter().sum();
+            (0..size)
+                .map(move |i| {
+                    (qkv.iter().zip(&scores).map(|(v, s)| at(v, 2, i) * s).sum::<f64>() / total) as f32
+                })
+                .collect::<Vec<_>>()
+        };
+        qkv.iter().map(|q| (0..heads).flat_map(|head| row(q, head)).collect()).collect()
+    }
+
+    #[test]
+    fn each_text_attends_to_itself_alone() -> Result<()> {
+        let (heads, width) = (2, 6);
+        let qkv = Tensor::randn(0f32, 1.0, (9, 3 * width), &Device::Cpu)?;
+        let rows = qkv.to_vec2::<f32>()?;
+        let spans = [0..2, 2..3, 3..9];
+        let got = full(heads).forward(&qkv, &spans)?.to_vec2::<f32>()?;
+        let expected = spans.iter().flat_map(|span| by_hand(&rows[span.clone()], heads)).collect::<Vec<_>>();
+        for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_of_queries_do_not_change_the_result() -> Result<()> {
+        // 2 heads x 1600^2 scores are twenty times what one block holds.
+        let qkv = Tensor::randn(0f32, 1.0, (1600, 12), &Device::Cpu)?;
+        let got = full(2).text(&qkv)?.narrow(0, 1590, 10)?.to_vec2::<f32>()?;
+        let rows = qkv.to_vec2::<f32>()?;
+        let expected = by_hand(&rows, 2);
+        for (got, expected) in got.iter().flatten().zip(expected[1590..].iter().flatten()) {
+            assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
+        }
+        Ok(())
+    }
+}
