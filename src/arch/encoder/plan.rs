@@ -112,8 +112,11 @@ impl EncoderPlan {
         let tokens = STEP_TOKENS.max(self.max_tokens);
         // Either attention, with input, query, key, value and output; or the feed-forward part of one block,
         // with input, output so far and the block's own.
-        let attention = numbers(tokens, 6 * c.hidden_size)
-            .saturating_add(scratch_numbers(c.num_attention_heads, self.max_tokens) as u64);
+        let attention = numbers(tokens, 6 * c.hidden_size).saturating_add(scratch_numbers(
+            c.num_attention_heads,
+            c.head_size(),
+            self.max_tokens,
+        ) as u64);
         let rows = tokens.min(FEED_FORWARD_ROWS);
         let feed_forward = numbers(tokens, 3 * c.hidden_size)
             .saturating_add(numbers(rows, c.intermediate_size + c.hidden_size));
