@@ -11,6 +11,7 @@ mod bert;
 mod config;
 mod embedder;
 mod packed;
+mod pass;
 mod plan;
 mod weights;
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::bert::FEED_FORWARD_ROWS;
 use super::config::EncoderConfig;
-use super::embedder::STEP_TOKENS;
+use super::pass::PASS_TOKENS;
 use crate::ByteSize;
 use crate::arch::{ArchError, Architecture, read_required};
 use crate::capability::{EmbedRequest, InvalidRequest};
@@ -109,7 +109,7 @@ impl EncoderPlan {
     /// How many numbers the largest step holds at once.
     fn step_numbers(&self) -> u64 {
         let c = &self.config;
-        let tokens = STEP_TOKENS.max(self.max_tokens);
+        let tokens = PASS_TOKENS.max(self.max_tokens);
         // Either attention, with input, query, key, value and output; or the feed-forward part of one block,
         // with input, output so far and the block's own.
         let attention = numbers(tokens, 6 * c.hidden_size).saturating_add(scratch_numbers(
