@@ -5,6 +5,7 @@ use std::io;
 use candle_core::{DType, Shape};
 use safetensors::Dtype;
 
+use super::gguf::GgufError;
 use super::json::{JsonError, OutOfRange};
 use super::safetensors::ShardError;
 use super::source::SourceError;
@@ -26,6 +27,9 @@ pub enum WeightsError {
     /// A configuration holds a number no model has.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// A GGUF file, or something in it, is unusable.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The shards of a model do not fit together.
     #[error(transparent)]
     Shard(#[from] ShardError),

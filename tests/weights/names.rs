@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use millpond::weights::gguf::{GgufError, GgufFlaw};
 use millpond::weights::{
     JsonError, ModelFolder, ModelId, ModelSource, SourceError, WeightsError, check_range,
 };
@@ -121,8 +122,10 @@ fn what_exists_on_disk_wins() {
     assert_eq!("org/name@v1".parse(), Ok(ModelSource::Hub("org/name@v1".parse().unwrap())));
     assert!(matches!("../../no/such".parse::<ModelSource>(), Err(SourceError::InvalidModelId(_))));
     assert!(matches!("models/typo.gguf".parse::<ModelSource>(), Err(SourceError::NotFound { .. })));
-    let gguf = path("m.gguf").parse::<ModelSource>().unwrap().resolve();
-    assert!(matches!(gguf, Err(WeightsError::Source(SourceError::Gguf { file })) if file == "m.gguf"));
+    let broken = path("m.gguf").parse::<ModelSource>().unwrap().resolve();
+    let refused = GgufFlaw::Truncated { what: "the version", needs: 4, room: 0 }.to_string();
+    assert!(matches!(broken, Err(WeightsError::Gguf(GgufError::Invalid { file, flaw }))
+            if file == "m.gguf" && flaw.to_string() == refused));
 }
 
 #[test]
