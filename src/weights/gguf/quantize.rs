@@ -134,30 +134,32 @@ struct Sums {
 }
 
 /// The scale, and the minimum with its sign turned, with which 32 numbers lose least when rounded to 4 bits;
-/// large numbers weigh more. Tries 21 scales around the obvious one, each with the best line for its rounding.
+/// large numbers weigh more. Tries 21 scales around the obvious one, each with the best line for its rounding;
+/// as in ggml, a better line's minimum is where the next attempts round from.
 fn fit_group(x: &[f32]) -> (f32, f32) {
     let spread = (x.iter().map(|x| x * x).sum::<f32>() / GROUP as f32).sqrt();
     let weights: [f32; GROUP] = std::array::from_fn(|i| spread + x[i].abs());
     let mut minimum = x.iter().fold(x[0], |least, x| least.min(*x)).min(0.0);
-    let range = x.iter().fold(x[0], |most, x| most.max(*x)) - minimum;
-    if range <= 0.0 {
+    let maximum = x.iter().fold(x[0], |most, x| most.max(*x));
+    if maximum <= minimum {
         return (0.0, -minimum);
     }
     let weight: f32 = weights.iter().sum();
     let weighted: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
-    let least = minimum;
-    let round = |inverse: f32| -> [f32; GROUP] {
-        std::array::from_fn(|i| (inverse * (x[i] - least)).round_ties_even().clamp(0.0, 15.0))
+    let round = |inverse: f32, from: f32| -> [f32; GROUP] {
+        std::array::from_fn(|i| (inverse * (x[i] - from)).round_ties_even().clamp(0.0, 15.0))
     };
     let loss = |q: &[f32; GROUP], scale: f32, minimum: f32| -> f32 {
-        let each = q.iter().zip(x).zip(&weights);
-        each.map(|((q, x), w)| w * (scale * q + minimum - x) * (scale * q + minimum - x)).sum()
+        let lost = q.iter().zip(x).map(|(q, x)| scale * q + minimum - x);
+        lost.zip(&weights).map(|(lost, w)| w * (lost * lost)).sum()
     };
 
-    let mut scale = range / 15.0;
-    let mut best = loss(&round(15.0 / range), scale, minimum);
+    let inverse = 15.0 / (maximum - minimum);
+    let mut scale = 1.0 / inverse;
+    let mut best = loss(&round(inverse, minimum), scale, minimum);
     for attempt in 0..=20u8 {
-        let q = round((14.0 + 0.1 * f32::from(attempt)) / range);
+        let steps = (0.1 * f32::from(attempt) - 1.0) + 15.0;
+        let q = round(steps / (maximum - minimum), minimum);
         let mut sums = Sums::default();
         for ((q, x), w) in q.iter().zip(x).zip(&weights) {
             sums.q += w * q;
