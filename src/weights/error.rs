@@ -29,7 +29,7 @@ pub enum WeightsError {
     OutOfRange(#[from] OutOfRange),
     /// A GGUF file, or something in it, is unusable.
     #[error(transparent)]
-    Gguf(#[from] GgufError),
+    Gguf(Box<GgufError>),
     /// The shards of a model do not fit together.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -114,6 +114,12 @@ pub enum WeightsError {
     /// candle could not build a tensor.
     #[error("a tensor could not be made")]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<GgufError> for WeightsError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(Box::new(error))
+    }
 }
 
 fn did_you_mean(near: &[String]) -> String {

@@ -105,31 +105,14 @@ fn a_tensor_larger_than_memory_is_an_error_not_an_abort() {
     assert!(matches!(file.read_raw("a"), Err(GgufError::OutOfMemory { .. })));
 }
 
-/// The numbers of `blocks`, by way of a file.
-fn decoded(code: u32, blocks: &[u8], count: usize) -> Vec<f32> {
-    let mut written = Written::default().tensor("a", &[256, count as u64 / 256], code, 0);
-    written.data = blocks.to_vec();
-    written.open().1.read_f32("a", (count / 256, 256)).unwrap()
-}
-
-fn square_loss(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum()
-}
-
 #[test]
 fn rows_are_quantised_as_ggml_quantises_them() {
     let rows = floats("rows.f32");
-    let exact = fs::read(fixture("rows.q8_0")).unwrap();
-    assert_eq!(quantize_rows(Quantization::Q8_0, &rows, 256).unwrap(), exact);
-
-    let theirs = fs::read(fixture("rows.q4_k")).unwrap();
-    let ours = quantize_rows(Quantization::Q4K, &rows, 256).unwrap();
-    let differing = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
-    assert_eq!(differing, 0, "{differing} of {} bytes differ", theirs.len());
-    let (ours, theirs) = (decoded(12, &ours, rows.len()), decoded(12, &theirs, rows.len()));
-    for (row, numbers) in rows.chunks_exact(256).enumerate() {
-        let part = row * 256..(row + 1) * 256;
-        let (own, their) = (square_loss(&ours[part.clone()], numbers), square_loss(&theirs[part], numbers));
-        assert!(own <= 1.001 * their, "row {row} loses {own:e} where ggml loses {their:e}");
+    for (to, name) in [(Quantization::Q8_0, "rows.q8_0"), (Quantization::Q4K, "rows.q4_k")] {
+        let theirs = fs::read(fixture(name)).unwrap();
+        let ours = quantize_rows(to, &rows, 256).unwrap();
+        assert_eq!(ours.len(), theirs.len(), "{name}");
+        let differing = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+        assert_eq!(differing, 0, "{name}: {differing} of {} bytes differ", theirs.len());
     }
 }

@@ -8,7 +8,7 @@ use super::storage::GgmlType;
 
 /// Numbers that share scales in the K formats.
 pub(super) const SUPER: usize = 256;
-/// Numbers that share one scale in Q4_0 and Q8_0, and one pair of small scales in Q4_K and Q5_K.
+/// Numbers that share one scale in `Q4_0` and `Q8_0`, and one pair of small scales in `Q4_K` and `Q5_K`.
 pub(super) const GROUP: usize = 32;
 
 /// Turns whole blocks into numbers; `out` has room for exactly those. Unsupported formats give nothing.
@@ -62,7 +62,7 @@ pub(super) fn small_scales(packed: &[u8]) -> [(u8, u8); 8] {
     })
 }
 
-/// The scale and the minimum of each group of a Q4_K or Q5_K block.
+/// The scale and the minimum of each group of a `Q4_K` or `Q5_K` block.
 fn scales(block: &[u8]) -> [(f32, f32); 8] {
     let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
     small_scales(&block[4..16]).map(|(s, m)| (scale * f32::from(s), minimum * f32::from(m)))
@@ -81,7 +81,7 @@ fn q4_k(block: &[u8], out: &mut [f32]) {
     }
 }
 
-/// As Q4_K, with a fifth bit of each number: bit g of 32 bytes before the others is for group g.
+/// As `Q4_K`, with a fifth bit of each number: bit g of 32 bytes before the others is for group g.
 fn q5_k(block: &[u8], out: &mut [f32]) {
     let scales = scales(block);
     let (fifth, rest) = block[16..].split_at(GROUP);

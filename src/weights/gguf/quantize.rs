@@ -150,8 +150,8 @@ fn fit_group(x: &[f32]) -> (f32, f32) {
         std::array::from_fn(|i| (inverse * (x[i] - from)).round_ties_even().clamp(0.0, 15.0))
     };
     let loss = |q: &[f32; GROUP], scale: f32, minimum: f32| -> f32 {
-        let lost = q.iter().zip(x).map(|(q, x)| scale * q + minimum - x);
-        lost.zip(&weights).map(|(lost, w)| w * (lost * lost)).sum()
+        let off = q.iter().zip(x).map(|(q, x)| scale * q + minimum - x);
+        off.zip(&weights).map(|(off, w)| w * (off * off)).sum()
     };
 
     let inverse = 15.0 / (maximum - minimum);
@@ -167,9 +167,9 @@ fn fit_group(x: &[f32]) -> (f32, f32) {
             sums.xq += w * q * x;
         }
         let Some((slope, start)) = line(sums, weight, weighted) else { continue };
-        let lost = loss(&q, slope, start);
-        if lost < best {
-            (best, scale, minimum) = (lost, slope, start);
+        let now = loss(&q, slope, start);
+        if now < best {
+            (best, scale, minimum) = (now, slope, start);
         }
     }
     (scale, -minimum)

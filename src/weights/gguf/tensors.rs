@@ -1,6 +1,5 @@
 //! Which tensors a GGUF file lists, and where they lie.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::ops::Range;
 
@@ -121,27 +120,24 @@ pub(super) fn place(
     len: u64,
 ) -> Result<Vec<GgufTensor>, GgufFlaw> {
     let data = len.saturating_sub(start);
-    let mut names = HashSet::with_capacity(entries.len());
     let mut tensors = Vec::with_capacity(entries.len());
-    for entry in &entries {
-        let name = || brief(&entry.name);
-        let &Entry { offset, bytes, stored, .. } = entry;
-        if !names.insert(entry.name.as_str()) {
-            return Err(GgufFlaw::DuplicateTensor { name: name() });
-        }
+    for Entry { name, shape, stored, offset, bytes } in entries {
         if !offset.is_multiple_of(alignment) {
-            return Err(GgufFlaw::Misaligned { name: name(), offset, alignment });
+            return Err(GgufFlaw::Misaligned { name: brief(&name), offset, alignment });
         }
         if offset > data || bytes > data - offset {
-            return Err(GgufFlaw::OutOfBounds { name: name(), offset, bytes, data });
+            return Err(GgufFlaw::OutOfBounds { name: brief(&name), offset, bytes, data });
         }
         let range = start + offset..start + offset + bytes;
-        tensors.push(GgufTensor { name: entry.name.clone(), shape: entry.shape.clone(), stored, range });
+        tensors.push(GgufTensor { name, shape, stored, range });
     }
     tensors.sort_by_key(|tensor| (tensor.range.start, tensor.range.end));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[1].range.start < pair[0].range.end) {
         return Err(GgufFlaw::Overlap { first: brief(&pair[0].name), second: brief(&pair[1].name) });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(GgufFlaw::DuplicateTensor { name: brief(&pair[0].name) });
+    }
     Ok(tensors)
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a tokenizer in a GGUF file.
 
+use std::fmt;
+
 use crate::weights::gguf::error::KeyError;
 
 /// Why a tokenizer cannot be used.
@@ -41,7 +43,7 @@ pub enum VocabularyFlaw {
 
 impl VocabularyFlaw {
     /// An error of the library, without the long texts it may quote.
-    pub(super) fn library(error: impl ToString) -> Self {
+    pub(super) fn library(error: impl fmt::Display) -> Self {
         Self::Library { reason: error.to_string().chars().take(200).collect() }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The file has a list of tokens and, instead of a `tokenizer.json`, the name of a procedure. Two are
 //! supported: `gpt2`, byte-level BPE with merges and a named way to split texts first ([`byte_level`]), and
-//! `llama`, SentencePiece's BPE with scores and bytes to fall back on ([`sentencepiece`]).
+//! `llama`, `SentencePiece`'s BPE with scores and bytes to fall back on ([`sentencepiece`]).
 //!
 //! Everything that `tokenizers` takes for granted is checked first, in time and memory that follow from the
 //! file's size.

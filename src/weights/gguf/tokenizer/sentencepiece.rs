@@ -1,4 +1,4 @@
-//! SentencePiece's BPE: `tokenizer.ggml.model` is `llama`, whatever the model.
+//! `SentencePiece`'s BPE: `tokenizer.ggml.model` is `llama`, whatever the model.
 //!
 //! Spaces become `▁`, and of all neighbours that together are a piece, those are joined first whose piece has the
 //! best score. The library joins pairs by rank instead, so the pairs are derived from the pieces: each way to
