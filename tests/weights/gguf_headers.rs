@@ -73,7 +73,7 @@ fn every_lie_about_the_header_is_named() {
 fn every_lie_about_the_metadata_is_named() {
     let length = |n: u64| [&8u32.to_le_bytes()[..], &n.to_le_bytes()].concat();
     let not_text = [length(2), b"\xff\xff".to_vec()].concat();
-    let deep = [9u32.to_le_bytes(); 10_000].concat();
+    let deep = 9u32.to_le_bytes().repeat(10_000);
     refused! {
         key(length(u64::MAX)) => GgufFlaw::Truncated { .. },
         key(length(1 << 40)) => GgufFlaw::Truncated { .. },

@@ -48,8 +48,8 @@ fn metadata_of_every_type_read_back() {
         assert_eq!(file.require::<i32>(key).unwrap(), -100, "{key}");
         assert!(matches!(file.require::<u32>(key), Err(GgufError::Metadata { .. })), "{key}");
     }
-    assert_eq!(file.require::<f32>("test.float32").unwrap(), 0.5);
-    assert_eq!(file.require::<f32>("test.float64").unwrap(), -0.25);
+    assert_eq!(file.get::<f32>("test.float32").unwrap(), Some(0.5));
+    assert_eq!(file.get::<f32>("test.float64").unwrap(), Some(-0.25));
     assert!(file.require::<bool>("test.bool").unwrap());
     assert_eq!(file.require::<&str>("test.string").unwrap(), "mill 水車");
     let texts: &Texts = file.require("test.texts").unwrap();
