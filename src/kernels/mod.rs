@@ -10,17 +10,21 @@
 
 mod activation;
 mod attention;
+mod gated;
 mod linear;
 mod norm;
 mod precision;
+mod rope;
 pub mod threads;
 
 pub(crate) use activation::{Activation, add_bias};
 pub(crate) use attention::{Attention, scratch_numbers};
+pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
+pub(crate) use rope::{Rope, RopeStyle};
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 
