@@ -18,6 +18,10 @@ pub(crate) enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `x / (1 + e^-x)`, also called swish.
+    Silu,
+    /// `tanh x`.
+    Tanh,
 }
 
 /// `activation(xs + bias)`, row by row. `xs` is `[rows, width]`, `bias` is `[width]`.
@@ -28,10 +32,16 @@ pub(crate) fn add_bias(xs: Tensor, bias: Option<&Tensor>, activation: Activation
         Activation::Gelu => xs.gelu_erf(),
         Activation::GeluTanh => xs.gelu(),
         Activation::Relu => xs.relu(),
+        Activation::Silu => xs.silu(),
+        Activation::Tanh => xs.tanh(),
     }
 }
 
 impl Activation {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 6] =
+        [Self::Identity, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
+
     /// Applies it to each number of `xs`.
     pub(crate) fn apply(self, xs: &mut [f32]) {
         match self {
@@ -39,6 +49,8 @@ impl Activation {
             Self::Gelu => gelu(xs),
             Self::GeluTanh => gelu_tanh(xs),
             Self::Relu => relu(xs),
+            Self::Silu => silu(xs),
+            Self::Tanh => tanh(xs),
         }
     }
 }
@@ -61,6 +73,23 @@ widened! {
     fn relu(xs: &mut [f32]) {
         // Not `max`, which would turn not-a-number into 0 and hide it.
         each(xs, |x| if x < 0.0 { 0.0 } else { x });
+    }
+}
+
+widened! {
+    fn silu(xs: &mut [f32]) {
+        each(xs, |x| x / (1.0 + exp::<FUSED>(-x)));
+    }
+}
+
+widened! {
+    fn tanh(xs: &mut [f32]) {
+        // Near zero the difference would lose its digits, and the series needs but a few terms.
+        const SERIES: [f32; 4] = [1.0, -1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0];
+        each(xs, |x| {
+            let far = 1.0 - 2.0 / (exp::<FUSED>(2.0 * x) + 1.0);
+            if x.abs() < 0.25 { x * polynomial::<FUSED, 4>(SERIES, x * x) } else { far }
+        });
     }
 }
 
@@ -97,7 +126,7 @@ mod tests {
     fn every_activation_agrees_with_its_plain_form() -> Result<()> {
         let values: Vec<f32> = (-3000..3000i16).map(|i| f32::from(i) * 0.004).collect();
         let xs = Tensor::new(values.as_slice(), &Device::Cpu)?;
-        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in Activation::ALL {
             let expected = add_bias(xs.clone(), None, activation)?.to_vec1::<f32>()?;
             let mut got = values.clone();
             activation.apply(&mut got);
@@ -110,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_stays_visible() {
-        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in Activation::ALL {
             let mut got = [f32::NAN, 1.0];
             activation.apply(&mut got);
             assert!(got[0].is_nan() && got[1].is_finite(), "{activation:?}: {got:?}");

@@ -12,6 +12,7 @@ mod activation;
 mod attention;
 mod cpu;
 mod exponential;
+mod gated;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod linear;
@@ -21,14 +22,17 @@ mod output;
 #[cfg(target_arch = "x86_64")]
 mod panel;
 mod precision;
+mod rope;
 pub mod threads;
 
 pub(crate) use activation::{Activation, add_bias};
 pub(crate) use attention::{Attention, scratch_numbers};
+pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
+pub(crate) use rope::{Rope, RopeStyle};
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
 
-use super::bert::Bert;
+use super::config::Segments;
+use super::network::Network;
 use super::packed::PackedTexts;
 use super::pass::Pass;
 use super::plan::EncoderPlan;
+use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope};
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError};
-use crate::kernels::Precision;
+use crate::kernels::Dtype;
 use crate::text::{EncodedText, Tokenizer};
 use crate::weights::{ModelFolder, WeightStore};
 
@@ -19,7 +21,8 @@ use crate::weights::{ModelFolder, WeightStore};
 #[derive(Debug)]
 pub struct EncoderWeights {
     plan: EncoderPlan,
-    network: Bert,
+    network: Network,
+    head: SentenceHead,
     tokenizer: Tokenizer,
     /// How many tokens each prompt takes, where pooling leaves prompts out.
     prompt_tokens: BTreeMap<String, usize>,
@@ -49,18 +52,20 @@ pub(crate) struct Prepared {
 
 impl EncoderWeights {
     /// Loads a model folder in the layout of sentence-transformers, or of transformers alone (then texts get
-    /// the mean of their tokens' vectors). Computes in f32 on the CPU, whatever the files hold.
+    /// the mean of their tokens' vectors). Computes in `dtype` on the CPU, whatever the files hold.
     ///
     /// # Errors
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
-    pub fn load(folder: &ModelFolder) -> Result<Self, ArchError> {
-        let plan = EncoderPlan::read(folder)?;
-        let tokenizer = load_tokenizer(folder, &plan)?;
+    pub fn load(folder: &ModelFolder, dtype: Dtype) -> Result<Self, ArchError> {
+        let plan = EncoderPlan::read(folder, dtype)?;
+        let tokenizer = load_tokenizer(&plan)?;
         let prompt_tokens = count_prompts(&plan, &tokenizer)?;
-        let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let network = Bert::load(&Scope::root(&store, Precision::F32), &plan.config)?;
-        Ok(Self { plan, network, tokenizer, prompt_tokens })
+        let store = WeightStore::open(&plan.weight_files()?, DType::F32, &Device::Cpu)?;
+        let root = Scope::root(&store, plan.precision);
+        let network = Network::load(&root, &plan.config, plan.max_tokens())?;
+        let head = plan.sentence.load()?;
+        Ok(Self { plan, network, head, tokenizer, prompt_tokens })
     }
 
     /// What the folder's configuration says.
@@ -94,8 +99,8 @@ impl EncoderWeights {
     /// Checks and tokenizes a request.
     pub(crate) fn prepare(&self, request: &EmbedRequest) -> Result<Prepared, ModelError> {
         self.plan.validate(request)?;
-        let prompt_name = self.plan.recipe.prompt_name(request)?;
-        let prompt = self.plan.recipe.prompt(prompt_name);
+        let prompt_name = self.plan.sentence.recipe.prompt_name(request)?;
+        let prompt = self.plan.sentence.recipe.prompt(prompt_name);
         let text = match prompt {
             "" => self.tokenizer.encode(&request.text),
             prompt => self.tokenizer.encode(&format!("{prompt}{}", request.text)),
@@ -116,19 +121,25 @@ impl EncoderWeights {
         let vectors = texts.iter().map(|prepared| {
             let (own, others) = rest.split_at(prepared.tokens() * width);
             rest = others;
-            match own {
-                // A tokenizer without special tokens makes nothing of an empty text: no tokens, no meaning.
-                [] => vec![0.0; self.plan.dimensions()],
-                own => self.plan.recipe.pooling.pool(own, width, prepared.input.prompt_tokens),
-            }
+            self.pool(own, prepared)
         });
-        Ok(vectors.collect())
+        self.head.forward(vectors.collect()).map_err(ModelError::failed)
     }
 
     /// The vectors of all tokens, `[tokens, hidden]`, row by row.
     fn hidden(&self, packed: &PackedTexts) -> Result<Vec<f32>, ModelError> {
         let hidden = self.network.forward(packed).and_then(|hidden| hidden.flatten_all()?.to_vec1());
         hidden.map_err(ModelError::failed)
+    }
+
+    /// The vector of a text from those of its tokens.
+    fn pool(&self, hidden: &[f32], prepared: &Prepared) -> Vec<f32> {
+        let (pooling, width) = (&self.plan.sentence.recipe.pooling, self.plan.config.hidden_size);
+        match hidden {
+            // A tokenizer without special tokens makes nothing of an empty text: no tokens, no meaning.
+            [] => vec![0.0; pooling.dimensions(width)],
+            hidden => pooling.pool(hidden, width, prepared.input.prompt_tokens),
+        }
     }
 
     /// The answer from a text's vector.
@@ -138,7 +149,8 @@ impl EncoderWeights {
         vector: Vec<f32>,
         finishing: Finishing,
     ) -> Result<Embedding, ModelError> {
-        let values = self.plan.recipe.finish(vector, finishing.normalize, finishing.dimensions);
+        let recipe = &self.plan.sentence.recipe;
+        let values = recipe.finish(vector, finishing.normalize, finishing.dimensions);
         let values = values
             .ok_or_else(|| ModelError::Numeric("the embedding has a number that is not finite".into()))?;
         Ok(Embedding { values, tokens: text.tokens(), truncated: text.input.text.truncated })
@@ -153,11 +165,10 @@ impl EncoderWeights {
                 format!("the tokenizer makes token {id} of it, but the model knows only {}", c.vocab_size);
             return Err(InvalidRequest::new("text", reason));
         }
-        if let Some(id) = beyond(&text.type_ids, c.type_vocab_size) {
-            let reason = format!(
-                "the tokenizer puts it in segment {id}, but the model knows only {}",
-                c.type_vocab_size
-            );
+        let Segments::Given(segments) = c.segments else { return Ok(()) };
+        if let Some(id) = beyond(&text.type_ids, segments) {
+            let reason =
+                format!("the tokenizer puts it in segment {id}, but the model knows only {segments}");
             return Err(InvalidRequest::new("text", reason));
         }
         Ok(())
@@ -171,7 +182,8 @@ impl Prepared {
     }
 }
 
-fn load_tokenizer(folder: &ModelFolder, plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
+fn load_tokenizer(plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
+    let folder = &plan.network;
     let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
     let path = folder.file("tokenizer.json").ok_or_else(missing)?;
     Ok(Tokenizer::load(&path, &plan.settings, plan.max_tokens())?)
@@ -181,10 +193,10 @@ fn load_tokenizer(folder: &ModelFolder, plan: &EncoderPlan) -> Result<Tokenizer,
 /// that ends it. Empty where prompts count like any other text.
 fn count_prompts(plan: &EncoderPlan, tokenizer: &Tokenizer) -> Result<BTreeMap<String, usize>, ArchError> {
     let mut counts = BTreeMap::new();
-    if plan.recipe.pooling.includes_prompt() {
+    if plan.sentence.recipe.pooling.includes_prompt() {
         return Ok(counts);
     }
-    for (name, prompt) in plan.recipe.prompts().filter(|(_, prompt)| !prompt.is_empty()) {
+    for (name, prompt) in plan.sentence.recipe.prompts().filter(|(_, prompt)| !prompt.is_empty()) {
         let ids = tokenizer.encode(prompt)?.ids;
         let ended = ids.last().is_some_and(|id| tokenizer.is_special(*id));
         counts.insert(name.to_owned(), ids.len() - usize::from(ended));
