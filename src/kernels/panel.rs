@@ -9,7 +9,7 @@
 //! as the right-hand side is packed once and the rows are few, there is no further blocking of the depth.
 #![allow(unsafe_code)]
 
-use std::arch::x86_64::{__m256, __m512};
+use std::arch::x86_64::{__m256, __m512, _MM_HINT_T0, _mm_prefetch};
 
 use super::cpu::Vectors;
 use super::lanes::Lanes;
@@ -175,6 +175,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize>(
         let mut sums: Sums<V, ROWS> = [[V::load(start), V::load(start.add(V::LANES))]; ROWS];
         for k in 0..depth {
             let b = panel.add(k * 2 * V::LANES);
+            fetch::<V>(b.cast());
             let b = [V::load(b), V::load(b.add(V::LANES))];
             add_products(&mut sums, a.add(k), stride, b);
         }
@@ -197,6 +198,7 @@ unsafe fn tile_bf16<V: Lanes, const ROWS: usize>(
         let mut sums: Sums<V, ROWS> = [[V::load(start), V::load(start.add(V::LANES))]; ROWS];
         for pair in 0..depth / 2 {
             let words = panel.add(pair * 2 * V::LANES);
+            fetch::<V>(words);
             let even = [V::low_halves(words), V::low_halves(words.add(V::LANES))];
             add_products(&mut sums, a.add(2 * pair), stride, even);
             let odd = [V::high_halves(words), V::high_halves(words.add(V::LANES))];
@@ -208,6 +210,21 @@ unsafe fn tile_bf16<V: Lanes, const ROWS: usize>(
             add_products(&mut sums, a.add(depth - 1), stride, last);
         }
         write(sums, to);
+    }
+}
+
+/// Tells the processor what of a panel is needed soon. Weights of a whole network come from memory, and for few rows
+/// a product is done with a panel's row before the next one has arrived: the processor itself looks no further
+/// ahead than a page.
+#[allow(clippy::inline_always, reason = "compiled for its caller's instruction set")]
+#[inline(always)]
+unsafe fn fetch<V: Lanes>(panel: *const u32) {
+    /// 8 KiB.
+    const AHEAD: usize = 2048;
+    // SAFETY: a prefetch reads nothing that a program could see, wherever it points.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD).cast());
+        _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD + V::LANES).cast());
     }
 }
 

@@ -6,12 +6,13 @@ use rayon::prelude::*;
 
 use super::weights::{EncoderWeights, Finishing, Prepared};
 use crate::capability::{Embedding, ModelError};
+use crate::kernels::threads;
 
 /// How many tokens one pass computes at most for each thread, unless a single text has more.
 ///
 /// A processor is as fast at some hundred rows as at some thousand, and a worker's memory, the wait of whoever
 /// comes next and the time to cancel all grow with a pass: so it is no larger than it must be.
-pub(crate) const PASS_TOKENS: usize = 256;
+pub(crate) const PASS_TOKENS: usize = 512;
 
 /// How many tokens of a pass are computed in one piece, unless a text has more: enough rows for full speed, and
 /// pieces enough for threads to share evenly.
@@ -81,11 +82,13 @@ impl<T: Copy> Pass<T> {
         T: Sync,
     {
         let pieces = self.pieces();
-        let pooled: Vec<Vec<Vec<f32>>> = match pieces.as_slice() {
-            [only] => vec![weights.pooled(only)?],
-            pieces => pieces.par_iter().map(|piece| weights.pooled(piece)).collect::<Result<_, _>>()?,
-        };
-        let pooled: Vec<Vec<f32>> = pooled.into_iter().flatten().collect();
+        let pooled = threads::awake(|| match pieces.as_slice() {
+            [only] => Ok(vec![weights.pooled(only)?]),
+            pieces => {
+                pieces.par_iter().map(|piece| weights.pooled(piece)).collect::<Result<Vec<_>, ModelError>>()
+            }
+        });
+        let pooled: Vec<Vec<f32>> = pooled?.into_iter().flatten().collect();
         let answers = self.members.iter().map(|member| {
             let vector = pooled[member.text].clone();
             (member.name, weights.finish(&self.texts[member.text], vector, member.finishing))
