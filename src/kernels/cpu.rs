@@ -39,3 +39,73 @@ fn detect() -> Vectors {
 fn detect() -> Vectors {
     Vectors::Portable
 }
+
+/// Whether this processor multiplies tiles of bf16 (AMX), and the system lets this process use them.
+///
+/// Linux gives a process its tiles when it asks: one thread asks once, and all threads of the process have them,
+/// those that run already too (Linux, "Using XSTATE features in user space applications"). It refuses while
+/// any thread has a signal stack too small for tiles. Other systems are not asked, and have none.
+pub(crate) fn tiles() -> bool {
+    static GRANTED: LazyLock<bool> =
+        LazyLock::new(|| Vectors::detected() == Vectors::Avx512 && tiles_granted());
+    *GRANTED
+}
+
+/// Intel's manual, volume 2, CPUID, leaf 7, EDX: tiles of bf16, and tiles at all.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const AMX: u32 = 1 << 22 | 1 << 24;
+
+/// Intel's manual, volume 1, XCR0: the system saves tiles' shapes and contents with a thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const TILE_STATE: u64 = 1 << 17 | 1 << 18;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn tiles_granted() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    #[target_feature(enable = "xsave")]
+    fn saved_state() -> u64 {
+        // SAFETY: register 0 is there wherever the system has switched XGETBV on, which the caller has asked.
+        #[allow(unsafe_code)]
+        unsafe {
+            _xgetbv(0)
+        }
+    }
+
+    const SWITCHED_ON: u32 = 1 << 27;
+    if __cpuid(0).eax < 7 || __cpuid(1).ecx & SWITCHED_ON == 0 || __cpuid_count(7, 0).edx & AMX != AMX {
+        return false;
+    }
+    // SAFETY: XGETBV is there: the system has switched it on.
+    #[allow(unsafe_code)]
+    let saved = unsafe { saved_state() };
+    saved & TILE_STATE == TILE_STATE && request_tile_data()
+}
+
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn request_tile_data() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const REQUEST_PERMISSION: i64 = 0x1023;
+    const TILE_DATA: i64 = 18;
+    let mut result = ARCH_PRCTL;
+    // SAFETY: the call reads and writes no memory of ours; it changes RAX, RCX, R11 and flags, as all calls do.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") result,
+            in("rdi") REQUEST_PERMISSION,
+            in("rsi") TILE_DATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn tiles_granted() -> bool {
+    false
+}

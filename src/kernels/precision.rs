@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use candle_core::DType;
 
+use super::linear;
+
 /// What a model computes in, as the user asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -33,6 +35,7 @@ impl Dtype {
     /// What that means on this processor.
     pub(crate) fn precision(self) -> Precision {
         match self {
+            Self::Auto if linear::has_tiles() => Precision::Bf16,
             Self::Auto | Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
         }

@@ -3,10 +3,15 @@
 //! Weights are arranged once, when they are loaded, and shared by all that compute with them: in panels for
 //! the kernels here where the processor has vectors for them ([`packed`]), as candle has them elsewhere. Half
 //! the bytes are half the time where a product waits for memory: bf16 weights are widened in registers, and
-//! inputs and sums are f32 in either form.
+//! inputs and sums are f32 in either form. Where the processor multiplies tiles of bf16 ([`tiles`]), the inputs
+//! of bf16 weights are rounded to bf16 too; sums stay f32.
 
 #[cfg(target_arch = "x86_64")]
 mod packed;
+#[cfg(target_arch = "x86_64")]
+mod tile_unit;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use candle_core::{Result, Tensor};
 
@@ -15,6 +20,15 @@ use super::precision::Precision;
 
 #[cfg(target_arch = "x86_64")]
 use {super::cpu::Vectors, packed::Packed};
+
+/// Whether products with bf16 weights are computed in tiles on this processor: it has them, the system lets this
+/// process use them, and they compute what they should.
+pub(crate) fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return tiles::serve();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
 
 /// A linear layer, or several on the same input.
 #[derive(Debug)]
@@ -94,7 +108,9 @@ mod tests {
             for precision in [Precision::F32, Precision::Bf16] {
                 let [fast, plain] = layers(inputs, &outputs, precision)?;
                 for rows in [1, 2, 13, 14, 15, 29, 100] {
+                    // Inputs too, as tiles round them.
                     let xs = Tensor::randn(0f32, 1.0, (rows, inputs), &Device::Cpu)?;
+                    let xs = xs.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
                     for activation in [Activation::Identity, Activation::Gelu] {
                         let off = (fast.forward_activated(&xs, activation)?
                             - plain.forward_activated(&xs, activation)?)?;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use super::tile_unit::TileUnit;
+use super::tiles;
 use crate::kernels::activation::Activation;
 use crate::kernels::contiguous;
 use crate::kernels::cpu::Vectors;
@@ -18,6 +20,9 @@ const CACHED_NUMBERS: usize = 160 << 10;
 
 /// How many products are worth a task of their own: some twenty microseconds of them.
 const TASK_PRODUCTS: usize = 1 << 20;
+
+/// How many are in tiles, which compute them several times as fast.
+const TASK_PRODUCTS_IN_TILES: usize = 8 << 20;
 
 /// The weights of a linear layer, `[out, in]`, in panels of outputs.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub(super) struct Packed {
 #[derive(Debug)]
 enum Panels {
     F32(Vec<f32>),
+    /// With as many rows as tiles want, the last ones zeros.
     Bf16(Vec<u32>),
 }
 
@@ -56,7 +62,7 @@ impl Packed {
         bias.resize(columns, 0.0);
         let mut panels = match precision {
             Precision::F32 => Panels::F32(vec![0.0; columns * inputs]),
-            Precision::Bf16 => Panels::Bf16(vec![0; columns * inputs.div_ceil(2)]),
+            Precision::Bf16 => Panels::Bf16(vec![0; columns * pairs(inputs)]),
         };
         let mut output = 0;
         for weight in weights {
@@ -79,24 +85,62 @@ impl Packed {
         let width = panel_width(self.vectors);
         match &self.panels {
             Panels::F32(numbers) => Panel::F32(&numbers[number * width * self.inputs..]),
-            Panels::Bf16(words) => Panel::Bf16(&words[number * width * self.inputs.div_ceil(2)..]),
+            Panels::Bf16(words) => Panel::Bf16(&words[number * width * pairs(self.inputs)..]),
         }
     }
 
-    /// What one task does: these rows, through these panels. `out` is where the first row's results begin.
-    fn task(
-        &self,
-        xs: &[f32],
-        rows: Range<usize>,
-        panels: Range<usize>,
-        out: Output,
-        activation: Activation,
-    ) {
+    /// The columns of the result that a panel makes.
+    fn columns(&self, panel: usize) -> Range<usize> {
         let width = panel_width(self.vectors);
-        let left = Rows { numbers: &xs[rows.start * self.inputs..], stride: self.inputs, count: rows.len() };
+        panel * width..((panel + 1) * width).min(self.outputs)
+    }
+
+    /// Whether products are computed in tiles.
+    fn in_tiles(&self) -> bool {
+        matches!(self.panels, Panels::Bf16(_)) && self.vectors == Vectors::Avx512 && tiles::serve()
+    }
+
+    fn task(&self, task: Task<'_>) {
+        match &self.panels {
+            Panels::Bf16(words) if self.in_tiles() => match tiles::unit() {
+                Some(mut unit) => self.task_in_tiles(&mut unit, words, task),
+                None => self.task_in_vectors(task),
+            },
+            _ => self.task_in_vectors(task),
+        }
+    }
+
+    fn task_in_tiles(&self, unit: &mut impl TileUnit, words: &[u32], task: Task<'_>) {
+        let Task { rows, out, activation, .. } = task;
+        let left = tiles::Left::new(self.left(task.xs, &rows), self.inputs);
+        for number in task.panels {
+            let columns = self.columns(number);
+            let panel = &words[number * tiles::WIDTH * pairs(self.inputs)..];
+            let start = &self.bias[number * tiles::WIDTH..];
+            tiles::multiply(unit, &left, panel, start, |first, block| {
+                activation.apply(block);
+                for (row, results) in block.chunks_exact(tiles::WIDTH).enumerate() {
+                    // SAFETY: these columns of this row are about to be written, by this task alone.
+                    #[allow(unsafe_code)]
+                    let place = unsafe { out.row(rows.start + first + row, columns.clone(), self.outputs) };
+                    place.copy_from_slice(&results[..columns.len()]);
+                }
+            });
+        }
+    }
+
+    /// These rows of the input.
+    fn left<'a>(&self, xs: &'a [f32], rows: &Range<usize>) -> Rows<'a> {
+        Rows { numbers: &xs[rows.start * self.inputs..], stride: self.inputs, count: rows.len() }
+    }
+
+    fn task_in_vectors(&self, task: Task<'_>) {
+        let Task { rows, out, activation, .. } = task;
+        let width = panel_width(self.vectors);
+        let left = self.left(task.xs, &rows);
         let mut spare = Vec::new();
-        for number in panels {
-            let columns = number * width..((number + 1) * width).min(self.outputs);
+        for number in task.panels {
+            let columns = self.columns(number);
             let whole = columns.len() == width;
             if !whole {
                 spare.resize(left.count * width, 0.0);
@@ -127,17 +171,37 @@ impl Packed {
     /// How the work is cut: rows and panels of a task.
     fn cut(&self, rows: usize) -> (usize, usize) {
         let panels = self.bias.len() / panel_width(self.vectors);
-        let tile = tile_rows(self.vectors);
+        let (tile, worth) = if self.in_tiles() {
+            (tiles::BLOCK_ROWS, TASK_PRODUCTS_IN_TILES)
+        } else {
+            (tile_rows(self.vectors), TASK_PRODUCTS)
+        };
         let chunks = (rows * self.inputs).div_ceil(CACHED_NUMBERS).max(1);
         // Chunks of about the same size, in whole tiles.
         let chunk = rows.div_ceil(chunks).next_multiple_of(tile);
         let chunks = rows.div_ceil(chunk).max(1);
         let products = rows * self.inputs * self.bias.len();
-        let wanted = (products / TASK_PRODUCTS).clamp(1, 2 * rayon::current_num_threads());
+        let wanted = (products / worth).clamp(1, 2 * rayon::current_num_threads());
         let alone = rayon::current_num_threads() == 1;
         let across = if alone { 1 } else { wanted.div_ceil(chunks).min(panels) };
         (chunk, panels.div_ceil(across))
     }
+}
+
+/// What one task does: these rows of the input through these panels.
+struct Task<'a> {
+    /// The whole input.
+    xs: &'a [f32],
+    rows: Range<usize>,
+    panels: Range<usize>,
+    /// Where the result of the whole input's first row begins.
+    out: Output,
+    activation: Activation,
+}
+
+/// How many rows of words a panel of bf16 has: two inputs a row, in whole steps of tiles.
+const fn pairs(inputs: usize) -> usize {
+    inputs.next_multiple_of(tiles::STEP) / 2
 }
 
 impl Panels {
@@ -152,7 +216,7 @@ impl Panels {
                 }
             }
             Self::Bf16(words) => {
-                let pairs = row.len().div_ceil(2);
+                let pairs = pairs(row.len());
                 let panel = &mut words[panel * width * pairs..][..width * pairs];
                 for (slot, pair) in panel[column..].iter_mut().step_by(width).zip(row.chunks(2)) {
                     let bits = |x: f32| u32::from(half::bf16::from_f32(x).to_bits());
@@ -188,7 +252,8 @@ impl CustomOp1 for Forward<'_> {
         let task = |number: usize| {
             let (row, panel) = (number / across * row_step, number % across * panel_step);
             let rows = row..(row + row_step).min(rows);
-            weights.task(xs, rows, panel..(panel + panel_step).min(panels), target, activation);
+            let panels = panel..(panel + panel_step).min(panels);
+            weights.task(Task { xs, rows, panels, out: target, activation });
         };
         match across * rows.div_ceil(row_step) {
             1 => task(0),
@@ -200,5 +265,111 @@ impl CustomOp1 for Forward<'_> {
             out.set_len(rows * weights.outputs);
         }
         Ok((CpuStorage::F32(out), (rows, weights.outputs).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use candle_core::{DType, Device};
+
+    use super::super::tile_unit::emulated::Emulated;
+    use super::*;
+
+    /// bf16 weights, as they are packed and as they are: `[out, in]`, and a bias.
+    fn layer(inputs: usize, outputs: usize) -> Result<(Packed, Tensor, Tensor)> {
+        let weight = Tensor::randn(0f32, 1.0, (outputs, inputs), &Device::Cpu)?;
+        let weight = weight.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        let bias = Tensor::randn(0f32, 1.0, outputs, &Device::Cpu)?;
+        let (weights, biases) = (slice::from_ref(&weight), slice::from_ref(&bias));
+        let packed = Packed::new(weights, biases, Precision::Bf16, Vectors::Avx512)?;
+        Ok((packed, weight, bias))
+    }
+
+    /// `[rows, in]` to `[rows, out]` on the emulated unit, in tasks of so many rows and panels.
+    fn in_emulated_tiles(
+        packed: &Packed,
+        xs: &[f32],
+        (row_step, panel_step): (usize, usize),
+        activation: Activation,
+    ) -> Vec<f32> {
+        let Panels::Bf16(words) = &packed.panels else { panic!("panels of bf16") };
+        let (rows, panels) = (xs.len() / packed.inputs, packed.bias.len() / tiles::WIDTH);
+        let mut out = vec![f32::NAN; rows * packed.outputs];
+        out.clear();
+        let target = Output::of(&mut out);
+        for row in (0..rows).step_by(row_step) {
+            for panel in (0..panels).step_by(panel_step) {
+                let rows = row..(row + row_step).min(rows);
+                let panels = panel..(panel + panel_step).min(panels);
+                let task = Task { xs, rows, panels, out: target, activation };
+                packed.task_in_tiles(&mut Emulated::new(), words, task);
+            }
+        }
+        // SAFETY: it had this length before, and all in it has been written once more.
+        #[allow(unsafe_code)]
+        unsafe {
+            out.set_len(rows * packed.outputs);
+        }
+        out
+    }
+
+    #[test]
+    fn products_in_tiles_agree_with_plain_ones() -> Result<()> {
+        for (inputs, outputs) in
+            [(1, 1), (2, 31), (31, 16), (32, 32), (33, 33), (63, 47), (64, 64), (65, 48), (97, 100)]
+        {
+            let (packed, weight, bias) = layer(inputs, outputs)?;
+            for rows in 1..=40 {
+                let xs = Tensor::randn(0f32, 1.0, (rows, inputs), &Device::Cpu)?;
+                let rounded = xs.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+                let expected = rounded.matmul(&weight.t()?)?.broadcast_add(&bias)?.gelu_erf()?;
+                let xs = xs.flatten_all()?.to_vec1::<f32>()?;
+                let got = in_emulated_tiles(&packed, &xs, (rows, usize::MAX), Activation::Gelu);
+                for (at, (got, expected)) in
+                    got.iter().zip(expected.flatten_all()?.to_vec1::<f32>()?).enumerate()
+                {
+                    assert!(
+                        (got - expected).abs() < 2e-5,
+                        "{inputs} to {outputs}, {rows} rows: {got} at {at} is {expected}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn tasks_of_any_size_give_the_same_bits_in_tiles() -> Result<()> {
+        let (packed, ..) = layer(77, 101)?;
+        let xs = Tensor::randn(0f32, 1.0, (71, 77), &Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let bits = |cut| {
+            let results = in_emulated_tiles(&packed, &xs, cut, Activation::Identity);
+            results.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let whole = bits((71, 4));
+        for cut in [(1, 1), (7, 2), (16, 3), (32, 1), (33, 4)] {
+            assert_eq!(bits(cut), whole, "cut {cut:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_number_stays_in_its_row() -> Result<()> {
+        let (packed, ..) = layer(40, 40)?;
+        let mut xs = vec![1.0; 20 * 40];
+        let clean = in_emulated_tiles(&packed, &xs, (20, 2), Activation::Identity);
+        xs[3 * 40 + 39] = f32::NAN;
+        xs[18 * 40] = f32::INFINITY;
+        let got = in_emulated_tiles(&packed, &xs, (20, 2), Activation::Identity);
+        for (row, (got, clean)) in got.chunks(40).zip(clean.chunks(40)).enumerate() {
+            match row {
+                3 => assert!(got.iter().all(|x| x.is_nan()), "{got:?}"),
+                18 => assert!(got.iter().all(|x| !x.is_finite()), "{got:?}"),
+                _ => assert_eq!(got, clean, "row {row}"),
+            }
+        }
+        Ok(())
     }
 }
