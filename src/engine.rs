@@ -1,12 +1,15 @@
 //! Five pools under one memory budget: where pools meet architectures.
 
+mod cores;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use cores::Cores;
 
 use crate::arch::{EncoderPlan, EncoderWeights, TextEmbedder};
 use crate::capability::{
@@ -47,17 +50,18 @@ pub struct Engine {
 /// Makes an [`Engine`].
 #[derive(Debug)]
 pub struct EngineBuilder {
-    config: PoolConfig,
+    config: Option<PoolConfig>,
     budget: Option<MemoryBudget>,
     clock: Clock,
     threads_per_worker: Option<NonZeroUsize>,
 }
 
 impl EngineBuilder {
-    /// How the pools behave. Default: [`Engine::default_config`].
+    /// How all the pools behave. Default: text embedding as [`Engine::default_config`] says, the others as
+    /// [`PoolConfig::default`], with no more workers for a key than there are cores.
     #[must_use]
     pub fn config(mut self, config: PoolConfig) -> Self {
-        self.config = config;
+        self.config = Some(config);
         self
     }
 
@@ -75,8 +79,9 @@ impl EngineBuilder {
         self
     }
 
-    /// How many threads each worker computes on. Default: the cores divided by the workers a key may have,
-    /// at least 1.
+    /// How many threads each worker of text embedding computes on. Default: the cores divided by the workers
+    /// that a key may have, at least 1. Without a [`config`](Self::config), a key may have as many workers as
+    /// there are cores for.
     #[must_use]
     pub fn threads_per_worker(mut self, threads: NonZeroUsize) -> Self {
         self.threads_per_worker = Some(threads);
@@ -89,29 +94,30 @@ impl EngineBuilder {
             tracing::warn!("{unconfigured}");
         }
         let budget = self.budget.unwrap_or_else(MemoryBudget::system);
-        let (config, clock) = (self.config, self.clock);
-        let share = cores().get() / config.max_workers.max(1);
+        let (clock, cores) = (self.clock, Cores::available());
+        let embedding = match (&self.config, self.threads_per_worker) {
+            (Some(config), _) => config.clone(),
+            (None, Some(threads)) => cores.embedding_on(threads),
+            (None, None) => cores.embedding(),
+        };
         let threads_per_worker =
-            self.threads_per_worker.or(NonZeroUsize::new(share)).unwrap_or(NonZeroUsize::MIN);
+            self.threads_per_worker.unwrap_or_else(|| cores.threads_each(embedding.max_workers));
+        let others = self.config.unwrap_or_else(|| cores.single_threaded());
         macro_rules! pool {
-            () => {
-                Pool::builder().config(config.clone()).budget(budget.clone()).clock(clock.clone()).build()?
+            ($config:ident) => {
+                Pool::builder().config($config.clone()).budget(budget.clone()).clock(clock.clone()).build()?
             };
         }
         Ok(Engine {
-            text_embedding: pool!(),
-            text_to_text: pool!(),
-            image_embedding: pool!(),
-            vision: pool!(),
-            text_to_image: pool!(),
+            text_embedding: pool!(embedding),
+            text_to_text: pool!(others),
+            image_embedding: pool!(others),
+            vision: pool!(others),
+            text_to_image: pool!(others),
             budget,
             threads_per_worker,
         })
     }
-}
-
-fn cores() -> NonZeroUsize {
-    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 impl Engine {
@@ -122,17 +128,14 @@ impl Engine {
 
     /// The defaults, to be changed before the engine is built.
     pub fn builder() -> EngineBuilder {
-        let config = Self::default_config();
-        EngineBuilder { config, budget: None, clock: Clock::system(), threads_per_worker: None }
+        EngineBuilder { config: None, budget: None, clock: Clock::system(), threads_per_worker: None }
     }
 
-    /// [`PoolConfig::default`], with no more workers for a key than there are cores: models compute, and
-    /// more workers than cores only take turns.
+    /// How the pool of text embedding behaves by default: as [`PoolConfig::default`], but with one worker for a
+    /// key at first, and when work piles up as many as leave each four threads of its own. A worker shares a
+    /// pass out among its threads; further workers on the same cores would only take turns with it.
     pub fn default_config() -> PoolConfig {
-        let mut config = PoolConfig::default();
-        config.max_workers = config.max_workers.min(cores().get());
-        config.initial_workers = config.initial_workers.min(config.max_workers);
-        config
+        Cores::available().embedding()
     }
 
     /// Makes a model known under `key`, with the pool's settings. `model` is a folder in Hugging Face layout
@@ -191,7 +194,18 @@ impl Engine {
         key: impl AsRef<str>,
         requests: impl IntoIterator<Item = EmbedRequest>,
     ) -> Result<Vec<Embedding>, Error> {
-        Ok(self.text_embedding.submit_all(key, requests)?)
+        self.embed_all_with(key, requests, |_| {})
+    }
+
+    /// As [`embed_all`](Self::embed_all), telling `progress` how many answers there are, each time there is
+    /// one more.
+    pub fn embed_all_with(
+        &self,
+        key: impl AsRef<str>,
+        requests: impl IntoIterator<Item = EmbedRequest>,
+        progress: impl FnMut(usize),
+    ) -> Result<Vec<Embedding>, Error> {
+        Ok(self.text_embedding.submit_all_with(key, requests, progress)?)
     }
 
     /// The pool of text embedding.
@@ -224,7 +238,7 @@ impl Engine {
         &self.budget
     }
 
-    /// How many threads each worker computes on.
+    /// How many threads each worker of text embedding computes on.
     pub fn threads_per_worker(&self) -> NonZeroUsize {
         self.threads_per_worker
     }
@@ -328,7 +342,7 @@ impl Loader<TextEmbedding> for EncoderLoader {
     type Model = TextEmbedder;
 
     fn footprint(&self) -> Result<Footprint, LoadError> {
-        self.plan.footprint().map_err(LoadError::invalid)
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
     }
 
     fn load(&self) -> Result<EncoderWeights, LoadError> {

@@ -21,7 +21,9 @@ mod sentence;
 use serde::Deserialize;
 
 pub use crate::text::{RecipeError, TokenizerError};
-pub use encoder::{EncoderConfig, EncoderPlan, EncoderWeights, TextEmbedder, estimated_cost, footprint};
+pub use encoder::{
+    EncoderConfig, EncoderPlan, EncoderWeights, MAX_TEXT_BYTES, TextEmbedder, estimated_cost, footprint,
+};
 pub use error::ArchError;
 pub(crate) use scope::{Bias, Scope};
 

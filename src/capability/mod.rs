@@ -27,7 +27,7 @@ pub use model::{CancelToken, Capacity, InvalidRequest, JobContext, Model, ModelE
 pub(crate) use model::{Cancelable, Update};
 pub(crate) use tasks::TaskRunner;
 pub use tasks::{Task, TaskContext, TaskValue, Tasks};
-pub use text_embedding::{EmbedRequest, Embedding, TextEmbedding};
+pub use text_embedding::{EmbedRequest, Embedding, Overlong, TextEmbedding};
 pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
 pub use text_to_text::{
     Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt, Role, TextToText, Token,

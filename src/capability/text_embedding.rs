@@ -17,8 +17,10 @@ impl Capability for TextEmbedding {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EmbedRequest {
-    /// The text. Longer than the model's limit, it is cut there, and the answer says so.
+    /// The text.
     pub text: String,
+    /// What becomes of a text that has more tokens than the model reads. Default: it is cut.
+    pub overlong: Overlong,
     /// Scale the vector to length 1, or do not. Default: as the model's own files say.
     pub normalize: Option<bool>,
     /// Keep only the first so many numbers, for models trained so that this makes sense (Matryoshka);
@@ -32,6 +34,13 @@ impl EmbedRequest {
     /// Embeds `text` as the model's files say.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Sets [`overlong`](Self::overlong).
+    #[must_use]
+    pub fn overlong(mut self, overlong: Overlong) -> Self {
+        self.overlong = overlong;
+        self
     }
 
     /// Sets [`normalize`](Self::normalize).
@@ -54,6 +63,16 @@ impl EmbedRequest {
         self.prompt_name = Some(name.into());
         self
     }
+}
+
+/// What becomes of a text that has more tokens than the model reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlong {
+    /// The model reads its beginning, and the answer says so.
+    #[default]
+    Cut,
+    /// It is refused, with both numbers.
+    Refuse,
 }
 
 /// The vector of one text.

@@ -1,6 +1,7 @@
 //! `millpond demo`: what works, on models that ship with millpond, without a network.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -174,13 +175,16 @@ impl Show {
     }
 
     fn memory(&mut self) -> Result<(), Failure> {
-        let need = footprint(&self.folder, Dtype::Auto).map_err(crate::Error::from)?.with_workers(1);
+        const THREADS: NonZeroUsize = NonZeroUsize::MIN;
+        let need = footprint(&self.folder, Dtype::Auto, THREADS).map_err(crate::Error::from)?.with_workers(1);
         let room = need.saturating_add(need.fraction(0.5));
         self.say(format_args!("\n4. One budget for all: {room}, and each model needs {need}"))?;
         let mut config = PoolConfig::default().workers(1);
         (config.min_workers, config.min_residence) = (0, Duration::ZERO);
-        let small =
-            |limit| Engine::builder().config(config.clone()).budget(MemoryBudget::fixed(limit)).build();
+        let small = |limit| {
+            let builder = Engine::builder().config(config.clone()).budget(MemoryBudget::fixed(limit));
+            builder.threads_per_worker(THREADS).build()
+        };
         let engine = small(room)?;
         let events = engine.text_embedding().events(64);
         for key in ["first", "second"] {

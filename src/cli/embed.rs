@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::lines::read_stdin;
 use super::model::ModelArgs;
 use super::output::{Output, warn};
 use super::progress;
-use crate::capability::{EmbedRequest, Embedding, TextEmbedding};
+use crate::capability::{EmbedRequest, Embedding, InvalidRequest, Overlong, TextEmbedding};
 use crate::engine::Engine;
 use crate::pool::{PoolError, SubmitOptions, Ticket};
 
@@ -25,7 +25,8 @@ const AHEAD_BYTES: usize = 64 << 20;
 /// Turn texts into vectors
 ///
 /// Each text becomes one line of standard output, in the order of the texts: its numbers, or with --json
-/// {"index":0,"embedding":[...],"tokens":7}. A text longer than the model reads is cut at its limit.
+/// {"index":0,"embedding":[...],"tokens":7}. A text longer than the model reads is cut at its limit, and its
+/// object then says "truncated":true.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -45,6 +46,9 @@ pub(super) struct Embed {
     /// Keep only the first D numbers, for models that were trained for it.
     #[arg(long, value_name = "D", value_parser = dimensions)]
     dimensions: Option<usize>,
+    /// Whether a text longer than the model reads is cut, or else refused.
+    #[arg(long, value_name = "true|false", default_value = "true", action = ArgAction::Set)]
+    truncate: bool,
     /// Which of the model's own prompts goes before each text; `millpond inspect` shows them.
     #[arg(long, value_name = "NAME")]
     prompt_name: Option<String>,
@@ -63,6 +67,8 @@ struct Line<'a> {
     index: usize,
     embedding: &'a [f32],
     tokens: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 impl Embed {
@@ -91,6 +97,7 @@ impl Embed {
 
     fn request(&self, text: String) -> EmbedRequest {
         let mut request = EmbedRequest::new(text);
+        request.overlong = if self.truncate { Overlong::Cut } else { Overlong::Refuse };
         request.normalize = self.normalize;
         request.dimensions = self.dimensions;
         request.prompt_name.clone_from(&self.prompt_name);
@@ -99,7 +106,8 @@ impl Embed {
 
     fn print(&self, output: &mut Output, index: usize, embedding: &Embedding) -> Result<(), Failure> {
         if self.json {
-            return output.json(&Line { index, embedding: &embedding.values, tokens: embedding.tokens });
+            let Embedding { values: embedding, tokens, truncated } = embedding;
+            return output.json(&Line { index, embedding, tokens: *tokens, truncated: *truncated });
         }
         let numbers: Vec<String> = embedding.values.iter().map(f32::to_string).collect();
         output.line(numbers.join(" "))
@@ -230,7 +238,10 @@ impl<'a> Stream<'a> {
 /// A request that no text could make good concerns all texts; anything else is told of its own.
 fn failed(index: usize, error: PoolError) -> Failure {
     match error {
-        PoolError::ModelError { .. } | PoolError::WorkerPanicked { .. } | PoolError::WorkerLost { .. } => {
+        PoolError::ModelError { .. }
+        | PoolError::WorkerPanicked { .. }
+        | PoolError::WorkerLost { .. }
+        | PoolError::InvalidRequest { source: InvalidRequest { field: "text", .. }, .. } => {
             Failure::Text { place: format!("text {}", index + 1), source: error }
         }
         error => crate::Error::from(error).into(),

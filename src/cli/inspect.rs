@@ -63,6 +63,8 @@ struct Predicted {
     weights: ByteSize,
     per_worker: ByteSize,
     workers: usize,
+    /// Of each worker.
+    threads: usize,
     total: ByteSize,
 }
 
@@ -105,7 +107,7 @@ impl Inspect {
         plan: &EncoderPlan,
         files: &WeightFiles,
     ) -> Result<Report, Failure> {
-        let footprint = plan.footprint().map_err(crate::Error::from)?;
+        let footprint = plan.footprint(self.model.threads()).map_err(crate::Error::from)?;
         let workers = self.model.config().initial_workers;
         let (fits, reason) = self.verdict(footprint, workers as u64);
         let Footprint { weights, per_worker } = footprint;
@@ -125,6 +127,7 @@ impl Inspect {
                 weights,
                 per_worker,
                 workers,
+                threads: self.model.threads().get(),
                 total: footprint.with_workers(workers as u64),
             },
             fits,
@@ -166,7 +169,7 @@ fn lower(dtype: &impl std::fmt::Debug) -> String {
 
 impl Report {
     fn print(&self, output: &mut Output) -> Result<(), Failure> {
-        let Predicted { weights, per_worker, workers, total } = &self.footprint;
+        let Predicted { weights, per_worker, workers, threads, total } = &self.footprint;
         let prompts = if self.prompts.is_empty() { "none".to_owned() } else { self.prompts.join(", ") };
         let lines = [
             ("model", self.model.clone()),
@@ -179,7 +182,7 @@ impl Report {
             ("reads", format!("at most {} tokens of a text", self.max_tokens)),
             ("prompts", prompts),
             ("weights", format!("{weights} in memory, once")),
-            ("per worker", per_worker.to_string()),
+            ("per worker", format!("{per_worker}, on {}", counted(*threads, "thread"))),
             ("footprint", format!("{total} with {}", counted(*workers, "worker"))),
             ("fits", format!("{}: {}", if self.fits { "yes" } else { "no" }, self.reason)),
         ];

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::failure::Failure;
 use crate::id::ByteSize;
 
-/// No text is longer. A model reads a fraction of that, so what is longer is no text.
+/// No line is longer. A model's longest text is a fraction of that, so what is longer is no text file.
 const MAX_LINE: u64 = 16 << 20;
 
 /// How many lines are read before anyone wants them.

@@ -11,7 +11,7 @@ use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
 use crate::arch::ArchError;
-use crate::engine::{Engine, ModelOptions};
+use crate::engine::{Cores, Engine, ModelOptions};
 use crate::id::ByteSize;
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
@@ -34,11 +34,11 @@ pub(super) struct ModelArgs {
     /// Quantize the weights while they load. So far nothing but `none` is supported.
     #[arg(long, value_name = "SCHEME", default_value = "none")]
     quantize: String,
-    /// How many workers serve the model, each a thread that owns it. Default: 2 at first, or 1 where
-    /// memory is short; when work piles up as many as there are cores, at most 4.
+    /// How many workers serve the model, each of which owns it. Default: 1 at first; when work piles up, as
+    /// many as the cores give K threads each, or 4 where K is not said.
     #[arg(long, value_name = "N", value_parser = count)]
     workers: Option<NonZeroUsize>,
-    /// How many threads each worker computes on. Default: the cores divided by the workers.
+    /// How many threads each worker computes on. Default: the cores divided by the most workers there may be.
     #[arg(long, value_name = "K", value_parser = count)]
     threads: Option<NonZeroUsize>,
     /// Let models take at most so much memory, such as 512MiB. Default: 80 % of the machine's or the
@@ -72,11 +72,8 @@ impl ModelArgs {
     /// An engine that serves the model under its name. It loads with the first request.
     pub(super) fn engine(&self, folder: ModelFolder) -> Result<Engine, Failure> {
         let config = self.config();
-        let mut builder = Engine::builder().config(config.clone()).budget(self.budget());
-        if let Some(threads) = self.threads {
-            builder = builder.threads_per_worker(threads);
-        }
-        let engine = builder.build()?;
+        let builder = Engine::builder().config(config.clone()).budget(self.budget());
+        let engine = builder.threads_per_worker(self.threads()).build()?;
         let options = ModelOptions::default().dtype(self.dtype);
         engine.add_folder_with(&self.model, folder, KeyConfig::of(&config), options)?;
         Ok(engine)
@@ -97,11 +94,18 @@ impl ModelArgs {
 
     /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
     pub(super) fn config(&self) -> PoolConfig {
-        let mut config = Engine::default_config().request_timeout(Duration::MAX).queue_capacity(0);
-        if let Some(workers) = self.workers {
-            config = config.workers(workers.get());
-        }
-        config
+        let cores = Cores::available();
+        let config = match (self.workers, self.threads) {
+            (Some(workers), _) => cores.embedding().workers(workers.get()),
+            (None, Some(threads)) => cores.embedding_on(threads),
+            (None, None) => cores.embedding(),
+        };
+        config.request_timeout(Duration::MAX).queue_capacity(0)
+    }
+
+    /// How many threads each worker computes on.
+    pub(super) fn threads(&self) -> NonZeroUsize {
+        self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config().max_workers))
     }
 
     fn check_supported(&self) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::{Encoding, PostProcessor};
 
+use crate::capability::Overlong;
 use crate::contain::contain;
 
 /// No tokenizer in use comes near this; the largest known have 33 MiB.
@@ -63,6 +64,19 @@ pub enum TokenizerError {
         limit: usize,
         /// How many special tokens surround a text.
         special: usize,
+    },
+    /// A text is longer than the limit and was not to be cut.
+    #[error(
+        "it has {}{tokens} tokens, special ones included, and the model reads at most {limit}",
+        if *.read_to_end { "" } else { "at least " }
+    )]
+    Overlong {
+        /// How many tokens it has, special ones included, as far as it was read.
+        tokens: usize,
+        /// Whether it was read to its end; a text far over the limit is not.
+        read_to_end: bool,
+        /// The model's limit.
+        limit: usize,
     },
     /// The library failed on a text.
     #[error("tokenizing failed: {0}")]
@@ -113,6 +127,8 @@ pub(crate) struct Tokenizer {
     special_ids: BTreeSet<u32>,
     /// The most tokens of a text itself: the model's limit less the special tokens around it.
     max_text_tokens: usize,
+    /// How many special tokens surround a text.
+    special: usize,
 }
 
 impl Tokenizer {
@@ -139,7 +155,7 @@ impl Tokenizer {
         }
         let tokens = library.get_added_tokens_decoder();
         let special_ids = tokens.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
-        Ok(Self { library, special_ids, max_text_tokens: max_tokens - special })
+        Ok(Self { library, special_ids, max_text_tokens: max_tokens - special, special })
     }
 
     /// Whether `id` names a special token, such as the end of a text.
@@ -147,12 +163,12 @@ impl Tokenizer {
         self.special_ids.contains(&id)
     }
 
-    /// The tokens of `text`, cut at the limit.
+    /// The tokens of `text`, cut at the limit or refused beyond it.
     ///
     /// A text far over the limit is not read to its end: first about sixteen characters for every wanted
     /// token, four times more until the limit is passed by a margin that one cut word cannot reach back
     /// across. So the work is bounded by what is kept, and the tokens are those of the whole text.
-    pub(crate) fn encode(&self, text: &str) -> Result<EncodedText, TokenizerError> {
+    pub(crate) fn encode(&self, text: &str, overlong: Overlong) -> Result<EncodedText, TokenizerError> {
         let enough = self.max_text_tokens.saturating_add(MARGIN_TOKENS);
         let mut chars = enough.saturating_mul(CHARS_PER_TOKEN);
         loop {
@@ -160,11 +176,20 @@ impl Tokenizer {
             let end =
                 if text.len() <= chars { None } else { text.char_indices().nth(chars).map(|(at, _)| at) };
             let encoding = self.tokens(&text[..end.unwrap_or(text.len())])?;
-            if end.is_none() || encoding.len() >= enough {
+            let read_to_end = end.is_none();
+            if read_to_end || encoding.len() >= enough {
+                if overlong == Overlong::Refuse && encoding.len() > self.max_text_tokens {
+                    return Err(self.overlong(encoding.len(), read_to_end));
+                }
                 return self.finish(encoding);
             }
             chars = chars.saturating_mul(4);
         }
+    }
+
+    fn overlong(&self, text_tokens: usize, read_to_end: bool) -> TokenizerError {
+        let limit = self.max_text_tokens + self.special;
+        TokenizerError::Overlong { tokens: text_tokens + self.special, read_to_end, limit }
     }
 
     /// The tokens of the text alone.
@@ -243,10 +268,9 @@ mod tests {
     fn an_over_long_text_has_the_tokens_of_its_beginning() {
         let tokenizer = shapes(16);
         let long = "a red circle left of a blue square, ".repeat(20_000);
-        let short = tokenizer
-            .encode("a red circle left of a blue square, a red circle left of a blue square")
-            .unwrap();
-        let cut = tokenizer.encode(&long).unwrap();
+        let short = "a red circle left of a blue square, a red circle left of a blue square";
+        let short = tokenizer.encode(short, Overlong::Cut).unwrap();
+        let cut = tokenizer.encode(&long, Overlong::Cut).unwrap();
         assert_eq!((cut.ids.len(), &cut.ids), (16, &short.ids));
         assert!(cut.truncated && short.truncated);
     }
@@ -255,7 +279,23 @@ mod tests {
     fn words_after_a_desert_of_spaces_are_found() {
         let tokenizer = shapes(16);
         let desert = format!("red{}blue", " ".repeat(1_000_000));
-        assert_eq!(tokenizer.encode(&desert).unwrap(), tokenizer.encode("red blue").unwrap());
+        let tokens = |text| tokenizer.encode(text, Overlong::Cut).unwrap();
+        assert_eq!(tokens(&desert), tokens("red blue"));
+    }
+
+    #[test]
+    fn what_may_not_be_cut_is_refused_beyond_the_limit_and_not_at_it() {
+        let tokenizer = shapes(16);
+        let refuse = |words: usize| tokenizer.encode(&"red ".repeat(words), Overlong::Refuse);
+        let fits = refuse(14).unwrap();
+        assert_eq!((fits.ids.len(), fits.truncated), (16, false));
+        let error = refuse(15).unwrap_err().to_string();
+        assert_eq!(error, "it has 17 tokens, special ones included, and the model reads at most 16");
+        let error = refuse(100_000).unwrap_err();
+        let TokenizerError::Overlong { tokens, read_to_end: false, limit: 16 } = error else {
+            panic!("{error}")
+        };
+        assert!((17..5_000).contains(&tokens), "{tokens}: no more is read than it takes to know");
     }
 
     #[test]
@@ -272,7 +312,7 @@ mod tests {
             std::fs::write(file.path(), content).unwrap();
             // What does load must at least not panic on text.
             if let Ok(tokenizer) = Tokenizer::load(file.path(), &TokenizerSettings::default(), 16) {
-                let _ = tokenizer.encode("a red circle");
+                let _ = tokenizer.encode("a red circle", Overlong::Cut);
             }
         }
         let error = Tokenizer::load(Path::new("/nowhere"), &TokenizerSettings::default(), 16).unwrap_err();

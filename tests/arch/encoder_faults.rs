@@ -1,5 +1,7 @@
 //! Hostile files and requests get typed errors; what is wrong with one request stays with it.
 
+use std::num::NonZeroUsize;
+
 use millpond::Dtype;
 use millpond::arch::{ArchError, Architecture, footprint};
 use millpond::capability::{EmbedRequest, ModelError};
@@ -53,7 +55,7 @@ fn hostile_configurations_are_refused_before_anything_is_allocated() {
             ArchError::BadConfig { .. } | ArchError::Unsupported { .. } | ArchError::Weights(_)
         );
         assert!(typed || field == "max_position_embeddings", "{field} = {value}: {error:?}");
-        let _ = footprint(&folder(copy.path()), Dtype::F32);
+        let _ = footprint(&folder(copy.path()), Dtype::F32, NonZeroUsize::MIN);
     }
 }
 
@@ -68,7 +70,7 @@ fn refused(name: &str, file: &str, changes: &[(&str, Value)]) {
             ArchError::BadConfig { .. } | ArchError::Unsupported { .. } | ArchError::Weights(_)
         );
         assert!(typed, "{name}: {field} = {value}: {error:?}");
-        let _ = footprint(&folder(copy.path()), Dtype::Auto);
+        let _ = footprint(&folder(copy.path()), Dtype::Auto, NonZeroUsize::MIN);
     }
 }
 

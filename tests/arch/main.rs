@@ -4,4 +4,5 @@
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;
+mod serving;
 mod support;

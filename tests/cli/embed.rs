@@ -146,8 +146,41 @@ fn lines_may_end_as_they_like() {
 fn what_is_cut_is_told() {
     let run = millpond_reading(["embed", "-m", MODEL, "--json", "-"], "red ".repeat(100_000).as_bytes());
     assert_eq!(run.code, Some(0));
-    assert_eq!(run.embeddings()[0].tokens, 64);
+    let cut = &run.embeddings()[0];
+    assert_eq!((cut.tokens, cut.truncated), (64, true));
     assert!(run.stderr.starts_with("warning: 1 of 1 texts"), "{}", run.stderr);
+}
+
+#[test]
+fn truncated_is_said_where_it_is_so() {
+    let long = "red ".repeat(63);
+    let run =
+        |truncate: &[&str]| millpond([&["embed", "-m", MODEL, "--json", "red", &long], truncate].concat());
+    for run in [run(&[]), run(&["--truncate", "true"])] {
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert!(lines[0].ends_with(",\"tokens\":3}"), "{}", lines[0]);
+        assert!(lines[1].ends_with(",\"tokens\":64,\"truncated\":true}"), "{}", lines[1]);
+    }
+    let refused = run(&["--truncate", "false"]);
+    assert_eq!((refused.code, refused.embeddings().len()), (Some(1), 1), "{refused:?}");
+    let first = refused.stderr.lines().next().unwrap();
+    assert!(first.starts_with("error: text 2: ") && first.contains("has 65 tokens"), "{first}");
+    assert!(first.ends_with("the model reads at most 64"), "{first}");
+}
+
+#[test]
+fn a_line_of_too_many_bytes_is_told_by_its_number() {
+    let run = millpond_reading(
+        ["embed", "-m", MODEL, "--json", "-"],
+        &[b"red\n", &b"x".repeat(5 << 20)[..]].concat(),
+    );
+    assert_eq!((run.code, run.embeddings().len()), (Some(1), 1), "{}", run.stderr);
+    assert!(run.stderr.starts_with("error: text 2: "), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("has 5242880 bytes, and no text may have more than 4194304"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn embed(options: &[&str]) -> Run {
 
 #[test]
 fn wrong_usage_exits_with_2_and_prints_nothing() {
-    let table: [&[&str]; 16] = [
+    let table: [&[&str]; 17] = [
         &[],
         &["swim"],
         &["embed"],
@@ -20,6 +20,7 @@ fn wrong_usage_exits_with_2_and_prints_nothing() {
         &["embed", "-m", MODEL, "--dimensions", "0", "text"],
         &["embed", "-m", MODEL, "--dimensions", "-1", "text"],
         &["embed", "-m", MODEL, "--normalize", "perhaps", "text"],
+        &["embed", "-m", MODEL, "--truncate", "left", "text"],
         &["embed", "-m", MODEL, "--workers", "0", "text"],
         &["embed", "-m", MODEL, "--threads", "1000000", "text"],
         &["embed", "-m", MODEL, "--dtype", "f64", "text"],

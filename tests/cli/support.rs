@@ -92,6 +92,8 @@ pub(crate) struct Line {
     pub(crate) index: usize,
     pub(crate) embedding: Vec<f32>,
     pub(crate) tokens: usize,
+    #[serde(default)]
+    pub(crate) truncated: bool,
 }
 
 /// One text with what the reference makes of it.

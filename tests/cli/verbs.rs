@@ -46,6 +46,7 @@ fn inspect_says_what_a_model_is_and_takes() {
     }
     let bytes = |field: &str| report["footprint"][field].as_u64().unwrap();
     assert_eq!(bytes("total"), bytes("weights") + 3 * bytes("per_worker"));
+    assert!(bytes("workers") == 3 && bytes("threads") >= 1);
     let floats = 4 * report["parameters"].as_u64().unwrap();
     assert_eq!(bytes("weights"), floats);
     let halved = inspect("bf16");
@@ -56,6 +57,20 @@ fn inspect_says_what_a_model_is_and_takes() {
     for word in ["capability", "bert", "f16", "tensors", "footprint", "fits          yes"] {
         assert!(text.contains(word), "{word}: {text}");
     }
+}
+
+#[test]
+fn inspect_counts_on_the_workers_and_threads_that_an_engine_would_have() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let shares = |options: &[&str]| {
+        let report = only(millpond([&["inspect", "-m", MODEL, "--json"], options].concat()).ok().json());
+        let footprint = &report["footprint"];
+        (footprint["workers"].as_u64().unwrap() as usize, footprint["threads"].as_u64().unwrap() as usize)
+    };
+    assert_eq!(shares(&[]), (1, cores / (cores / 4).max(1)));
+    assert_eq!(shares(&["--threads", "1"]), (1, 1));
+    assert_eq!(shares(&["--workers", "2"]), (2, (cores / 2).max(1)));
+    assert_eq!(shares(&["--workers", "3", "--threads", "5"]), (3, 5));
 }
 
 #[test]

@@ -29,5 +29,5 @@ mod weights;
 
 pub use config::EncoderConfig;
 pub use embedder::TextEmbedder;
-pub use plan::{EncoderPlan, estimated_cost, footprint};
+pub use plan::{EncoderPlan, MAX_TEXT_BYTES, estimated_cost, footprint};
 pub use weights::EncoderWeights;

@@ -33,6 +33,9 @@ struct Member<T> {
     finishing: Finishing,
 }
 
+/// What became of the request of that name.
+pub(crate) type Answer<T> = (T, Result<Embedding, ModelError>);
+
 impl<T: Copy> Pass<T> {
     /// Takes out of `waiting`, in order, as many texts as `threads` threads should compute at once and at least
     /// one; and with them every request for the same texts, wherever it stands.
@@ -74,10 +77,7 @@ impl<T: Copy> Pass<T> {
 
     /// Computes every text, on the calling thread's pool, and answers every request. An error is the whole
     /// pass's; a text whose numbers went wrong fails alone, its neighbours having never met it.
-    pub(crate) fn compute(
-        &self,
-        weights: &EncoderWeights,
-    ) -> Result<Vec<(T, Result<Embedding, ModelError>)>, ModelError>
+    pub(crate) fn compute(&self, weights: &EncoderWeights) -> Result<Vec<Answer<T>>, ModelError>
     where
         T: Sync,
     {

@@ -1,5 +1,7 @@
 //! What a model folder's small files say, before any weight is read.
 
+use std::num::NonZeroUsize;
+
 use candle_core::DType;
 
 use super::bert::BertConfig;
@@ -18,6 +20,10 @@ use crate::kernels::{Dtype, Precision, scratch_numbers};
 use crate::memory::Footprint;
 use crate::text::TokenizerSettings;
 use crate::weights::{ModelFolder, WeightFiles};
+
+/// The longest text that is looked at, in bytes of UTF-8. The longest that any of these models reads, 8192 tokens
+/// of ordinary language, has less than a hundredth of it; what is longer is no text, and costs nobody's time.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// Everything but tokenizer and weights: cheap to read, enough to check requests and to predict memory.
 #[derive(Clone, Debug)]
@@ -77,9 +83,14 @@ impl EncoderPlan {
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`] for a prompt that the model does not have (it lists those it has) and for a number
-    /// of dimensions that is 0 or more than there are.
+    /// [`InvalidRequest`] for a text of more than [`MAX_TEXT_BYTES`], for a prompt that the model does not have
+    /// (it lists those it has), and for a number of dimensions that is 0 or more than there are.
     pub fn validate(&self, request: &EmbedRequest) -> Result<(), InvalidRequest> {
+        let bytes = request.text.len();
+        if bytes > MAX_TEXT_BYTES {
+            let reason = format!("it has {bytes} bytes, and no text may have more than {MAX_TEXT_BYTES}");
+            return Err(InvalidRequest::new("text", reason));
+        }
         self.sentence.recipe.validate(request)
     }
 
@@ -97,19 +108,19 @@ impl EncoderPlan {
         Ok(self.network.weight_files()?)
     }
 
-    /// What loading takes: see [`footprint`].
+    /// What loading takes, and each worker of so many threads: see [`footprint`].
     ///
     /// # Errors
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
-    pub fn footprint(&self) -> Result<Footprint, ArchError> {
+    pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
         let all = self.weight_files()?.predicted_bytes(DType::F32);
         // What a configuration claims beyond what its files hold is not there to be saved.
         let saved = self.config.linear_numbers().saturating_mul(4 - self.precision.bytes() as u64);
         let weights = ByteSize::new(all.bytes().saturating_sub(saved.min(all.bytes() / 2)));
         let shared =
             weights.saturating_add(self.sentence.bytes()?).saturating_add(f32s(self.table_numbers()));
-        Ok(Footprint { weights: shared, per_worker: f32s(self.step_numbers()) })
+        Ok(Footprint { weights: shared, per_worker: f32s(self.step_numbers(threads)) })
     }
 
     /// How many numbers are computed once and shared by all layers: angles, and biases by distance.
@@ -124,15 +135,16 @@ impl EncoderPlan {
         }
     }
 
-    /// How many numbers the largest step holds at once.
-    fn step_numbers(&self) -> u64 {
+    /// How many numbers the largest step holds at once, on so many threads.
+    fn step_numbers(&self, threads: NonZeroUsize) -> u64 {
         let c = &self.config;
-        let tokens = PASS_TOKENS.max(self.max_tokens);
+        let tokens = PASS_TOKENS.saturating_mul(threads.get()).max(self.max_tokens);
         // Either attention, with input as it is and normalised, query, key, value and output; or the
         // feed-forward part of one block, with input, output so far and the block's own.
         let scratch = scratch_numbers(c.num_attention_heads, c.head_size(), self.max_tokens) as u64;
         let attention = numbers(tokens, 7 * c.hidden_size).saturating_add(scratch);
-        let rows = tokens.min(FEED_FORWARD_ROWS);
+        // Each thread computes a piece of its own at most.
+        let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));
         let gated = if c.gate == Gate::Present { c.intermediate_size } else { 0 };
         let feed_forward = numbers(tokens, 3 * c.hidden_size)
             .saturating_add(numbers(rows, c.up_size() + gated + 2 * c.hidden_size));
@@ -162,8 +174,8 @@ fn f32s(numbers: u64) -> ByteSize {
     ByteSize::new(numbers).saturating_mul(4)
 }
 
-/// What a model folder takes when it is loaded to compute in `dtype`, from its headers and configuration
-/// alone.
+/// What a model folder takes when it is loaded to compute in `dtype` on workers of `threads` threads each, from
+/// its headers and configuration alone.
 ///
 /// `weights` is all tensors as f32, but for linear layers, which are kept in what `dtype` means on this
 /// processor. `per_worker` is what one step holds at most; between steps a worker holds next to nothing.
@@ -171,8 +183,8 @@ fn f32s(numbers: u64) -> ByteSize {
 /// # Errors
 ///
 /// As [`EncoderPlan::read`], and if the weight files' headers are unreadable.
-pub fn footprint(folder: &ModelFolder, dtype: Dtype) -> Result<Footprint, ArchError> {
-    EncoderPlan::read(folder, dtype)?.footprint()
+pub fn footprint(folder: &ModelFolder, dtype: Dtype, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
+    EncoderPlan::read(folder, dtype)?.footprint(threads)
 }
 
 /// About how many tokens a text has: a quarter of its bytes, and the two special ones. Looks at nothing but

@@ -11,9 +11,9 @@ use super::pass::Pass;
 use super::plan::EncoderPlan;
 use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope};
-use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError};
+use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError, Overlong};
 use crate::kernels::Dtype;
-use crate::text::{EncodedText, Tokenizer};
+use crate::text::{EncodedText, Tokenizer, TokenizerError};
 use crate::weights::{ModelFolder, WeightStore};
 
 /// A loaded encoder: network, tokenizer and recipe, read-only. Computing takes `&self`, so that any number
@@ -88,7 +88,7 @@ impl EncoderWeights {
             let pass = Pass::take(&mut waiting, rayon::current_num_threads());
             match pass.compute(self) {
                 Ok(computed) => {
-                    computed.into_iter().for_each(|(index, answer)| answers[index] = Some(answer))
+                    computed.into_iter().for_each(|(index, answer)| answers[index] = Some(answer));
                 }
                 Err(error) => pass.members().for_each(|index| answers[index] = Some(Err(error.clone()))),
             }
@@ -102,10 +102,15 @@ impl EncoderWeights {
         let prompt_name = self.plan.sentence.recipe.prompt_name(request)?;
         let prompt = self.plan.sentence.recipe.prompt(prompt_name);
         let text = match prompt {
-            "" => self.tokenizer.encode(&request.text),
-            prompt => self.tokenizer.encode(&format!("{prompt}{}", request.text)),
+            "" => self.tokenizer.encode(&request.text, request.overlong),
+            prompt => self.tokenizer.encode(&format!("{prompt}{}", request.text), request.overlong),
         };
-        let text = text.map_err(ModelError::failed)?;
+        let text = text.map_err(|error| match error {
+            overlong @ TokenizerError::Overlong { .. } => {
+                InvalidRequest::new("text", overlong.to_string()).into()
+            }
+            error => ModelError::failed(error),
+        })?;
         self.check_ids(&text)?;
         let prompt_tokens = prompt_name.and_then(|name| self.prompt_tokens.get(name)).copied().unwrap_or(0);
         let finishing = Finishing { normalize: request.normalize, dimensions: request.dimensions };
@@ -197,7 +202,7 @@ fn count_prompts(plan: &EncoderPlan, tokenizer: &Tokenizer) -> Result<BTreeMap<S
         return Ok(counts);
     }
     for (name, prompt) in plan.sentence.recipe.prompts().filter(|(_, prompt)| !prompt.is_empty()) {
-        let ids = tokenizer.encode(prompt)?.ids;
+        let ids = tokenizer.encode(prompt, Overlong::Cut)?.ids;
         let ended = ids.last().is_some_and(|id| tokenizer.is_special(*id));
         counts.insert(name.to_owned(), ids.len() - usize::from(ended));
     }
