@@ -25,7 +25,7 @@ pub(crate) enum Activation {
 }
 
 /// `activation(xs + bias)`, row by row. `xs` is `[rows, width]`, `bias` is `[width]`.
-pub(crate) fn add_bias(xs: Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+pub(crate) fn add_bias(xs: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let xs = bias.map_or_else(|| Ok(xs.clone()), |bias| xs.broadcast_add(bias))?;
     match activation {
         Activation::Identity => Ok(xs),
@@ -127,7 +127,7 @@ mod tests {
         let values: Vec<f32> = (-3000..3000i16).map(|i| f32::from(i) * 0.004).collect();
         let xs = Tensor::new(values.as_slice(), &Device::Cpu)?;
         for activation in Activation::ALL {
-            let expected = add_bias(xs.clone(), None, activation)?.to_vec1::<f32>()?;
+            let expected = add_bias(&xs, None, activation)?.to_vec1::<f32>()?;
             let mut got = values.clone();
             activation.apply(&mut got);
             for ((x, got), expected) in values.iter().zip(&got).zip(&expected) {

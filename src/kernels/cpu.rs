@@ -109,3 +109,18 @@ fn request_tile_data() -> bool {
 fn tiles_granted() -> bool {
     false
 }
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_there_where_the_system_lists_and_grants_them() {
+        let listed = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags: Vec<_> =
+            listed.lines().find(|line| line.starts_with("flags")).unwrap().split(' ').collect();
+        let listed = ["avx512f", "avx512bw", "amx_tile", "amx_bf16"].iter().all(|flag| flags.contains(flag));
+        let granted = request_tile_data();
+        assert_eq!(tiles(), listed && granted, "listed: {listed}, granted: {granted}");
+    }
+}

@@ -27,7 +27,7 @@ pub(crate) fn add(xs: Tensor, ys: &Tensor) -> Result<Tensor> {
 
 fn plain(xs: &Tensor, activation: Activation) -> Result<Tensor> {
     let width = xs.dim(D::Minus1)? / 2;
-    add_bias(xs.narrow(D::Minus1, 0, width)?.contiguous()?, None, activation)?
+    add_bias(&xs.narrow(D::Minus1, 0, width)?.contiguous()?, None, activation)?
         * xs.narrow(D::Minus1, width, width)?
 }
 

@@ -161,6 +161,10 @@ fn thread_count() -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use rayon::prelude::*;
+
     use super::*;
 
     #[test]
@@ -170,7 +174,9 @@ mod tests {
         for n in [0, 1, 1000] {
             assert_eq!(pool.install(|| awake(|| sum(n))), (0..n).map(|i| i % 7).sum());
         }
-        let panicked = std::panic::catch_unwind(|| pool.install(|| awake(|| panic!("a model"))));
+        let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            pool.install(|| awake(|| panic!("a model")));
+        }));
         assert!(panicked.is_err());
         assert_eq!(pool.install(|| awake(|| sum(10))), sum(10), "a panic leaves the pool as it was");
         assert_eq!(awake(|| 1), 1, "outside a pool there is nobody to keep awake");

@@ -61,7 +61,7 @@ impl Embeddings {
         if matches!(self.which, Segments::Given(_)) && ids.iter().any(|id| *id != first) {
             return add(xs, &rows(segments, ids)?);
         }
-        add_bias(xs, Some(&segments.get(first as usize)?), Activation::Identity)
+        add_bias(&xs, Some(&segments.get(first as usize)?), Activation::Identity)
     }
 }
 

@@ -78,7 +78,7 @@ impl Linear {
             Arrangement::Packed(weights) => weights.forward(xs, activation),
             Arrangement::Plain { weight, bias } => {
                 let ys = xs.to_dtype(weight.dtype())?.matmul(weight)?.to_dtype(xs.dtype())?;
-                add_bias(ys, bias.as_ref(), activation)
+                add_bias(&ys, bias.as_ref(), activation)
             }
         }
     }

@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    /// A unit that takes the sides of one product for each other.
+    /// A unit that takes the sides of one product for each other: of the first, if the number is 1, and so on.
     struct Faulty(Emulated, usize);
 
     impl TileUnit for Faulty {
@@ -260,12 +260,11 @@ mod tests {
         }
 
         fn multiply<const SUMS: u8, const LEFT: u8, const RIGHT: u8>(&mut self) {
-            self.1 += 1;
-            if self.1 == 20 {
-                self.0.multiply::<SUMS, RIGHT, LEFT>();
-            } else {
-                self.0.multiply::<SUMS, LEFT, RIGHT>();
+            match self.1.checked_sub(1) {
+                Some(0) => self.0.multiply::<SUMS, RIGHT, LEFT>(),
+                _ => self.0.multiply::<SUMS, LEFT, RIGHT>(),
             }
+            self.1 = self.1.wrapping_sub(1);
         }
 
         fn store<const T: u8>(&mut self, numbers: &mut [f32], stride: usize) {
@@ -276,7 +275,10 @@ mod tests {
     #[test]
     fn a_unit_is_checked_before_it_is_used() {
         assert!(is_right(&mut Emulated::new()));
-        assert!(!is_right(&mut Faulty(Emulated::new(), 0)));
+        // The first panel, all columns of which are there, takes 3 steps of 4 products and 3 of 2.
+        for wrong in 1..=18 {
+            assert!(!is_right(&mut Faulty(Emulated::new(), wrong)), "product {wrong}");
+        }
     }
 
     #[test]
