@@ -63,7 +63,7 @@ widened! {
 
 widened! {
     fn gelu_tanh(xs: &mut [f32]) {
-        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_2;
         // (1 + tanh(y)) / 2 = 1 / (1 + exp(-2 y))
         each(xs, |x| x / (1.0 + exp::<FUSED>(-TWICE_SQRT_2_OVER_PI * x * (1.0 + 0.044_715 * x * x))));
     }

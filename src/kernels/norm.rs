@@ -80,7 +80,7 @@ impl Norm {
     fn rows(&self, xs: &mut [f32], residual: Option<&[f32]>, params: &[f32]) -> Result<()> {
         let width = params.len() / 2;
         let unfit = residual.is_some_and(|residual| residual.len() != xs.len());
-        if width == 0 || xs.len() % width != 0 || unfit {
+        if width == 0 || !xs.len().is_multiple_of(width) || unfit {
             bail!("norm: {} numbers do not fit {} parameters", xs.len(), params.len());
         }
         let task = width * ROWS_PER_TASK;

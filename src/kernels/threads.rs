@@ -172,7 +172,7 @@ mod tests {
         let pool = ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         let sum = |n: u64| (0..n).into_par_iter().map(|i| i % 7).sum::<u64>();
         for n in [0, 1, 1000] {
-            assert_eq!(pool.install(|| awake(|| sum(n))), (0..n).map(|i| i % 7).sum());
+            assert_eq!(pool.install(|| awake(|| sum(n))), (0..n).map(|i| i % 7).sum::<u64>());
         }
         let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
             pool.install(|| awake(|| panic!("a model")));

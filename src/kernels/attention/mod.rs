@@ -103,6 +103,7 @@ impl Attention<'_> {
     }
 }
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one text is a span like any other")]
 mod tests {
     use super::*;
 

@@ -234,7 +234,7 @@ mod tests {
             let bytes = quantize_rows(to, &[0.0; 256], 256).unwrap();
             let mut back = [1.0; 256];
             decode(to.stored(), &bytes, &mut back);
-            assert_eq!(back, [0.0; 256]);
+            assert!(back.iter().all(|x| *x == 0.0), "{back:?}");
         }
     }
 
