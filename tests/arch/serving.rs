@@ -12,21 +12,21 @@ use crate::support::{Agreement, folder, shapes_embed};
 
 const KEY: &str = "shapes";
 
-fn engine(config: PoolConfig) -> Engine {
+fn engine(config: &PoolConfig) -> Engine {
     let engine = Engine::builder().config(config.clone()).build().unwrap();
-    engine.add_folder(KEY, folder(&shapes_embed()), KeyConfig::of(&config)).unwrap();
+    engine.add_folder(KEY, folder(&shapes_embed()), KeyConfig::of(config)).unwrap();
     engine
 }
 
 /// Every third of them the same.
 fn text(n: usize) -> String {
-    if n % 3 == 0 { "a red circle".to_owned() } else { format!("circle {n}") }
+    if n.is_multiple_of(3) { "a red circle".to_owned() } else { format!("circle {n}") }
 }
 
 #[test]
 fn a_batch_of_any_size_is_shared_out_and_comes_back_in_order() {
     const TEXTS: usize = 4000;
-    let engine = engine(PoolConfig::default().workers(2).queue_capacity(8));
+    let engine = engine(&PoolConfig::default().workers(2).queue_capacity(8));
     let pool = engine.text_embedding();
     pool.preload(KEY).unwrap();
     let mut told = Vec::new();
@@ -51,7 +51,7 @@ fn a_batch_of_any_size_is_shared_out_and_comes_back_in_order() {
 
 #[test]
 fn the_first_error_ends_a_batch() {
-    let engine = engine(PoolConfig::default().workers(1).queue_capacity(8));
+    let engine = engine(&PoolConfig::default().workers(1).queue_capacity(8));
     let long = EmbedRequest::new("red ".repeat(1000)).overlong(Overlong::Refuse);
     let requests = (0..1000).map(|n| if n == 700 { long.clone() } else { EmbedRequest::new(text(n)) });
     let mut told = 0;
@@ -63,7 +63,7 @@ fn the_first_error_ends_a_batch() {
 
 #[test]
 fn a_text_of_too_many_bytes_is_not_accepted() {
-    let engine = engine(PoolConfig::default());
+    let engine = engine(&PoolConfig::default());
     let error = engine.embed(KEY, "x".repeat(MAX_TEXT_BYTES + 1)).unwrap_err();
     let Error::Pool(PoolError::InvalidRequest { source, .. }) = error else { panic!("{error}") };
     assert_eq!(source.field, "text");
