@@ -16,7 +16,7 @@ use criterion::Criterion;
 use millpond::capability::EmbedRequest;
 use millpond::pool::KeyConfig;
 use millpond::weights::ModelFolder;
-use millpond::{Engine, threads};
+use millpond::{Dtype, Engine, ModelOptions, threads};
 
 use support::{in_turn, median, print_beside, quantile, quick};
 
@@ -95,19 +95,19 @@ fn callers(engine: &Engine, texts: &[String], rounds: usize) -> (f64, Vec<f64>) 
 
 /// GFLOP/s of a plain product on one thread per core: what the processor gives.
 fn product_rate(cores: usize) -> f64 {
-    let (m, n, k) = (256, 1536, 384);
+    let (rows, depth, columns) = (256, 384, 1536);
     let one = || {
-        let a = Tensor::rand(-1f32, 1.0, (m, k), &Device::Cpu).expect("a matrix");
-        let b = Tensor::rand(-1f32, 1.0, (k, n), &Device::Cpu).expect("a matrix");
+        let left = Tensor::rand(-1f32, 1.0, (rows, depth), &Device::Cpu).expect("a matrix");
+        let right = Tensor::rand(-1f32, 1.0, (depth, columns), &Device::Cpu).expect("a matrix");
         let own = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         own.install(|| {
             let began = Instant::now();
             let mut products = 0;
             while began.elapsed() < Duration::from_millis(300) {
-                assert_eq!(a.matmul(&b).expect("a product").dtype(), DType::F32);
+                assert_eq!(left.matmul(&right).expect("a product").dtype(), DType::F32);
                 products += 1;
             }
-            2.0 * (products * m * n * k) as f64 / began.elapsed().as_secs_f64() / 1e9
+            2.0 * (products * rows * depth * columns) as f64 / began.elapsed().as_secs_f64() / 1e9
         })
     };
     std::thread::scope(|scope| {
@@ -116,11 +116,13 @@ fn product_rate(cores: usize) -> f64 {
     })
 }
 
-fn engine(folder: &Path, workers: usize, threads: usize) -> Engine {
+fn engine(folder: &Path, workers: usize, threads: usize, dtype: Dtype) -> Engine {
     let threads = NonZeroUsize::new(threads).expect("not zero");
     let engine = Engine::builder().threads_per_worker(threads).build().expect("threads");
     let config = KeyConfig::of(engine.text_embedding().config()).workers(workers);
-    engine.add_folder("model", ModelFolder::local(folder).expect("a folder"), config).expect("a model");
+    let options = ModelOptions::default().dtype(dtype);
+    let folder = ModelFolder::local(folder).expect("a folder");
+    engine.add_folder_with("model", folder, config, options).expect("a model");
     engine.text_embedding().preload("model").expect("it loads");
     engine
 }
@@ -146,13 +148,13 @@ fn shapes(folder: &Path, engines: &[(&str, &Engine)], texts: &mut Texts, rounds:
             measures.push(Box::new(|| rate(engine, &texts, span)));
         }
         measures.push(Box::new(|| product_rate(cores)));
-        let mut named: Vec<(&str, &mut dyn FnMut() -> f64)> = names
+        let mut in_order: Vec<(&str, &mut dyn FnMut() -> f64)> = names
             .iter()
             .copied()
             .chain(["plain product"])
             .zip(measures.iter_mut().map(|m| &mut **m as _))
             .collect();
-        let mut figures = in_turn(rounds, &mut named);
+        let mut figures = in_turn(rounds, &mut in_order);
         let plain = median(figures.pop().expect("the product's"));
         print_beside(&format!("{batch} x {tokens} tokens"), "texts a second", &names, &figures);
         let reached = median(figures[0].clone()) * operations(folder, tokens) / 1e9;
@@ -196,8 +198,13 @@ fn main() {
     let folder = std::env::var_os("MILLPOND_MINILM_DIR").map_or(tiny, PathBuf::from);
     let (rounds, span) = if quick() { (1, Duration::from_millis(10)) } else { (5, Duration::from_secs(1)) };
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-    let (one, many) = (engine(&folder, 1, cores), engine(&folder, cores, 1));
-    let engines = [("1 worker, all cores", &one), ("a worker for each core", &many)];
+    let one = engine(&folder, 1, cores, Dtype::F32);
+    let (many, half) = (engine(&folder, cores, 1, Dtype::F32), engine(&folder, 1, cores, Dtype::Bf16));
+    let engines = [
+        ("f32, 1 worker with all cores", &one),
+        ("f32, a worker for each core", &many),
+        ("bf16, 1 worker", &half),
+    ];
     let mut texts = Texts(fastrand::Rng::with_seed(1));
     let mixed = match std::env::var_os("MILLPOND_TEXTS") {
         Some(path) => {
@@ -207,13 +214,12 @@ fn main() {
     };
 
     shapes(&folder, &engines, &mut texts, rounds, span);
-    let mut measures = engines.map(|(_, engine)| {
-        let mixed = &mixed;
-        move || rate(engine, mixed, span)
-    });
-    let [first, second] = &mut measures;
-    let figures = in_turn(rounds, &mut [(engines[0].0, first), (engines[1].0, second)]);
-    print_beside(&format!("{} mixed texts", mixed.len()), "texts a second", &engines.map(|e| e.0), &figures);
+    let names = engines.map(|(name, _)| name);
+    let mut measures = engines.map(|(_, engine)| || rate(engine, &mixed, span));
+    let mut in_order: Vec<(&str, &mut dyn FnMut() -> f64)> =
+        names.into_iter().zip(measures.iter_mut().map(|measure| measure as _)).collect();
+    let figures = in_turn(rounds, &mut in_order);
+    print_beside(&format!("{} mixed texts", mixed.len()), "texts a second", &names, &figures);
     many_callers(&engines, &mut texts, rounds, span);
 
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(3));
