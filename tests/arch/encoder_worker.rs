@@ -69,7 +69,7 @@ fn what_does_not_fit_a_step_waits_for_the_next() {
     let weights = load(&fixture("mean")).unwrap();
     let texts: Vec<_> = (0..64).map(full).collect();
     let (steps, ended) = drive(&mut embedder(&weights), &texts);
-    assert_eq!(steps, 13, "64 x 48 tokens in steps of 256");
+    assert_eq!(steps, 7, "64 x 48 tokens in steps of 512");
     let order: Vec<u32> = ended.iter().map(|(slot, _)| slot.0).collect();
     assert_eq!(order, (0..64).collect::<Vec<_>>(), "first in, first out");
 }
@@ -88,12 +88,13 @@ fn identical_texts_are_computed_once() {
 fn a_text_beyond_the_steps_budget_is_answered_with_one_within_it() {
     let weights = load(&fixture("mean")).unwrap();
     let mut model = embedder(&weights);
-    // Five of 48 tokens fill a step of 256.
-    for (slot, number) in (0..).zip([0, 1, 2, 3, 4, 5, 1, 6, 5, 0]) {
+    // Ten of 48 tokens fill a step of 512.
+    for (slot, number) in (0..).zip((0..10).chain([10, 1, 11, 10, 0])) {
         admit(&mut model, slot, EmbedRequest::new(full(number)));
     }
-    assert_eq!(answered(&mut model), [0, 1, 2, 3, 4, 6, 9], "6 and 9 ask for the texts of 1 and 0");
-    assert_eq!(answered(&mut model), [5, 7, 8], "the rest in its order");
+    let first: Vec<u32> = (0..10).chain([11, 14]).collect();
+    assert_eq!(answered(&mut model), first, "11 and 14 ask for the texts of 1 and 0");
+    assert_eq!(answered(&mut model), [10, 12, 13], "the rest in its order");
 }
 
 #[test]
@@ -135,15 +136,15 @@ fn a_canceled_text_is_not_answered() {
 fn canceling_one_of_several_identical_texts_leaves_the_others() {
     let weights = load(&fixture("mean")).unwrap();
     let mut model = embedder(&weights);
-    // 0 to 4 fill the first step; then the same text three times.
-    for (slot, number) in (0..).zip([0, 1, 2, 3, 4, 5, 5, 5]) {
+    // 0 to 9 fill the first step; then the same text three times.
+    for (slot, number) in (0..).zip((0..10).chain([10; 3])) {
         admit(&mut model, slot, EmbedRequest::new(full(number)));
     }
     // One leaves before it is tokenized, the first of the three after.
-    model.cancel(Slot(6));
-    assert_eq!(answered(&mut model), [0, 1, 2, 3, 4]);
-    model.cancel(Slot(5));
-    assert_eq!(answered(&mut model), [7]);
+    model.cancel(Slot(11));
+    assert_eq!(answered(&mut model), (0..10).collect::<Vec<u32>>());
+    model.cancel(Slot(10));
+    assert_eq!(answered(&mut model), [12]);
     assert!(step(&mut model).is_empty());
 }
 
