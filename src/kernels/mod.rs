@@ -2,11 +2,17 @@
 //!
 //! candle computes one elementary operation at a time: each writes a new buffer, and each of more than
 //! 65,536 elements goes through one thread pool that the whole process shares (see [`threads`]). The
-//! operations here do in one pass over memory what takes candle five, change the buffer they are given
-//! instead of making another, and use the calling worker's own threads.
+//! operations here do in one pass over memory what takes candle five and use the calling worker's own threads.
 //!
-//! Every operation has a plain candle form beside it, which serves devices other than the CPU and checks
-//! the fast one in tests.
+//! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
+//!   stay in registers, bias and activation on the way out.
+//! - [`Attention`]: over packed texts, nothing padded, soft maxima with a vectorised exponential.
+//! - [`Norm`], [`Rope`], [`gate`], [`add`], [`Activation`]: rows at a time, in place.
+//!
+//! What the processor has is asked once, at run time (AVX2, AVX-512, AMX tiles): a build for any x86-64 is fast. A
+//! row's result has the same bits whatever other rows are computed with it and on however many threads. Every
+//! operation has a plain candle form beside it, which serves other devices and processors and checks the fast
+//! one in tests.
 
 mod activation;
 mod attention;

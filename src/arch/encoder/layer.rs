@@ -12,7 +12,7 @@ use crate::kernels::{Activation, Attention, Linear, Norm, Rope, add, gate};
 
 /// How many rows go through the feed-forward part at once: enough for full speed, and the widest buffer of
 /// a layer stays small however large the batch.
-pub(crate) const FEED_FORWARD_ROWS: usize = 128;
+pub(crate) const FEED_FORWARD_ROWS: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Layer {

@@ -16,7 +16,7 @@ pub(crate) const PASS_TOKENS: usize = 512;
 
 /// How many tokens of a pass are computed in one piece, unless a text has more: enough rows for full speed, and
 /// pieces enough for threads to share evenly.
-const PIECE_TOKENS: usize = 128;
+const PIECE_TOKENS: usize = 256;
 
 /// Texts for one pass through the network, and whose answers they are: requests for the same text share one.
 pub(crate) struct Pass<T> {
