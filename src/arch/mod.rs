@@ -9,6 +9,7 @@
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
+mod decoder;
 mod encoder;
 mod error;
 mod scope;
@@ -16,6 +17,9 @@ mod scope;
 use serde::Deserialize;
 
 pub use crate::text::{RecipeError, TokenizerError};
+pub use decoder::DecoderConfig;
+#[doc(hidden)]
+pub use decoder::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
 pub use encoder::{EncoderConfig, EncoderPlan, EncoderWeights, TextEmbedder, estimated_cost, footprint};
 pub use error::ArchError;
 pub(crate) use scope::{Bias, Scope};

@@ -18,6 +18,10 @@ pub(crate) enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `x / (1 + e^-x)`, also called swish.
+    Silu,
+    /// `tanh x`.
+    Tanh,
 }
 
 /// `activation(xs + bias)`, row by row. `xs` is `[rows, width]`, `bias` is `[width]`.
@@ -35,17 +39,29 @@ pub(crate) fn add_bias(xs: Tensor, bias: Option<&Tensor>, activation: Activation
     Ok(xs)
 }
 
-fn plain(xs: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+pub(super) fn plain(xs: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let xs = bias.map_or_else(|| Ok(xs.clone()), |bias| xs.broadcast_add(bias))?;
     match activation {
         Activation::Identity => Ok(xs),
         Activation::Gelu => xs.gelu_erf(),
         Activation::GeluTanh => xs.gelu(),
         Activation::Relu => xs.relu(),
+        Activation::Silu => xs.silu(),
+        Activation::Tanh => xs.tanh(),
     }
 }
 
 impl Activation {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 6] =
+        [Self::Identity, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
+
+    /// `activation(x)` over any number of numbers.
+    pub(super) fn slice(self, xs: &mut [f32]) {
+        const NO_BIAS: [f32; 1024] = [0.0; 1024];
+        xs.chunks_mut(NO_BIAS.len()).for_each(|part| self.rows(part, &NO_BIAS[..part.len()]));
+    }
+
     /// `activation(x + bias)` over `rows`, which are as wide as `bias`.
     fn rows(self, rows: &mut [f32], bias: &[f32]) {
         match self {
@@ -53,6 +69,8 @@ impl Activation {
             Self::Gelu => gelu(rows, bias),
             Self::GeluTanh => gelu_tanh(rows, bias),
             Self::Relu => relu(rows, bias),
+            Self::Silu => silu(rows, bias),
+            Self::Tanh => tanh(rows, bias),
         }
     }
 }
@@ -63,9 +81,8 @@ impl InplaceOp1 for Activation {
     }
 
     fn cpu_fwd(&self, xs: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        const NO_BIAS: [f32; 1024] = [0.0; 1024];
         let xs = contiguous_mut(xs, layout, "activation")?;
-        xs.par_chunks_mut(NO_BIAS.len()).for_each(|part| self.rows(part, &NO_BIAS[..part.len()]));
+        xs.par_chunks_mut(1024).for_each(|part| self.slice(part));
         Ok(())
     }
 }
@@ -112,6 +129,18 @@ widened! {
     }
 }
 
+widened! {
+    fn silu(rows: &mut [f32], bias: &[f32]) {
+        each(rows, bias, |x| x / (1.0 + (-x).exp()));
+    }
+}
+
+widened! {
+    fn tanh(rows: &mut [f32], bias: &[f32]) {
+        each(rows, bias, f32::tanh);
+    }
+}
+
 #[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
 #[inline(always)]
 fn each(rows: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
@@ -150,7 +179,7 @@ mod tests {
         let values: Vec<f32> = (-3000..3000i16).map(|i| f32::from(i) * 0.004).collect();
         let xs = Tensor::from_vec(values, (40, 150), &Device::Cpu)?;
         let bias = Tensor::arange(-75f32, 75.0, &Device::Cpu)?.affine(0.01, 0.0)?;
-        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in Activation::ALL {
             for bias in [Some(&bias), None] {
                 let expected = plain(&xs, bias, activation)?;
                 let got = add_bias(xs.copy()?, bias, activation)?;
@@ -163,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_stays_visible() -> Result<()> {
-        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in Activation::ALL {
             let xs = Tensor::new(&[[f32::NAN, 1.0]], &Device::Cpu)?;
             let bias = Tensor::new(&[0f32, 0.0], &Device::Cpu)?;
             let got = add_bias(xs, Some(&bias), activation)?.to_vec2::<f32>()?;

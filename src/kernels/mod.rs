@@ -10,15 +10,19 @@
 
 mod activation;
 mod attention;
+mod gated;
 mod linear;
 mod norm;
+mod paged;
 mod precision;
 pub mod threads;
 
 pub(crate) use activation::{Activation, add_bias};
 pub(crate) use attention::{Attention, scratch_numbers};
+pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
+pub(crate) use paged::{Angles, BLOCK_TOKENS, PagedAttention, PagedKv, PagedText, Pairing, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
 

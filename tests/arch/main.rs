@@ -1,6 +1,7 @@
 //! Models against their reference implementations, and against what is no model.
 #![cfg(feature = "candle")]
 
+mod decoder_agreement;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;

@@ -1,0 +1,20 @@
+//! Decoders: networks that read a text from left to right and say what comes next.
+//!
+//! One forward pass takes tokens of many texts, each at its own place in its own text: a step decodes one
+//! token of every running text and reads a part of a new one beside them. What a text has been read up to is
+//! kept as keys and values in blocks of sixteen tokens, which texts with a common beginning share.
+
+mod blocks;
+mod config;
+mod experts;
+mod layer;
+mod names;
+mod network;
+mod probe;
+mod projection;
+mod runner;
+mod scheduler;
+mod tensors;
+
+pub use config::DecoderConfig;
+pub use probe::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
