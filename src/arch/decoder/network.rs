@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::config::{DecoderConfig, RopeConfig};
+use super::config::{DecoderConfig, FeedForwardConfig, RopeConfig};
 use super::layer::{Layer, Surroundings, norm};
 use super::projection::Projection;
 use super::tensors::Tensors;
@@ -131,4 +131,22 @@ fn angles(rope: &RopeConfig, texts: &[StepText<'_>]) -> Angles {
             .for_each(|position| angles.push(position, frequencies, rope.scale));
     }
     angles
+}
+
+/// How many numbers the largest step holds at once, beside weights and cache: it reads `read` tokens and
+/// continues `texts` texts of up to `length` tokens.
+pub(super) fn step_numbers(config: &DecoderConfig, read: usize, texts: usize, length: usize) -> u64 {
+    let rows = (read + texts) as u64;
+    let wide = config.layers.iter().map(|layer| match layer.feed_forward {
+        FeedForwardConfig::Dense { width } => 3 * width,
+        FeedForwardConfig::Experts { chosen, width, .. } => 3 * chosen * width,
+    });
+    let (query, kv) = (config.query_width(), config.kv_width());
+    // What comes in, its norm, and either queries, keys, values and what attention makes of them, or gate and
+    // up and their product.
+    let within = (3 * query + 2 * kv).max(wide.max().unwrap_or(0)) + 3 * config.hidden_size;
+    // Scores of each thread's task, and the logits of all texts.
+    let scores = 64 * config.heads / config.kv_heads * length;
+    let logits = 3 * texts * config.vocab_size;
+    rows.saturating_mul(within as u64).saturating_add(scores as u64).saturating_add(logits as u64)
 }
