@@ -141,7 +141,7 @@ impl Engine {
     pub fn add(&self, key: impl Into<RegistryKey>, model: &str) -> Result<Capabilities, Error> {
         let source: crate::weights::ModelSource =
             model.parse().map_err(crate::weights::WeightsError::from)?;
-        self.add_folder(key, source.resolve()?, KeyConfig::of(self.text_embedding.config()))
+        self.add_folder(key, source.resolve()?.folder()?, KeyConfig::of(self.text_embedding.config()))
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture

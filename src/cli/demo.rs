@@ -18,7 +18,7 @@ use crate::memory::MemoryBudget;
 use crate::pool::{
     KeyConfig, Pool, PoolConfig, PoolError, PoolEvent, PoolMetrics, PoolStatus, Retry, SubmitOptions, Ticket,
 };
-use crate::weights::ModelFolder;
+use crate::weights::{ModelFiles, ModelFolder};
 
 /// The model it shows, by its name in the catalog.
 const MODEL: &str = "shapes-embed";
@@ -58,7 +58,7 @@ impl Demo {
         let catalogs = self.catalog.open()?;
         let missing = || Failure::UnknownModel { name: MODEL.to_owned(), known: catalogs.names() };
         let folder = catalogs.source(MODEL).ok_or_else(missing)??;
-        let folder = folder.resolve().map_err(crate::Error::from)?;
+        let folder = folder.resolve().and_then(ModelFiles::folder).map_err(crate::Error::from)?;
         let mut show = Show { output: Output::stdout(), folder };
         show.say("millpond demo: what works today, on a model that ships with it, offline.")?;
         let engine = Engine::new()?;

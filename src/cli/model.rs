@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::id::ByteSize;
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
-use crate::weights::{Hub, HubConfig, ModelFolder, ModelSource, SourceError, WeightsError};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
 
 /// More workers or threads are a slip of the finger.
 const MOST: usize = 1024;
@@ -67,7 +67,7 @@ impl ModelArgs {
     pub(super) fn folder(&self) -> Result<ModelFolder, Failure> {
         self.check_supported()?;
         let hub = Hub::new(HubConfig::from_env());
-        let folder = self.source()?.resolve_with(&hub, &Downloads::default());
+        let folder = self.source()?.resolve_with(&hub, &Downloads::default()).and_then(ModelFiles::folder);
         Ok(folder.map_err(crate::Error::from)?)
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use candle_core::{DType, Shape};
 use safetensors::Dtype;
 
+use super::gguf::GgufError;
 use super::json::{JsonError, OutOfRange};
 use super::safetensors::ShardError;
 use super::source::SourceError;
@@ -26,6 +27,9 @@ pub enum WeightsError {
     /// A configuration holds a number no model has.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// A GGUF file, or something in it, is unusable.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
     /// The shards of a model do not fit together.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -110,6 +114,12 @@ pub enum WeightsError {
     /// candle could not build a tensor.
     #[error("a tensor could not be made")]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<GgufError> for WeightsError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(Box::new(error))
+    }
 }
 
 fn did_you_mean(near: &[String]) -> String {

@@ -6,6 +6,8 @@
 //! ```text
 //! ModelSource  what the user typed: a folder, a GGUF file, org/name@revision
 //!     |  resolve            (hub: fetch into the cache that Python shares)
+//! ModelFiles   a folder of files, or one GGUF file ([`gguf`])
+//!     |  folder
 //! ModelFolder  the files; configurations are read here, within a limit
 //!     |  weight_files       headers checked, nothing loaded: the footprint is known here
 //! WeightFiles
@@ -19,7 +21,7 @@
 //! - a name from inside a file is joined to a path only if it is plain ([`ModelFolder`] on links);
 //! - the weights are in memory once: in the network that asks for them, which every worker of the key shares.
 //!   Loading takes little more than that, and a failed load leaves no memory and no file open;
-//! - safetensors only. Pickle can run code, legacy GGML cannot be checked; both are refused with the reason.
+//! - safetensors and GGUF only. Pickle can run code, legacy GGML cannot be checked; both are refused with the reason.
 //!
 //! ```no_run
 //! use candle_core::{DType, Device};
@@ -36,6 +38,7 @@
 
 mod error;
 mod folder;
+pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json;
@@ -48,11 +51,12 @@ pub mod validate;
 
 pub use error::WeightsError;
 pub use folder::ModelFolder;
+pub use gguf::{GgufError, GgufFile};
 #[cfg(feature = "hub")]
 pub use hub::{DownloadProgress, Hub, HubConfig, HubError};
 pub use json::{JsonError, MAX_JSON, OutOfRange, check_range};
 pub use model_id::{InvalidModelId, ModelId};
 pub use safetensors::{MAX_SHARDS, ShardError, WeightFiles};
-pub use source::{ModelSource, SourceError};
+pub use source::{ModelFiles, ModelSource, SourceError};
 pub use store::WeightStore;
 pub use validate::{Flaw, TensorInfo};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::error::WeightsError;
 use super::folder::ModelFolder;
+use super::gguf::GgufFile;
 use super::model_id::{InvalidModelId, ModelId};
 
 /// A model as a user names it.
@@ -21,6 +22,26 @@ pub enum ModelSource {
     Gguf(PathBuf),
     /// A model on a hub.
     Hub(ModelId),
+}
+
+/// The files of a model, on this machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ModelFiles {
+    /// A folder in Hugging Face or diffusers layout. Nothing in it has been read.
+    Folder(ModelFolder),
+    /// A single GGUF file, its description checked.
+    Gguf(GgufFile),
+}
+
+impl ModelFiles {
+    /// The folder, for what is served from folders only.
+    pub fn folder(self) -> Result<ModelFolder, WeightsError> {
+        match self {
+            Self::Folder(folder) => Ok(folder),
+            Self::Gguf(file) => Err(SourceError::Gguf { file: file.label().to_owned() }.into()),
+        }
+    }
 }
 
 /// Why a name leads to no servable model.
@@ -142,41 +163,38 @@ impl fmt::Display for ModelSource {
 }
 
 impl ModelSource {
-    /// The model's folder; downloads it first, as the environment says ([`HubConfig::from_env`]), if it is on
-    /// a hub.
+    /// The model's files; downloads them first, as the environment says ([`HubConfig::from_env`]), if they are
+    /// on a hub.
     ///
     /// [`HubConfig::from_env`]: super::HubConfig::from_env
     #[cfg(feature = "hub")]
-    pub fn resolve(&self) -> Result<ModelFolder, WeightsError> {
+    pub fn resolve(&self) -> Result<ModelFiles, WeightsError> {
         self.resolve_with(&super::Hub::new(super::HubConfig::from_env()), &())
     }
 
-    /// The model's folder; downloads it from `hub` first if it is on one.
+    /// The model's files; downloads them from `hub` first if they are on one.
     #[cfg(feature = "hub")]
     pub fn resolve_with(
         &self,
         hub: &super::Hub,
         progress: &dyn super::DownloadProgress,
-    ) -> Result<ModelFolder, WeightsError> {
+    ) -> Result<ModelFiles, WeightsError> {
         match self {
-            Self::Hub(id) => hub.fetch(id, progress),
+            Self::Hub(id) => hub.fetch(id, progress).map(ModelFiles::Folder),
             _ => self.resolve_local(),
         }
     }
 
-    /// The model's folder.
+    /// The model's files.
     #[cfg(not(feature = "hub"))]
-    pub fn resolve(&self) -> Result<ModelFolder, WeightsError> {
+    pub fn resolve(&self) -> Result<ModelFiles, WeightsError> {
         self.resolve_local()
     }
 
-    fn resolve_local(&self) -> Result<ModelFolder, WeightsError> {
+    fn resolve_local(&self) -> Result<ModelFiles, WeightsError> {
         match self {
-            Self::Folder(path) => ModelFolder::local(path),
-            Self::Gguf(path) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Err(SourceError::Gguf { file }.into())
-            }
+            Self::Folder(path) => ModelFolder::local(path).map(ModelFiles::Folder),
+            Self::Gguf(path) => Ok(ModelFiles::Gguf(GgufFile::open(path)?)),
             Self::Hub(id) => Err(SourceError::HubDisabled { id: id.to_string() }.into()),
         }
     }

@@ -73,7 +73,7 @@ fn tree(cache: &TempDir) -> Vec<String> {
 fn a_model_is_fetched_whole_and_loads() {
     let (server, cache) = (serve(tiny()), TempDir::new().unwrap());
     let source: ModelSource = "org/tiny".parse().unwrap();
-    let folder = source.resolve_with(&Hub::new(config(&server, &cache)), &()).unwrap();
+    let folder = source.resolve_with(&Hub::new(config(&server, &cache)), &()).unwrap().folder().unwrap();
     assert_eq!(folder.label(), "org/tiny");
     assert_eq!(folder.read_json::<serde_json::Value>("config.json").unwrap().unwrap()["hidden_size"], 2);
     let files = folder.weight_files().unwrap();

@@ -3,6 +3,10 @@
 #![allow(missing_docs)]
 
 mod fixture;
+mod gguf_fixture;
+mod gguf_headers;
+mod gguf_tokens;
+mod gguf_values;
 mod headers;
 #[cfg(feature = "hub")]
 mod hub;

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use millpond::weights::gguf::{GgufError, GgufFlaw};
 use millpond::weights::{
-    JsonError, ModelFolder, ModelId, ModelSource, SourceError, WeightsError, check_range,
+    JsonError, ModelFiles, ModelFolder, ModelId, ModelSource, SourceError, WeightsError, check_range,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -121,8 +122,21 @@ fn what_exists_on_disk_wins() {
     assert_eq!("org/name@v1".parse(), Ok(ModelSource::Hub("org/name@v1".parse().unwrap())));
     assert!(matches!("../../no/such".parse::<ModelSource>(), Err(SourceError::InvalidModelId(_))));
     assert!(matches!("models/typo.gguf".parse::<ModelSource>(), Err(SourceError::NotFound { .. })));
-    let gguf = path("m.gguf").parse::<ModelSource>().unwrap().resolve();
-    assert!(matches!(gguf, Err(WeightsError::Source(SourceError::Gguf { file })) if file == "m.gguf"));
+    let broken = path("m.gguf").parse::<ModelSource>().unwrap().resolve().unwrap_err();
+    let WeightsError::Gguf(broken) = broken else { panic!("{broken}") };
+    assert!(
+        matches!(*broken, GgufError::Invalid { ref file, flaw: GgufFlaw::Truncated { needs: 4, .. } } if file == "m.gguf")
+    );
+}
+
+#[test]
+fn a_gguf_file_resolves_to_itself_and_is_no_folder() {
+    let path = crate::gguf_fixture::fixture("blocks.gguf");
+    let source: ModelSource = path.to_str().unwrap().parse().unwrap();
+    let files = source.resolve().unwrap();
+    assert!(matches!(&files, ModelFiles::Gguf(file) if file.path() == path));
+    let refused = files.folder().unwrap_err();
+    assert!(matches!(refused, WeightsError::Source(SourceError::Gguf { file }) if file == "blocks.gguf"));
 }
 
 #[test]
