@@ -31,13 +31,11 @@ impl Experts {
             unreachable!("a dense layer has no experts")
         };
         let hidden = config.hidden_size;
-        let expert = |index| {
-            let gate_up = tensors.expert(layer, index, [Part::Gate, Part::Up], hidden, [width; 2])?;
-            let down = tensors.expert(layer, index, [Part::Down], width, [hidden])?;
-            Ok(GatedUnit { gate_up, down, activation: config.activation })
-        };
         let router = tensors.linear(layer, [Part::Router], hidden, [count], Bias::Absent)?;
-        let experts = (0..count).map(expert).collect::<std::result::Result<Vec<_>, ArchError>>()?;
+        let ups = tensors.experts(layer, count, [Part::Gate, Part::Up], hidden, width)?;
+        let downs = tensors.experts(layer, count, [Part::Down], width, hidden)?;
+        let unit = |(gate_up, down)| GatedUnit { gate_up, down, activation: config.activation };
+        let experts = ups.into_iter().zip(downs).map(unit).collect();
         Ok(Self { router, experts, chosen, weights })
     }
 

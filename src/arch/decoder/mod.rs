@@ -7,6 +7,7 @@
 mod blocks;
 mod config;
 mod experts;
+mod gguf;
 mod layer;
 mod names;
 mod network;

@@ -69,3 +69,25 @@ pub(super) fn expert(part: Part, index: usize, config: &DecoderConfig) -> String
     let block = if mixtral { "block_sparse_moe" } else { "mlp" };
     format!("{block}.experts.{index}.{within}")
 }
+
+/// The name of a layer's part in GGUF files, without `blk.N.` and `.weight`.
+pub(super) fn gguf(part: Part) -> &'static str {
+    match part {
+        Part::Query => "attn_q",
+        Part::Key => "attn_k",
+        Part::Value => "attn_v",
+        Part::Qkv => "attn_qkv",
+        Part::AttentionOutput => "attn_output",
+        Part::QueryNorm => "attn_q_norm",
+        Part::KeyNorm => "attn_k_norm",
+        Part::AttentionNorm => "attn_norm",
+        Part::AttentionPostNorm => "post_attention_norm",
+        Part::Gate => "ffn_gate",
+        // The two as one are called by the second's name.
+        Part::Up | Part::GateUp => "ffn_up",
+        Part::Down => "ffn_down",
+        Part::FeedForwardNorm => "ffn_norm",
+        Part::FeedForwardPostNorm => "post_ffw_norm",
+        Part::Router => "ffn_gate_inp",
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::config::{DecoderConfig, RawConfig};
+use super::gguf::GgufTensors;
 use super::network::Network;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
@@ -13,7 +14,7 @@ use super::tensors::Checkpoint;
 use crate::arch::{ArchError, Scope, read_required};
 use crate::capability::ModelError;
 use crate::kernels::Precision;
-use crate::weights::{ModelFolder, WeightStore};
+use crate::weights::{GgufFile, ModelFolder, WeightStore};
 
 /// A network with nothing around it. Not part of the stable interface.
 #[derive(Clone, Debug)]
@@ -64,6 +65,13 @@ impl DecoderProbe {
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let tensors = Checkpoint::new(Scope::root(&store, Precision::F32), &config);
         let network = Network::load(&tensors, config.clone())?;
+        Ok(Self { network: Arc::new(network) })
+    }
+
+    /// Reads the metadata and weights of a GGUF file.
+    pub fn load_gguf(file: &GgufFile) -> Result<Self, ArchError> {
+        let config = DecoderConfig::from_gguf(file)?;
+        let network = Network::load(&GgufTensors::new(file, Precision::F32), config)?;
         Ok(Self { network: Arc::new(network) })
     }
 

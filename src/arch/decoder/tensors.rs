@@ -19,15 +19,15 @@ pub(super) trait Tensors {
         bias: Bias,
     ) -> Result<Projection, ArchError>;
 
-    /// The same for expert number `index` of the layer. Experts have no biases.
-    fn expert<const N: usize>(
+    /// The same for each of `count` experts of the layer. Experts have no biases.
+    fn experts<const N: usize>(
         &self,
         layer: usize,
-        index: usize,
+        count: usize,
         parts: [Part; N],
         inputs: usize,
-        outputs: [usize; N],
-    ) -> Result<Projection, ArchError>;
+        outputs: usize,
+    ) -> Result<Vec<Projection>, ArchError>;
 
     /// The weights of a norm of a layer, `[width]`, as they are stored.
     fn norm(&self, layer: usize, part: Part, width: usize) -> Result<Tensor, ArchError>;
@@ -80,17 +80,21 @@ impl Tensors for Checkpoint<'_> {
         Ok(Projection::Dense(self.layer(layer).joined(names, inputs, outputs, bias)?))
     }
 
-    fn expert<const N: usize>(
+    fn experts<const N: usize>(
         &self,
         layer: usize,
-        index: usize,
+        count: usize,
         parts: [Part; N],
         inputs: usize,
-        outputs: [usize; N],
-    ) -> Result<Projection, ArchError> {
-        let names = parts.map(|part| expert(part, index, self.config));
-        let names = names.each_ref().map(String::as_str);
-        Ok(Projection::Dense(self.layer(layer).joined(names, inputs, outputs, Bias::Absent)?))
+        outputs: usize,
+    ) -> Result<Vec<Projection>, ArchError> {
+        let scope = self.layer(layer);
+        let load = |index| {
+            let names = parts.map(|part| expert(part, index, self.config));
+            let names = names.each_ref().map(String::as_str);
+            Ok(Projection::Dense(scope.joined(names, inputs, [outputs; N], Bias::Absent)?))
+        };
+        (0..count).map(load).collect()
     }
 
     fn norm(&self, layer: usize, part: Part, width: usize) -> Result<Tensor, ArchError> {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod families;
+mod gguf;
 mod raw;
 mod rope;
 
