@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{Architecture, EncoderPlan, EncoderWeights, TextEmbedder};
+use crate::arch::{EncoderPlan, EncoderWeights, TextEmbedder};
 use crate::capability::{
     EmbedRequest, Embedding, ImageEmbedding, InvalidRequest, TextEmbedding, TextToImage, TextToText, Vision,
 };
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::RegistryKey;
-use crate::kernels::threads;
+use crate::kernels::{Dtype, threads};
 use crate::memory::{Footprint, MemoryBudget, MemoryStatus};
 use crate::pool::{KeyConfig, LoadError, Loader, Pool, PoolConfig, PoolError, PoolStatus, ShutdownError};
 use crate::weights::ModelFolder;
@@ -139,9 +139,20 @@ impl Engine {
     /// or a hub id (`org/name[@revision]`), which is fetched unless it is cached. Reads the model's
     /// configuration; loads nothing before the first request.
     pub fn add(&self, key: impl Into<RegistryKey>, model: &str) -> Result<Capabilities, Error> {
+        self.add_with(key, model, ModelOptions::default())
+    }
+
+    /// [`add`](Self::add), with a say in how the model computes.
+    pub fn add_with(
+        &self,
+        key: impl Into<RegistryKey>,
+        model: &str,
+        options: ModelOptions,
+    ) -> Result<Capabilities, Error> {
         let source: crate::weights::ModelSource =
             model.parse().map_err(crate::weights::WeightsError::from)?;
-        self.add_folder(key, source.resolve()?.folder()?, KeyConfig::of(self.text_embedding.config()))
+        let config = KeyConfig::of(self.text_embedding.config());
+        self.add_folder_with(key, source.resolve()?.folder()?, config, options)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -152,13 +163,20 @@ impl Engine {
         folder: ModelFolder,
         config: KeyConfig,
     ) -> Result<Capabilities, Error> {
-        match Architecture::of(&folder)? {
-            Architecture::Bert => {
-                let loader = EncoderLoader::new(folder, self.threads_per_worker)?;
-                self.text_embedding.register_with(key, loader, config)?;
-                Ok(Capabilities::TextEmbedding)
-            }
-        }
+        self.add_folder_with(key, folder, config, ModelOptions::default())
+    }
+
+    /// [`add_folder`](Self::add_folder), with a say in how the model computes.
+    pub fn add_folder_with(
+        &self,
+        key: impl Into<RegistryKey>,
+        folder: ModelFolder,
+        config: KeyConfig,
+        options: ModelOptions,
+    ) -> Result<Capabilities, Error> {
+        let loader = EncoderLoader::new(folder, self.threads_per_worker, options.dtype)?;
+        self.text_embedding.register_with(key, loader, config)?;
+        Ok(Capabilities::TextEmbedding)
     }
 
     /// Embeds one text and blocks for it.
@@ -271,19 +289,37 @@ impl fmt::Display for Capabilities {
     }
 }
 
+/// How a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    /// What its weights are kept and multiplied in. Default: [`Dtype::Auto`].
+    pub dtype: Dtype,
+}
+
+impl ModelOptions {
+    /// Sets [`dtype`](Self::dtype).
+    #[must_use]
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+}
+
 /// Loads encoders for the text-embedding pool.
 #[derive(Debug)]
 pub struct EncoderLoader {
     folder: ModelFolder,
     plan: Arc<EncoderPlan>,
     threads: NonZeroUsize,
+    dtype: Dtype,
 }
 
 impl EncoderLoader {
-    /// Reads the folder's configuration. Each worker will compute on `threads` threads.
-    pub fn new(folder: ModelFolder, threads: NonZeroUsize) -> Result<Self, Error> {
-        let plan = Arc::new(EncoderPlan::read(&folder)?);
-        Ok(Self { folder, plan, threads })
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
+    pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
+        let plan = Arc::new(EncoderPlan::read(&folder, dtype)?);
+        Ok(Self { folder, plan, threads, dtype })
     }
 }
 
@@ -292,11 +328,11 @@ impl Loader<TextEmbedding> for EncoderLoader {
     type Model = TextEmbedder;
 
     fn footprint(&self) -> Result<Footprint, LoadError> {
-        self.plan.footprint(&self.folder).map_err(LoadError::invalid)
+        self.plan.footprint().map_err(LoadError::invalid)
     }
 
     fn load(&self) -> Result<EncoderWeights, LoadError> {
-        EncoderWeights::load(&self.folder).map_err(LoadError::invalid)
+        EncoderWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
     }
 
     fn build(&self, weights: &Arc<EncoderWeights>) -> Result<TextEmbedder, LoadError> {

@@ -40,7 +40,7 @@ pub mod cli;
 
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
-pub use engine::{Capabilities, EncoderLoader, Engine, EngineBuilder, EngineStatus};
+pub use engine::{Capabilities, EncoderLoader, Engine, EngineBuilder, EngineStatus, ModelOptions};
 #[cfg(feature = "candle")]
 pub use error::Error;
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};

@@ -5,14 +5,19 @@
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
 //! ([`EncoderWeights`]), and the model that one worker owns ([`TextEmbedder`]), which copies nothing.
 //!
+//! What sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of
+//! them (`sentence`, `dense`).
+//!
 //! [`Architecture::of`] is the one place where a model's own configuration decides which code runs it.
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
 mod decoder;
+mod dense;
 mod encoder;
 mod error;
 mod scope;
+mod sentence;
 
 use serde::Deserialize;
 
@@ -30,36 +35,89 @@ use crate::weights::ModelFolder;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
-    /// BERT and what shares its graph: `MiniLM`, BGE, E5, GTE (base). Served by [`EncoderWeights`].
+    /// BERT and what shares its graph: `MiniLM`, BGE, E5, GTE (base). Served by [`EncoderWeights`], as are
+    /// all below.
     Bert,
+    /// `RoBERTa`: all-distilroberta, all-roberta.
+    Roberta,
+    /// `XLM-RoBERTa`: BGE-M3, multilingual E5, paraphrase-multilingual-mpnet.
+    XlmRoberta,
+    /// `CamemBERT`.
+    Camembert,
+    /// `DistilBERT`: msmarco-distilbert, distiluse.
+    DistilBert,
+    /// `MPNet`: all-mpnet, multi-qa-mpnet.
+    MpNet,
+    /// `ModernBERT`: modernbert-embed, `GTE-ModernBERT`.
+    ModernBert,
+    /// Nomic-BERT: nomic-embed-text.
+    NomicBert,
 }
 
 impl Architecture {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Bert];
+    pub const ALL: &'static [Self] = &[
+        Self::Bert,
+        Self::Roberta,
+        Self::XlmRoberta,
+        Self::Camembert,
+        Self::DistilBert,
+        Self::MpNet,
+        Self::ModernBert,
+        Self::NomicBert,
+    ];
 
     /// The `model_type` that `config.json` gives it.
     pub const fn model_type(self) -> &'static str {
         match self {
             Self::Bert => "bert",
+            Self::Roberta => "roberta",
+            Self::XlmRoberta => "xlm-roberta",
+            Self::Camembert => "camembert",
+            Self::DistilBert => "distilbert",
+            Self::MpNet => "mpnet",
+            Self::ModernBert => "modernbert",
+            Self::NomicBert => "nomic_bert",
         }
     }
 
-    /// What the folder's `config.json` says it is: by `model_type`, or where that is missing by the classes
-    /// in `architectures`.
+    /// What the names of its classes in transformers begin with, before `Model` or `For...`.
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Bert => "Bert",
+            Self::Roberta => "Roberta",
+            Self::XlmRoberta => "XLMRoberta",
+            Self::Camembert => "Camembert",
+            Self::DistilBert => "DistilBert",
+            Self::MpNet => "MPNet",
+            Self::ModernBert => "ModernBert",
+            Self::NomicBert => "NomicBert",
+        }
+    }
+
+    /// What the folder's `config.json` says it is, or that of its network where sentence-transformers keeps
+    /// it in a folder of its own: by `model_type`, or where that is missing by the classes in `architectures`.
     ///
     /// # Errors
     ///
     /// [`ArchError::MissingFile`] without a `config.json`, [`ArchError::Unsupported`], which lists what is
     /// supported, for all that is not known here.
     pub fn of(folder: &ModelFolder) -> Result<Self, ArchError> {
-        let named: Named = read_required(folder, "config.json")?;
-        match (named.model_type.as_deref(), named.architectures.first().map(String::as_str)) {
-            (Some("bert"), _) | (None, Some("BertModel" | "BertForMaskedLM")) => Ok(Self::Bert),
-            (Some(other), _) | (None, Some(other)) => Err(unsupported(other)),
-            (None, None) => Err(unsupported("a model without a type")),
-        }
+        let named: Named = read_required(&sentence::network_folder(folder)?, "config.json")?;
+        let class = named.architectures.first().map(String::as_str);
+        let found = Self::ALL.iter().find(|family| match (named.model_type.as_deref(), class) {
+            (Some(model_type), _) => model_type == family.model_type(),
+            (None, Some(class)) => is_of(class, family.class()),
+            (None, None) => false,
+        });
+        let name = || named.model_type.as_deref().or(class).unwrap_or("a model without a type");
+        found.copied().ok_or_else(|| unsupported(name()))
     }
+}
+
+/// Whether the class called `name` is the bare network of `family`, or that under some head.
+fn is_of(name: &str, family: &str) -> bool {
+    name.strip_prefix(family).is_some_and(|head| head == "Model" || head.starts_with("For"))
 }
 
 /// The part of `config.json` that names the architecture.

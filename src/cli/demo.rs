@@ -14,6 +14,7 @@ use super::output::{Output, counted};
 use crate::arch::footprint;
 use crate::capability::{Task, Tasks};
 use crate::engine::Engine;
+use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{
     KeyConfig, Pool, PoolConfig, PoolError, PoolEvent, PoolMetrics, PoolStatus, Retry, SubmitOptions, Ticket,
@@ -173,7 +174,7 @@ impl Show {
     }
 
     fn memory(&mut self) -> Result<(), Failure> {
-        let need = footprint(&self.folder).map_err(crate::Error::from)?.with_workers(1);
+        let need = footprint(&self.folder, Dtype::Auto).map_err(crate::Error::from)?.with_workers(1);
         let room = need.saturating_add(need.fraction(0.5));
         self.say(format_args!("\n4. One budget for all: {room}, and each model needs {need}"))?;
         let mut config = PoolConfig::default().workers(1);

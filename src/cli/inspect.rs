@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::model::ModelArgs;
 use super::output::{Output, counted};
-use crate::arch::{Architecture, EncoderPlan};
+use crate::arch::EncoderPlan;
 use crate::capability::{Capability, TextEmbedding};
 use crate::id::ByteSize;
 use crate::memory::Footprint;
@@ -44,7 +44,7 @@ struct Report {
     architecture: &'static str,
     /// Of most of the stored bytes.
     dtype: String,
-    computes_in: &'static str,
+    computes_in: String,
     tensors: usize,
     parameters: u64,
     bytes_on_disk: ByteSize,
@@ -78,8 +78,9 @@ struct Listed<'a> {
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let folder = self.model.folder()?;
-        let files = folder.weight_files().map_err(crate::Error::from)?;
-        let report = self.report(&folder, &files)?;
+        let plan = EncoderPlan::read(&folder, self.model.dtype()).map_err(crate::Error::from)?;
+        let files = plan.weight_files().map_err(crate::Error::from)?;
+        let report = self.report(&folder, &plan, &files)?;
         let mut output = Output::stdout();
         if self.json {
             output.json(&report)?;
@@ -98,19 +99,22 @@ impl Inspect {
         output.flush()
     }
 
-    fn report(&self, folder: &ModelFolder, files: &WeightFiles) -> Result<Report, Failure> {
-        let architecture = Architecture::of(folder).map_err(crate::Error::from)?;
-        let plan = EncoderPlan::read(folder).map_err(crate::Error::from)?;
-        let footprint = plan.footprint(folder).map_err(crate::Error::from)?;
+    fn report(
+        &self,
+        folder: &ModelFolder,
+        plan: &EncoderPlan,
+        files: &WeightFiles,
+    ) -> Result<Report, Failure> {
+        let footprint = plan.footprint().map_err(crate::Error::from)?;
         let workers = self.model.config().initial_workers;
         let (fits, reason) = self.verdict(footprint, workers as u64);
         let Footprint { weights, per_worker } = footprint;
         Ok(Report {
             model: folder.label().to_owned(),
             capability: TextEmbedding::NAME,
-            architecture: architecture.model_type(),
+            architecture: plan.config().architecture.model_type(),
             dtype: dtype_of(files),
-            computes_in: "f32",
+            computes_in: plan.computes_in(),
             tensors: files.tensors().count(),
             parameters: files.tensors().map(|tensor| tensor.elements() as u64).sum(),
             bytes_on_disk: files.bytes_on_disk(),

@@ -4,14 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
 use crate::arch::ArchError;
-use crate::engine::Engine;
+use crate::engine::{Engine, ModelOptions};
 use crate::id::ByteSize;
+use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
@@ -25,8 +27,9 @@ pub(super) struct ModelArgs {
     /// A model folder, a name that `millpond list` shows, or org/name[@revision] on the hub.
     #[arg(short, long, value_name = "MODEL")]
     pub(super) model: String,
-    /// What to compute in.
-    #[arg(long, value_enum, default_value_t = Dtype::Auto)]
+    /// What to keep weights in and multiply them in: `f32`, whatever the files hold; `bf16`, half the memory;
+    /// or `auto`, which is bf16 where the processor is fastest at it.
+    #[arg(long, value_name = "DTYPE", default_value_t = Dtype::Auto, value_parser = dtypes())]
     dtype: Dtype,
     /// Quantize the weights while they load. So far nothing but `none` is supported.
     #[arg(long, value_name = "SCHEME", default_value = "none")]
@@ -46,14 +49,9 @@ pub(super) struct ModelArgs {
     catalog: CatalogArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Dtype {
-    /// What suits the machine: f32 so far.
-    Auto,
-    /// 32-bit floats, whatever the files hold.
-    F32,
-    /// Not supported yet.
-    Bf16,
+/// The names of [`Dtype::ALL`].
+fn dtypes() -> impl TypedValueParser<Value = Dtype> {
+    PossibleValuesParser::new(Dtype::ALL.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// A whole number that somebody can mean.
@@ -79,8 +77,14 @@ impl ModelArgs {
             builder = builder.threads_per_worker(threads);
         }
         let engine = builder.build()?;
-        engine.add_folder(&self.model, folder, KeyConfig::of(&config))?;
+        let options = ModelOptions::default().dtype(self.dtype);
+        engine.add_folder_with(&self.model, folder, KeyConfig::of(&config), options)?;
         Ok(engine)
+    }
+
+    /// What to compute in.
+    pub(super) fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// The memory that models may take.
@@ -101,15 +105,13 @@ impl ModelArgs {
     }
 
     fn check_supported(&self) -> Result<(), Failure> {
-        let unsupported = |what, found: &str, supported: &[&'static str]| {
-            let error =
-                ArchError::Unsupported { what, found: found.to_owned(), supported: supported.to_vec() };
-            Err(crate::Error::from(error).into())
-        };
-        match (self.dtype, self.quantize.as_str()) {
-            (Dtype::Auto | Dtype::F32, "none") => Ok(()),
-            (Dtype::Bf16, _) => unsupported("dtype", "bf16", &["auto", "f32"]),
-            (_, scheme) => unsupported("quantization", scheme, &["none"]),
+        match self.quantize.as_str() {
+            "none" => Ok(()),
+            scheme => {
+                let (found, supported) = (scheme.to_owned(), vec!["none"]);
+                let error = ArchError::Unsupported { what: "quantization", found, supported };
+                Err(crate::Error::from(error).into())
+            }
         }
     }
 

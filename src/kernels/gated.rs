@@ -41,7 +41,7 @@ impl CustomOp1 for Gate {
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, width) = layout.shape().dims2()?;
         let xs = contiguous(xs, layout, "gate")?;
-        if width == 0 || width % 2 != 0 {
+        if width == 0 || !width.is_multiple_of(2) {
             bail!("gate: {width} numbers have no two halves");
         }
         let half = width / 2;

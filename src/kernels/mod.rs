@@ -15,6 +15,7 @@ mod linear;
 mod norm;
 mod paged;
 mod precision;
+mod rope;
 pub mod threads;
 
 pub(crate) use activation::{Activation, add_bias};
@@ -25,6 +26,7 @@ pub(crate) use norm::Norm;
 pub(crate) use paged::{Angles, BLOCK_TOKENS, PagedAttention, PagedKv, PagedText, Pairing, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
+pub(crate) use rope::{Rope, RopeStyle};
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 

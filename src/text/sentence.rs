@@ -1,13 +1,14 @@
 //! What a sentence-transformers folder says besides the network itself.
 //!
-//! `modules.json` lists the stages a text goes through; `config_sentence_transformers.json` has prompts to
-//! put before it. Reference: <https://github.com/huggingface/sentence-transformers>.
+//! `config_sentence_transformers.json` has prompts to put before a text; what comes out of the stages that
+//! [`Stages`] lists is cut and scaled as the request says. Nothing here depends on the kind of network.
+//! Reference: <https://github.com/huggingface/sentence-transformers>.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Pooling;
+use super::{Pooling, Stages};
 use crate::capability::{EmbedRequest, InvalidRequest};
 
 /// A folder asks for something that cannot be done here, or for nothing sensible.
@@ -15,11 +16,16 @@ use crate::capability::{EmbedRequest, InvalidRequest};
 #[non_exhaustive]
 pub enum RecipeError {
     /// `modules.json` has a stage that is not known here.
-    #[error("modules.json: a {0:?} stage is not supported; supported are Transformer, Pooling, Normalize")]
+    #[error(
+        "modules.json: a {0:?} stage is not supported; supported are Transformer, Pooling, Dense, Normalize"
+    )]
     UnsupportedModule(String),
     /// `modules.json` has its stages in an order that makes no sense here.
     #[error("modules.json: {0}")]
     UnsupportedOrder(String),
+    /// `modules.json` has a stage somewhere else than in a folder of the model's.
+    #[error("modules.json: {0:?} is no folder inside the model's")]
+    BadModulePath(String),
     /// The pooling is not known here.
     #[error(
         "pooling {0:?} is not supported; supported are cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken"
@@ -28,35 +34,6 @@ pub enum RecipeError {
     /// The default prompt is not among the prompts.
     #[error("config_sentence_transformers.json: the default prompt {0:?} is not among its prompts")]
     UnknownDefaultPrompt(String),
-}
-
-/// One entry of `modules.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ModuleEntry {
-    #[serde(default)]
-    pub(crate) path: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-/// The stages that are known here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Transformer,
-    Pooling,
-    Normalize,
-}
-
-impl ModuleEntry {
-    /// By the class's own name: the module it lives in has moved between versions.
-    fn stage(&self) -> Result<Stage, RecipeError> {
-        match self.kind.rsplit('.').next().unwrap_or_default() {
-            "Transformer" => Ok(Stage::Transformer),
-            "Pooling" => Ok(Stage::Pooling),
-            "Normalize" => Ok(Stage::Normalize),
-            other => Err(RecipeError::UnsupportedModule(other.to_owned())),
-        }
-    }
 }
 
 /// `config_sentence_transformers.json`, as far as it bears on a text.
@@ -75,30 +52,32 @@ pub(crate) struct SentenceRecipe {
     normalize: bool,
     prompts: BTreeMap<String, String>,
     default_prompt: Option<String>,
+    dimensions: usize,
 }
 
 impl SentenceRecipe {
-    /// Puts together what the files say; `pooling` is what the pooling stage's own file says.
+    /// Puts together what the files say: the stages, what the pooling stage's own file says, the prompts; and
+    /// how many numbers come out of the last stage.
     ///
     /// A folder without `modules.json` is a bare network: mean pooling, vectors as long as they come.
     pub(crate) fn new(
-        modules: Option<&[ModuleEntry]>,
-        pooling: Option<Pooling>,
+        stages: &Stages,
+        pooling: Pooling,
         prompts: PromptConfig,
+        dimensions: usize,
     ) -> Result<Self, RecipeError> {
-        let normalize = modules.map_or(Ok(false), normalizes)?;
         let default_prompt = prompts.default_prompt_name;
         if let Some(name) = default_prompt.as_ref().filter(|name| !prompts.prompts.contains_key(*name)) {
             return Err(RecipeError::UnknownDefaultPrompt(name.clone()));
         }
         let prompts =
             prompts.prompts.into_iter().map(|(name, text)| (name, text.unwrap_or_default())).collect();
-        Ok(Self { pooling: pooling.unwrap_or_else(Pooling::mean), normalize, prompts, default_prompt })
+        Ok(Self { pooling, normalize: stages.normalize, prompts, default_prompt, dimensions })
     }
 
-    /// Where the pooling stage's own file lies, if there is such a stage.
-    pub(crate) fn pooling_path(modules: &[ModuleEntry]) -> Option<&str> {
-        modules.iter().find(|module| module.stage() == Ok(Stage::Pooling)).map(|module| module.path.as_str())
+    /// How many numbers an answer has, unless a request asks for fewer.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
     }
 
     /// All prompts by name.
@@ -106,11 +85,10 @@ impl SentenceRecipe {
         self.prompts.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// Refuses a request that asks for a prompt or a number of dimensions there is not. `width` is the width
-    /// of token vectors.
-    pub(crate) fn validate(&self, request: &EmbedRequest, width: usize) -> Result<(), InvalidRequest> {
+    /// Refuses a request that asks for a prompt or a number of dimensions there is not.
+    pub(crate) fn validate(&self, request: &EmbedRequest) -> Result<(), InvalidRequest> {
         self.prompt_name(request)?;
-        let most = self.pooling.dimensions(width);
+        let most = self.dimensions;
         match request.dimensions {
             Some(n) if n == 0 || n > most => Err(InvalidRequest::new(
                 "dimensions",
@@ -163,31 +141,18 @@ impl SentenceRecipe {
         }
         values.truncate(dimensions.unwrap_or(usize::MAX));
         if normalize.unwrap_or(self.normalize) {
-            let length = values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-            let scale = length.max(1e-12).recip();
-            for x in &mut values {
-                *x = (f64::from(*x) * scale) as f32;
-            }
+            normalize_in_place(&mut values);
         }
         Some(values)
     }
 }
 
-/// Whether the stages end in a normalisation; they must be a network, a pooling and perhaps that.
-fn normalizes(modules: &[ModuleEntry]) -> Result<bool, RecipeError> {
-    let stages = modules.iter().map(ModuleEntry::stage).collect::<Result<Vec<_>, _>>()?;
-    if modules.first().is_some_and(|module| !module.path.is_empty()) {
-        return Err(RecipeError::UnsupportedOrder(format!(
-            "the network lies in its own folder {:?}",
-            modules[0].path
-        )));
-    }
-    match stages.as_slice() {
-        [Stage::Transformer, Stage::Pooling] => Ok(false),
-        [Stage::Transformer, Stage::Pooling, Stage::Normalize] => Ok(true),
-        other => Err(RecipeError::UnsupportedOrder(format!(
-            "the stages are {other:?}; supported are Transformer, Pooling and perhaps Normalize, in this order"
-        ))),
+/// Scales to length 1; a vector of zeros has no direction and stays as it is.
+pub(crate) fn normalize_in_place(values: &mut [f32]) {
+    let length = values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    let scale = length.max(1e-12).recip();
+    for x in values {
+        *x = (f64::from(*x) * scale) as f32;
     }
 }
 
@@ -195,66 +160,42 @@ fn normalizes(modules: &[ModuleEntry]) -> Result<bool, RecipeError> {
 mod tests {
     use super::*;
 
-    fn modules(kinds: &[&str]) -> Vec<ModuleEntry> {
-        kinds.iter().map(|kind| ModuleEntry { path: String::new(), kind: (*kind).to_owned() }).collect()
-    }
-
-    fn recipe(kinds: &[&str], prompts: &str) -> Result<SentenceRecipe, RecipeError> {
-        SentenceRecipe::new(Some(&modules(kinds)), None, serde_json::from_str(prompts).unwrap())
-    }
-
-    const OLD: [&str; 3] = [
-        "sentence_transformers.models.Transformer",
-        "sentence_transformers.models.Pooling",
-        "sentence_transformers.models.Normalize",
-    ];
-
-    #[test]
-    fn stages_are_known_by_their_class_wherever_it_lives() {
-        assert!(recipe(&OLD, "{}").unwrap().normalize);
-        let new = ["sentence_transformers.base.modules.transformer.Transformer", "x.y.Pooling"];
-        assert!(!recipe(&new, "{}").unwrap().normalize);
-    }
-
-    #[test]
-    fn other_stages_are_refused_by_name() {
-        let error =
-            recipe(&[OLD[0], OLD[1], "sentence_transformers.models.Dense", OLD[2]], "{}").unwrap_err();
-        assert_eq!(error, RecipeError::UnsupportedModule("Dense".to_owned()));
-        assert!(matches!(recipe(&OLD[1..], "{}"), Err(RecipeError::UnsupportedOrder(_))));
+    fn recipe(prompts: &str) -> Result<SentenceRecipe, RecipeError> {
+        let stages = Stages { normalize: true, ..Stages::default() };
+        SentenceRecipe::new(&stages, Pooling::mean(), serde_json::from_str(prompts).unwrap(), 8)
     }
 
     #[test]
     fn prompts_are_found_by_name_and_by_default() {
         let prompts = r#"{"prompts":{"query":"query: ","document":null},"default_prompt_name":"query"}"#;
-        let recipe = recipe(&OLD, prompts).unwrap();
+        let recipe = recipe(prompts).unwrap();
         let request = EmbedRequest::new("x");
         assert_eq!(recipe.prompt(recipe.prompt_name(&request).unwrap()), "query: ");
         let named = request.clone().prompt_name("document");
         assert_eq!(recipe.prompt(recipe.prompt_name(&named).unwrap()), "");
-        let error = recipe.validate(&request.prompt_name("title"), 8).unwrap_err();
+        let error = recipe.validate(&request.prompt_name("title")).unwrap_err();
         assert_eq!(error.field, "prompt_name");
         assert!(error.reason.contains("\"query\"") && error.reason.contains("\"document\""), "{error}");
     }
 
     #[test]
     fn a_default_prompt_must_exist() {
-        let error = recipe(&OLD, r#"{"default_prompt_name":"query"}"#).unwrap_err();
+        let error = recipe(r#"{"default_prompt_name":"query"}"#).unwrap_err();
         assert_eq!(error, RecipeError::UnknownDefaultPrompt("query".to_owned()));
     }
 
     #[test]
     fn dimensions_are_held_to_what_there_is() {
-        let recipe = recipe(&OLD, "{}").unwrap();
+        let recipe = recipe("{}").unwrap();
         for (dimensions, fits) in [(0, false), (1, true), (8, true), (9, false)] {
             let request = EmbedRequest::new("x").dimensions(dimensions);
-            assert_eq!(recipe.validate(&request, 8).is_ok(), fits, "{dimensions}");
+            assert_eq!(recipe.validate(&request).is_ok(), fits, "{dimensions}");
         }
     }
 
     #[test]
     fn a_cut_vector_is_scaled_again() {
-        let recipe = recipe(&OLD, "{}").unwrap();
+        let recipe = recipe("{}").unwrap();
         assert_eq!(recipe.finish(vec![3.0, 4.0, 12.0], None, Some(2)), Some(vec![0.6, 0.8]));
         assert_eq!(recipe.finish(vec![3.0, 4.0, 12.0], Some(false), Some(2)), Some(vec![3.0, 4.0]));
         assert_eq!(recipe.finish(vec![0.0, 0.0], None, None), Some(vec![0.0, 0.0]));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// One prompt with what the reference makes of it.
 #[derive(Debug, Deserialize)]
-struct Case {
+pub(crate) struct Case {
     prompt: Vec<u32>,
     logits: Vec<f32>,
     tokens: Vec<u32>,
@@ -30,27 +30,31 @@ const FAMILIES: [&str; 13] = [
     "smollm3",
 ];
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder").join(name)
+}
+
+pub(crate) fn cases(name: &str) -> Vec<Case> {
+    let cases = std::fs::read(fixture(&format!("{name}.json"))).expect("the fixture is there");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("the fixture is as make.py writes it");
+    assert!(cases.len() == 3 && cases.iter().all(|case| case.tokens.len() >= 24));
+    cases
 }
 
 fn load(name: &str) -> (DecoderProbe, Vec<Case>) {
     let folder = ModelFolder::local(fixture(name)).expect("the folder is there");
-    let cases = std::fs::read(fixture(&format!("{name}.json"))).expect("the fixture is there");
-    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("the fixture is as make.py writes it");
-    assert!(cases.len() == 3 && cases.iter().all(|case| case.tokens.len() >= 24));
-    (DecoderProbe::load(&folder).unwrap_or_else(|error| panic!("{name}: {error}")), cases)
+    (DecoderProbe::load(&folder).unwrap_or_else(|error| panic!("{name}: {error}")), cases(name))
 }
 
 /// The logits are the reference's to within 1e-3, and the tokens are the same.
-fn agree(name: &str, got: &Continuation, case: &Case) {
+pub(crate) fn agree(name: &str, got: &Continuation, case: &Case) {
     let off = got.logits.iter().zip(&case.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert_eq!(got.logits.len(), case.logits.len());
     assert!(off < 1e-3, "{name}, {} tokens: logits are off by {off}", case.prompt.len());
     assert_eq!(got.tokens, case.tokens, "{name}, {} tokens", case.prompt.len());
 }
 
-fn alone(probe: &DecoderProbe, limits: ProbeLimits, case: &Case) -> Continuation {
+pub(crate) fn alone(probe: &DecoderProbe, limits: ProbeLimits, case: &Case) -> Continuation {
     let mut run = probe.run(limits);
     run.admit(&case.prompt, case.tokens.len()).unwrap();
     run.finish().unwrap()[0].clone()

@@ -1,23 +1,11 @@
 //! Hostile files and requests get typed errors; what is wrong with one request stays with it.
 
-use std::path::Path;
-
+use millpond::Dtype;
 use millpond::arch::{ArchError, Architecture, footprint};
 use millpond::capability::{EmbedRequest, ModelError};
 use serde_json::{Value, json};
 
-use crate::support::{copy_of, embed_one, fixture, folder, load};
-
-/// Sets one entry of a JSON file, or removes it where `value` is null.
-fn patch(folder: &Path, file: &str, field: &str, value: Value) {
-    let path = folder.join(file);
-    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    match value {
-        Value::Null => drop(json.as_object_mut().unwrap().remove(field)),
-        value => json[field] = value,
-    }
-    std::fs::write(path, json.to_string()).unwrap();
-}
+use crate::support::{copy_of, embed_one, fixture, folder, load, patch};
 
 #[test]
 fn hostile_configurations_are_refused_before_anything_is_allocated() {
@@ -65,7 +53,184 @@ fn hostile_configurations_are_refused_before_anything_is_allocated() {
             ArchError::BadConfig { .. } | ArchError::Unsupported { .. } | ArchError::Weights(_)
         );
         assert!(typed || field == "max_position_embeddings", "{field} = {value}: {error:?}");
-        let _ = footprint(&folder(copy.path()));
+        let _ = footprint(&folder(copy.path()), Dtype::F32);
+    }
+}
+
+#[test]
+fn hostile_configurations_of_every_family_are_refused() {
+    let huge = json!(u64::MAX);
+    let most = json!(1 << 20);
+    let table: [(&str, &str, &[(&str, Value)]); 6] = [
+        (
+            "roberta",
+            "config.json",
+            &[
+                ("num_attention_heads", json!(0)),
+                ("num_hidden_layers", json!(1_000_000_000)),
+                ("max_position_embeddings", json!(2)),
+                ("max_position_embeddings", most.clone()),
+                ("pad_token_id", json!(-1)),
+                ("pad_token_id", json!(70)),
+                ("pad_token_id", huge.clone()),
+                ("type_vocab_size", json!(2)),
+                ("hidden_size", json!(64)),
+            ],
+        ),
+        (
+            "xlm-roberta-f16",
+            "config.json",
+            &[("intermediate_size", json!(63)), ("vocab_size", json!(10)), ("is_decoder", json!(true))],
+        ),
+        (
+            "distilbert-dense",
+            "0_Transformer/config.json",
+            &[
+                ("n_heads", json!(0)),
+                ("n_heads", json!(3)),
+                ("n_layers", json!(0)),
+                ("n_layers", json!(3)),
+                ("n_layers", huge.clone()),
+                ("dim", json!(16)),
+                ("dim", Value::Null),
+                ("hidden_dim", json!(0)),
+                ("activation", json!("mish")),
+                ("max_position_embeddings", most.clone()),
+            ],
+        ),
+        (
+            "mpnet-bf16",
+            "config.json",
+            &[
+                ("relative_attention_num_buckets", json!(0)),
+                ("relative_attention_num_buckets", json!(16)),
+                ("relative_attention_num_buckets", json!(33)),
+                ("relative_attention_num_buckets", huge.clone()),
+                ("max_position_embeddings", json!(2)),
+                ("num_attention_heads", json!(8)),
+            ],
+        ),
+        (
+            "modernbert-sharded",
+            "config.json",
+            &[
+                ("local_attention", json!(0)),
+                ("local_attention", huge.clone()),
+                ("layer_types", json!(["full_attention"])),
+                ("layer_types", json!(["a", "b", "c", "d"])),
+                ("layer_types", json!([0, 0, 0, 0])),
+                ("num_attention_heads", json!(0)),
+                ("num_attention_heads", json!(32)),
+                ("num_hidden_layers", json!(5)),
+                ("num_hidden_layers", huge.clone()),
+                ("norm_bias", json!(true)),
+                ("attention_bias", json!(true)),
+                ("mlp_bias", json!(true)),
+                ("intermediate_size", json!(96)),
+                ("rope_parameters", json!({"full_attention": {"rope_theta": 0.0}})),
+                ("rope_parameters", json!({"full_attention": {"rope_theta": 1e300}})),
+                ("rope_parameters", json!({"full_attention": {"rope_type": "yarn"}})),
+                ("norm_eps", json!(2.0)),
+            ],
+        ),
+        (
+            "nomic",
+            "config.json",
+            &[
+                ("n_head", json!(0)),
+                ("n_head", json!(32)),
+                ("n_layer", huge.clone()),
+                ("n_embd", Value::Null),
+                ("n_inner", json!(1)),
+                ("n_positions", json!(0)),
+                ("n_positions", huge),
+                ("rotary_emb_fraction", json!(0.0)),
+                ("rotary_emb_fraction", json!(2.0)),
+                ("rotary_emb_base", json!(-1)),
+                ("rotary_emb_scale_base", json!(512)),
+                ("prenorm", json!(true)),
+                ("parallel_block", json!(true)),
+                ("use_rms_norm", json!(true)),
+                ("causal", json!(true)),
+                ("scale_attn_by_inverse_layer_idx", json!(true)),
+                ("moe_every_n_layers", json!(2)),
+                ("qkv_proj_bias", json!(true)),
+                ("mlp_fc1_bias", json!(true)),
+                ("activation_function", json!("gelu")),
+                ("activation_function", json!("glu")),
+                ("type_vocab_size", json!(3)),
+            ],
+        ),
+    ];
+    for (name, file, changes) in table {
+        for (field, value) in changes {
+            let copy = copy_of(name);
+            patch(copy.path(), file, field, value.clone());
+            let error = load(copy.path()).expect_err(&format!("{name}: {field} = {value} is refused"));
+            let typed = matches!(
+                error,
+                ArchError::BadConfig { .. } | ArchError::Unsupported { .. } | ArchError::Weights(_)
+            );
+            assert!(typed || error.to_string().contains("room"), "{name}: {field} = {value}: {error:?}");
+            let _ = footprint(&folder(copy.path()), Dtype::Auto);
+        }
+    }
+}
+
+#[test]
+fn positions_beyond_what_was_trained_are_cut_where_angles_would_be_scaled() {
+    let copy = copy_of("nomic");
+    patch(copy.path(), "config.json", "rotary_scaling_factor", json!(2.0));
+    patch(copy.path(), "config.json", "max_trained_positions", json!(64));
+    assert_eq!(load(copy.path()).unwrap().plan().max_tokens(), 64);
+}
+
+#[test]
+fn a_long_limit_costs_nothing_before_it_is_used() {
+    let copy = copy_of("nomic");
+    patch(copy.path(), "config.json", "n_positions", json!(1 << 20));
+    std::fs::remove_file(copy.path().join("sentence_bert_config.json")).unwrap();
+    std::fs::remove_file(copy.path().join("tokenizer_config.json")).unwrap();
+    let weights = load(copy.path()).unwrap();
+    assert_eq!(weights.plan().max_tokens(), 1 << 20);
+    let request = || EmbedRequest::new("the mill on the river");
+    let expected = embed_one(&load(&fixture("nomic")).unwrap(), request()).unwrap();
+    assert_eq!(embed_one(&weights, request()).unwrap(), expected);
+}
+
+#[test]
+fn stages_that_do_not_fit_are_refused() {
+    let table = [
+        ("2_Dense/config.json", "in_features", json!(31)),
+        ("2_Dense/config.json", "out_features", json!(0)),
+        ("2_Dense/config.json", "out_features", json!(25)),
+        ("2_Dense/config.json", "out_features", json!(u64::MAX)),
+        ("2_Dense/config.json", "activation_function", json!("torch.nn.modules.activation.Mish")),
+        ("2_Dense/config.json", "activation_function", json!("os.system")),
+        ("2_Dense/config.json", "module_input_name", json!("token_embeddings")),
+        ("2_Dense/config.json", "use_residual", json!(true)),
+        ("4_Dense/config.json", "bias", json!(true)),
+        ("4_Dense/config.json", "in_features", json!(32)),
+        ("1_Pooling/config.json", "word_embedding_dimension", json!(33)),
+        ("0_Transformer/sentence_bert_config.json", "transformer_task", json!("fill-mask")),
+        ("0_Transformer/sentence_bert_config.json", "max_seq_length", json!(0)),
+    ];
+    for (file, field, value) in table {
+        let copy = copy_of("distilbert-dense");
+        patch(copy.path(), file, field, value.clone());
+        assert!(load(copy.path()).is_err(), "{file}: {field} = {value}");
+    }
+    for file in ["2_Dense/model.safetensors", "2_Dense/config.json", "0_Transformer/config.json"] {
+        let copy = copy_of("distilbert-dense");
+        std::fs::remove_file(copy.path().join(file)).unwrap();
+        assert!(load(copy.path()).is_err(), "without {file}");
+    }
+    let copy = copy_of("distilbert-dense");
+    for path in ["../0_Transformer", "nowhere", "0_Transformer/.."] {
+        let modules =
+            json!([{"path": path, "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]);
+        std::fs::write(copy.path().join("modules.json"), modules.to_string()).unwrap();
+        assert!(load(copy.path()).is_err(), "{path}");
     }
 }
 
@@ -105,7 +270,7 @@ fn broken_folders_are_refused() {
         ("tokenizer.json", Some("{\"model\":{}}")),
         ("model.safetensors", None),
         ("model.safetensors", Some("not tensors")),
-        ("modules.json", Some("[{\"type\":\"x.Transformer\"},{\"type\":\"x.Dense\"}]")),
+        ("modules.json", Some("[{\"type\":\"x.Transformer\"},{\"type\":\"x.WordWeights\"}]")),
         ("modules.json", Some("[]")),
         ("1_Pooling/config.json", None),
         ("1_Pooling/config.json", Some("{\"pooling_mode\":\"guess\"}")),

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use millpond::arch::{EncoderWeights, TextEmbedder, estimated_cost, footprint};
+use millpond::Dtype;
+use millpond::arch::{EncoderPlan, EncoderWeights, TextEmbedder, estimated_cost, footprint};
 use millpond::capability::{EmbedRequest, JobContext, Model, Outbox, Slot, TextEmbedding};
 
 use crate::support::{Agreement, embed_one, fixture, folder, load, shapes_embed};
@@ -113,11 +114,16 @@ fn a_second_worker_is_built_in_no_time() {
 
 #[test]
 fn the_footprint_covers_the_weights_once_and_a_step_per_worker() {
-    let predicted = footprint(&folder(&shapes_embed())).unwrap();
-    // 0.5 M parameters as f32; query, key and value of 3 layers of 128 once more.
-    let joined = 3 * 3 * 128 * 129 * 4;
-    assert!((1_950_000..2_050_000).contains(&(predicted.weights.bytes() - joined)), "{predicted:?}");
-    assert!((512 << 10..16 << 20).contains(&predicted.per_worker.bytes()), "{predicted:?}");
+    let predicted = |dtype| footprint(&folder(&shapes_embed()), dtype).unwrap();
+    let (f32, bf16) = (predicted(Dtype::F32), predicted(Dtype::Bf16));
+    // 0.5 M parameters as f32.
+    assert!((1_950_000..2_050_000).contains(&f32.weights.bytes()), "{f32:?}");
+    assert!((512 << 10..16 << 20).contains(&f32.per_worker.bytes()), "{f32:?}");
+    // In bf16 the linear layers of 3 layers of 128 take half as much, all else stays.
+    let config = EncoderPlan::read(&folder(&shapes_embed()), Dtype::F32).unwrap().config().clone();
+    let (width, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
+    let linear = config.num_hidden_layers() as u64 * (4 * width * width + 2 * width * inner);
+    assert_eq!(f32.weights.bytes() - bf16.weights.bytes(), 2 * linear);
 }
 
 #[test]

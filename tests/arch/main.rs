@@ -2,6 +2,7 @@
 #![cfg(feature = "candle")]
 
 mod decoder_agreement;
+mod decoder_gguf;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use millpond::Dtype;
 use millpond::arch::{ArchError, EncoderWeights};
 use millpond::capability::{EmbedRequest, Embedding, ModelError};
 use millpond::weights::ModelFolder;
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// One text with what the reference makes of it.
@@ -47,7 +49,7 @@ pub(crate) fn folder(path: &Path) -> ModelFolder {
 }
 
 pub(crate) fn load(path: &Path) -> Result<Arc<EncoderWeights>, ArchError> {
-    EncoderWeights::load(&folder(path)).map(Arc::new)
+    EncoderWeights::load(&folder(path), Dtype::F32).map(Arc::new)
 }
 
 pub(crate) fn embed_one(weights: &EncoderWeights, request: EmbedRequest) -> Result<Embedding, ModelError> {
@@ -57,16 +59,32 @@ pub(crate) fn embed_one(weights: &EncoderWeights, request: EmbedRequest) -> Resu
 /// A copy of a fixture that a test may damage.
 pub(crate) fn copy_of(name: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for file in
-        ["config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json"]
-            .into_iter()
-            .chain(["sentence_bert_config.json", "config_sentence_transformers.json", "model.safetensors"])
-    {
-        let to = copy.path().join(file);
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(fixture(name).join(file), to).unwrap();
-    }
+    copy_into(&fixture(name), copy.path());
     copy
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_into(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Sets one entry of a JSON file, or removes it where `value` is null.
+pub(crate) fn patch(folder: &Path, file: &str, field: &str, value: Value) {
+    let path = folder.join(file);
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    match value {
+        Value::Null => drop(json.as_object_mut().unwrap().remove(field)),
+        value => json[field] = value,
+    }
+    std::fs::write(path, json.to_string()).unwrap();
 }
 
 /// How well vectors agree: over all that are compared.

@@ -77,10 +77,11 @@ fn what_is_not_supported_yet_says_so() {
             _ => &[],
         };
         let run = |option: &[&str]| millpond([&[verb], text, &["-m", MODEL], option].concat());
-        run(&["--dtype", "bf16"]).failed("dtype \"bf16\" is not supported; supported: auto, f32");
         run(&["--quantize", "q8_0"]).failed("quantization \"q8_0\" is not supported; supported: none");
     }
-    embed(&["-m", MODEL, "--dtype", "f32", "--quantize", "none"]).ok();
+    for dtype in ["auto", "f32", "bf16"] {
+        embed(&["-m", MODEL, "--dtype", dtype, "--quantize", "none", "text"]).ok();
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
-use crate::weights::ModelFolder;
+use crate::weights::{GgufFile, ModelFolder, WeightsError};
 
 /// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
 /// hundred tokens, or one of eight thousand.
@@ -92,7 +92,22 @@ impl DecoderPlan {
         Ok(Self::new(config, chat, template, ends, options))
     }
 
-    pub(super) fn new(
+    /// Reads and checks a GGUF file's metadata.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
+        let config = DecoderConfig::from_gguf(file)?;
+        let read = file.tokenizer().map_err(WeightsError::from)?;
+        let written = |id: Option<u32>| id.and_then(|id| read.tokenizer.id_to_token(id));
+        let (bos, eos) = (written(read.special.bos), written(read.special.eos));
+        let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
+        let ends = read.special.ends.iter().copied().collect();
+        Ok(Self::new(config, chat.unwrap_or_default(), None, ends, options))
+    }
+
+    fn new(
         config: DecoderConfig,
         chat: ChatConfig,
         template: Option<String>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
+use super::gguf::GgufTensors;
 use super::network::Network;
 use super::plan::{DecoderOptions, DecoderPlan};
 use super::tensors::Checkpoint;
@@ -12,7 +13,7 @@ use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt, Res
 use crate::text::{
     ChatTemplate, ChatTemplateError, CivilTime, Constraint, EncodeChatError, GrammarCompiler, PromptTokenizer,
 };
-use crate::weights::{ModelFolder, WeightStore};
+use crate::weights::{GgufFile, ModelFolder, WeightStore, WeightsError};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -41,6 +42,20 @@ impl DecoderWeights {
         let tokenizer = PromptTokenizer::load(&path, &plan.ends)?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let tensors = Checkpoint::new(Scope::root(&store, plan.dtype.precision()), &plan.config);
+        let network = Network::load(&tensors, plan.config.clone())?;
+        Ok(Self::of(plan, network, tokenizer))
+    }
+
+    /// Loads a GGUF file: network, tokenizer and chat template.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
+        let plan = DecoderPlan::from_gguf(file, options)?;
+        let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
+        let tokenizer = PromptTokenizer::new(library, &plan.ends)?;
+        let tensors = GgufTensors::new(file, plan.dtype.precision());
         let network = Network::load(&tensors, plan.config.clone())?;
         Ok(Self::of(plan, network, tokenizer))
     }

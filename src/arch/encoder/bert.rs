@@ -1,133 +1,82 @@
 //! BERT: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
-//! arXiv 1810.04805. Reference: `transformers/models/bert/modeling_bert.py` of Hugging Face transformers.
-//!
-//! Computes in f32, on packed texts: `tokens` below is the sum of their lengths.
+//! arXiv 1810.04805; and `RoBERTa`, Liu et al., arXiv 1907.11692, which is the same graph with places counted
+//! otherwise, in `XLM-RoBERTa` (arXiv 1911.02116) and `CamemBERT` (arXiv 1911.03894) too.
+//! Reference: `modeling_bert.py` and `modeling_roberta.py` of Hugging Face transformers.
 
-use candle_core::{Result, Tensor};
+use serde::Deserialize;
 
-use super::config::EncoderConfig;
-use super::packed::PackedTexts;
-use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Attention, Linear, Norm, add_bias};
+use super::config::{EncoderConfig, Segments, Sizes, bad, not_supported, within};
+use super::layout::Layout;
+use crate::arch::{ArchError, Architecture};
 
-/// How many rows go through the feed-forward part at once: enough for full speed, and the widest buffer of
-/// a layer stays small however large the batch.
-pub(crate) const FEED_FORWARD_ROWS: usize = 128;
+const BERT: &[Layout] = &[Layout::BERT];
+const ROBERTA: &[Layout] = &[Layout { inside: &["roberta"], ..Layout::BERT }];
 
-#[derive(Debug)]
-struct Embeddings {
-    words: Tensor,
-    positions: Tensor,
-    types: Tensor,
-    norm: Norm,
+/// `config.json` of a BERT or `RoBERTa`, as transformers 4 and 5 write it. Entries that only matter for training
+/// are left unread.
+#[derive(Debug, Deserialize)]
+pub(super) struct BertConfig {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: String,
+    max_position_embeddings: usize,
+    #[serde(default = "default_type_vocab_size")]
+    type_vocab_size: usize,
+    #[serde(default = "default_layer_norm_eps")]
+    layer_norm_eps: f64,
+    /// How positions enter: only `absolute` is implemented. Absent in files of transformers 5.
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    /// `RoBERTa` counts places from behind it.
+    pad_token_id: Option<usize>,
 }
 
-impl Embeddings {
-    fn load(scope: &Scope<'_>, config: &EncoderConfig) -> std::result::Result<Self, ArchError> {
-        let width = config.hidden_size;
-        Ok(Self {
-            words: scope.tensor("word_embeddings.weight", [config.vocab_size, width])?,
-            positions: scope.tensor("position_embeddings.weight", [config.max_position_embeddings, width])?,
-            types: scope.tensor("token_type_embeddings.weight", [config.type_vocab_size, width])?,
-            norm: scope.layer_norm("LayerNorm", width, config.layer_norm_eps, Bias::Present)?,
-        })
+fn default_type_vocab_size() -> usize {
+    2
+}
+
+fn default_layer_norm_eps() -> f64 {
+    1e-12
+}
+
+impl BertConfig {
+    /// Places count from 0, and the tokenizer says in which segment a token is.
+    pub(super) fn bert(self) -> Result<EncoderConfig, ArchError> {
+        let segments = Segments::Given(self.type_vocab_size);
+        Ok(EncoderConfig { segments, ..self.lower(Architecture::Bert, BERT)? })
     }
 
-    /// `[tokens, hidden]`.
-    fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
-        let rows =
-            |table: &Tensor, indices: &[u32]| table.index_select(&Tensor::new(indices, table.device())?, 0);
-        let mut places = rows(&self.positions, &texts.positions)?;
-        // Only pairs of texts have a second segment, so this is nearly always one row for all.
-        let first = texts.type_ids[0];
-        if texts.type_ids.iter().all(|id| *id == first) {
-            places = add_bias(places, Some(&self.types.get(first as usize)?), Activation::Identity)?;
-        } else {
-            places = (places + rows(&self.types, &texts.type_ids)?)?;
+    /// Places count from behind the padding token, and all tokens are in the first segment.
+    pub(super) fn roberta(self, architecture: Architecture) -> Result<EncoderConfig, ArchError> {
+        let segments = Segments::First(self.type_vocab_size);
+        let padding = self.pad_token_id.unwrap_or(1);
+        EncoderConfig { segments, ..self.lower(architecture, ROBERTA)? }.counting_from(padding)
+    }
+
+    fn lower(
+        &self,
+        architecture: Architecture,
+        layouts: &'static [Layout],
+    ) -> Result<EncoderConfig, ArchError> {
+        within("type_vocab_size", self.type_vocab_size, 1..=1024)?;
+        if let Some(other) = self.position_embedding_type.as_deref().filter(|kind| *kind != "absolute") {
+            return Err(not_supported("position_embedding_type", other, &["absolute"]));
         }
-        self.norm.forward_add(rows(&self.words, &texts.ids)?, &places)
-    }
-}
-
-#[derive(Debug)]
-struct Layer {
-    /// Query, key and value as one: `[hidden]` to `[3 x hidden]`.
-    qkv: Linear,
-    attention_output: Linear,
-    attention_norm: Norm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: Norm,
-    heads: usize,
-    scale: f32,
-    activation: Activation,
-}
-
-impl Layer {
-    fn load(scope: &Scope<'_>, config: &EncoderConfig) -> std::result::Result<Self, ArchError> {
-        let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let attention = scope.sub("attention");
-        let qkv = ["query", "key", "value"];
-        Ok(Self {
-            qkv: attention.sub("self").joined(qkv, width, [width; 3], Bias::Present)?,
-            attention_output: attention.linear("output.dense", width, width, Bias::Present)?,
-            attention_norm: attention.layer_norm("output.LayerNorm", width, eps, Bias::Present)?,
-            intermediate: scope.linear("intermediate.dense", width, inner, Bias::Present)?,
-            output: scope.linear("output.dense", inner, width, Bias::Present)?,
-            output_norm: scope.layer_norm("output.LayerNorm", width, eps, Bias::Present)?,
-            heads: config.num_attention_heads,
-            scale: (config.head_size() as f32).sqrt().recip(),
-            activation: config.activation()?,
-        })
-    }
-
-    /// `[tokens, hidden]` to the same.
-    fn forward(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
-        let attention = Attention { heads: self.heads, scale: self.scale, window: None, bias: None };
-        let attended = attention.forward(&self.qkv.forward(xs)?, &texts.spans)?;
-        let xs = self.attention_norm.forward_add(self.attention_output.forward(&attended)?, xs)?;
-        drop(attended);
-        let tokens = xs.dim(0)?;
-        if tokens <= FEED_FORWARD_ROWS {
-            return self.feed_forward(&xs);
+        if self.is_decoder {
+            return Err(bad("is_decoder", true, "only encoders are supported".to_owned()));
         }
-        let blocks = (0..tokens)
-            .step_by(FEED_FORWARD_ROWS)
-            .map(|start| self.feed_forward(&xs.narrow(0, start, FEED_FORWARD_ROWS.min(tokens - start))?));
-        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
-    }
-
-    fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
-        // [rows, intermediate]
-        let inner = self.intermediate.forward_activated(xs, self.activation)?;
-        self.output_norm.forward_add(self.output.forward(&inner)?, xs)
-    }
-}
-
-/// The network: what all workers of a model share.
-#[derive(Debug)]
-pub(crate) struct Bert {
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-}
-
-impl Bert {
-    /// Takes its tensors out of `root`, under the names of `BertModel` or those with `bert.` before them.
-    pub(crate) fn load(root: &Scope<'_>, config: &EncoderConfig) -> std::result::Result<Self, ArchError> {
-        let root = root.sub_if("bert", "embeddings.word_embeddings.weight");
-        let embeddings = Embeddings::load(&root.sub("embeddings"), config)?;
-        let layers =
-            (0..config.num_hidden_layers).map(|i| Layer::load(&root.sub("encoder.layer").sub(i), config));
-        Ok(Self { embeddings, layers: layers.collect::<std::result::Result<_, _>>()? })
-    }
-
-    /// One vector per token, `[tokens, hidden]`. There must be at least one token; ids, segments and
-    /// positions must be within the tables, which [`super::EncoderWeights`] sees to.
-    pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
-        let mut xs = self.embeddings.forward(texts)?;
-        for layer in &self.layers {
-            xs = layer.forward(&xs, texts)?;
-        }
-        Ok(xs)
+        let sizes = Sizes {
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            intermediate_size: self.intermediate_size,
+            max_position_embeddings: self.max_position_embeddings,
+        };
+        EncoderConfig::like_bert(architecture, sizes, self.layer_norm_eps, &self.hidden_act, layouts)
     }
 }

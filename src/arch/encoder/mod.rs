@@ -4,12 +4,24 @@
 //! what is computed is what was asked. Linear layers and norms see one long sequence; only attention looks
 //! at the texts one by one. A text's vector is therefore the same alone and in company.
 //!
+//! The families differ in few things, and those are data: each has a file with a `Config` that mirrors its
+//! `config.json` and comes down to an [`EncoderConfig`], and with the names of its tensors. What is computed
+//! from them, `Network`, is the same code for all.
+//!
 //! [`EncoderPlan`] is what the small files of a model folder say, read before any weight; [`EncoderWeights`]
 //! adds tokenizer and weights and is shared; [`TextEmbedder`] is the model one worker owns.
 
 mod bert;
 mod config;
+mod distilbert;
 mod embedder;
+mod embeddings;
+mod layer;
+mod layout;
+mod modernbert;
+mod mpnet;
+mod network;
+mod nomic_bert;
 mod packed;
 mod plan;
 mod weights;

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
 
-use super::bert::Bert;
+use super::config::Segments;
 use super::embedder::STEP_TOKENS;
+use super::network::Network;
 use super::packed::PackedTexts;
 use super::plan::EncoderPlan;
+use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope};
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError};
-use crate::kernels::Precision;
+use crate::kernels::Dtype;
 use crate::text::{EncodedText, Tokenizer};
 use crate::weights::{ModelFolder, WeightStore};
 
@@ -19,7 +21,8 @@ use crate::weights::{ModelFolder, WeightStore};
 #[derive(Debug)]
 pub struct EncoderWeights {
     plan: EncoderPlan,
-    network: Bert,
+    network: Network,
+    head: SentenceHead,
     tokenizer: Tokenizer,
     /// How many tokens each prompt takes, where pooling leaves prompts out.
     prompt_tokens: BTreeMap<String, usize>,
@@ -37,18 +40,20 @@ pub(crate) struct Prepared {
 
 impl EncoderWeights {
     /// Loads a model folder in the layout of sentence-transformers, or of transformers alone (then texts get
-    /// the mean of their tokens' vectors). Computes in f32 on the CPU, whatever the files hold.
+    /// the mean of their tokens' vectors). Computes in `dtype` on the CPU, whatever the files hold.
     ///
     /// # Errors
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
-    pub fn load(folder: &ModelFolder) -> Result<Self, ArchError> {
-        let plan = EncoderPlan::read(folder)?;
-        let tokenizer = load_tokenizer(folder, &plan)?;
+    pub fn load(folder: &ModelFolder, dtype: Dtype) -> Result<Self, ArchError> {
+        let plan = EncoderPlan::read(folder, dtype)?;
+        let tokenizer = load_tokenizer(&plan)?;
         let prompt_tokens = count_prompts(&plan, &tokenizer)?;
-        let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let network = Bert::load(&Scope::root(&store, Precision::F32), &plan.config)?;
-        Ok(Self { plan, network, tokenizer, prompt_tokens })
+        let store = WeightStore::open(&plan.weight_files()?, DType::F32, &Device::Cpu)?;
+        let root = Scope::root(&store, plan.precision);
+        let network = Network::load(&root, &plan.config, plan.max_tokens())?;
+        let head = plan.sentence.load()?;
+        Ok(Self { plan, network, head, tokenizer, prompt_tokens })
     }
 
     /// What the folder's configuration says.
@@ -81,8 +86,8 @@ impl EncoderWeights {
     /// Checks and tokenizes a request.
     pub(crate) fn prepare(&self, request: &EmbedRequest) -> Result<Prepared, ModelError> {
         self.plan.validate(request)?;
-        let prompt_name = self.plan.recipe.prompt_name(request)?;
-        let prompt = self.plan.recipe.prompt(prompt_name);
+        let prompt_name = self.plan.sentence.recipe.prompt_name(request)?;
+        let prompt = self.plan.sentence.recipe.prompt(prompt_name);
         let text = match prompt {
             "" => self.tokenizer.encode(&request.text),
             prompt => self.tokenizer.encode(&format!("{prompt}{}", request.text)),
@@ -103,12 +108,13 @@ impl EncoderWeights {
         let hidden = if packed.spans.is_empty() { Vec::new() } else { self.hidden(&packed)? };
         let width = self.plan.config.hidden_size;
         let mut rest = hidden.as_slice();
-        let answers = batch.iter().map(|prepared| {
+        let pooled = batch.iter().map(|prepared| {
             let (own, others) = rest.split_at(prepared.tokens() * width);
             rest = others;
-            self.answer(own, prepared)
+            self.pool(own, prepared)
         });
-        Ok(answers.collect())
+        let vectors = self.head.forward(pooled.collect()).map_err(ModelError::failed)?;
+        Ok(vectors.into_iter().zip(batch).map(|(vector, prepared)| self.answer(vector, prepared)).collect())
     }
 
     /// The vectors of all tokens, `[tokens, hidden]`, row by row.
@@ -117,14 +123,18 @@ impl EncoderWeights {
         hidden.map_err(ModelError::failed)
     }
 
-    fn answer(&self, hidden: &[f32], prepared: &Prepared) -> Result<Embedding, ModelError> {
-        let recipe = &self.plan.recipe;
-        let pooled = match hidden {
+    /// The vector of a text from those of its tokens.
+    fn pool(&self, hidden: &[f32], prepared: &Prepared) -> Vec<f32> {
+        let (pooling, width) = (&self.plan.sentence.recipe.pooling, self.plan.config.hidden_size);
+        match hidden {
             // A tokenizer without special tokens makes nothing of an empty text: no tokens, no meaning.
-            [] => vec![0.0; self.plan.dimensions()],
-            hidden => recipe.pooling.pool(hidden, self.plan.config.hidden_size, prepared.prompt_tokens),
-        };
-        let values = recipe.finish(pooled, prepared.normalize, prepared.dimensions);
+            [] => vec![0.0; pooling.dimensions(width)],
+            hidden => pooling.pool(hidden, width, prepared.prompt_tokens),
+        }
+    }
+
+    fn answer(&self, vector: Vec<f32>, prepared: &Prepared) -> Result<Embedding, ModelError> {
+        let values = self.plan.sentence.recipe.finish(vector, prepared.normalize, prepared.dimensions);
         let values = values
             .ok_or_else(|| ModelError::Numeric("the embedding has a number that is not finite".into()))?;
         Ok(Embedding { values, tokens: prepared.tokens(), truncated: prepared.text.truncated })
@@ -139,11 +149,10 @@ impl EncoderWeights {
                 format!("the tokenizer makes token {id} of it, but the model knows only {}", c.vocab_size);
             return Err(InvalidRequest::new("text", reason));
         }
-        if let Some(id) = beyond(&text.type_ids, c.type_vocab_size) {
-            let reason = format!(
-                "the tokenizer puts it in segment {id}, but the model knows only {}",
-                c.type_vocab_size
-            );
+        let Segments::Given(segments) = c.segments else { return Ok(()) };
+        if let Some(id) = beyond(&text.type_ids, segments) {
+            let reason =
+                format!("the tokenizer puts it in segment {id}, but the model knows only {segments}");
             return Err(InvalidRequest::new("text", reason));
         }
         Ok(())
@@ -167,7 +176,8 @@ pub(crate) fn step_length(tokens: impl Iterator<Item = usize>) -> usize {
     fitting.count().max(1)
 }
 
-fn load_tokenizer(folder: &ModelFolder, plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
+fn load_tokenizer(plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
+    let folder = &plan.network;
     let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
     let path = folder.file("tokenizer.json").ok_or_else(missing)?;
     Ok(Tokenizer::load(&path, &plan.settings, plan.max_tokens())?)
@@ -177,10 +187,10 @@ fn load_tokenizer(folder: &ModelFolder, plan: &EncoderPlan) -> Result<Tokenizer,
 /// that ends it. Empty where prompts count like any other text.
 fn count_prompts(plan: &EncoderPlan, tokenizer: &Tokenizer) -> Result<BTreeMap<String, usize>, ArchError> {
     let mut counts = BTreeMap::new();
-    if plan.recipe.pooling.includes_prompt() {
+    if plan.sentence.recipe.pooling.includes_prompt() {
         return Ok(counts);
     }
-    for (name, prompt) in plan.recipe.prompts().filter(|(_, prompt)| !prompt.is_empty()) {
+    for (name, prompt) in plan.sentence.recipe.prompts().filter(|(_, prompt)| !prompt.is_empty()) {
         let ids = tokenizer.encode(prompt)?.ids;
         let ended = ids.last().is_some_and(|id| tokenizer.is_special(*id));
         counts.insert(name.to_owned(), ids.len() - usize::from(ended));

@@ -6,11 +6,11 @@ use super::families::lower;
 use super::raw::{RawConfig, RopeParameters};
 use super::rope::Pairs;
 use super::{DecoderConfig, Family};
-use crate::arch::ArchError;
+use crate::arch::{ArchError, Bias};
 use crate::weights::{GgufError, GgufFile};
 
 /// What the file calls each family, and what `config.json` would call it.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("llama", "llama"),
     ("qwen2", "qwen2"),
     ("qwen3", "qwen3"),
@@ -19,6 +19,7 @@ const NAMES: [(&str, &str); 8] = [
     ("gemma2", "gemma2"),
     ("gemma3", "gemma3_text"),
     ("olmo2", "olmo2"),
+    ("smollm3", "smollm3"),
 ];
 
 /// Reads values under the family's prefix.
@@ -33,7 +34,7 @@ impl Keys<'_> {
     }
 
     fn real(&self, key: &str) -> Result<Option<f64>, GgufError> {
-        self.file.get::<f64>(&format!("{}.{key}", self.prefix))
+        Ok(self.file.get::<f32>(&format!("{}.{key}", self.prefix))?.map(f64::from))
     }
 
     fn text(&self, key: &str) -> Result<Option<&str>, GgufError> {
@@ -64,7 +65,13 @@ impl DecoderConfig {
     fn settle(&mut self, file: &GgufFile) -> Result<(), ArchError> {
         // Gemma's are stored whole here.
         self.norm_offset = 0.0;
-        if matches!(self.family, Family::Llama | Family::Mixtral) {
+        // The metadata do not say what has a bias.
+        let has = |part: &str| file.tensor(&format!("blk.0.{part}.bias")).is_some();
+        let bias = |present| if present { Bias::Present } else { Bias::Absent };
+        self.qkv_bias = bias(has("attn_q") || has("attn_qkv"));
+        self.output_bias = bias(has("attn_output"));
+        self.feed_forward_bias = bias(has("ffn_down"));
+        if matches!(self.family, Family::Llama | Family::Mixtral | Family::SmolLm3) {
             self.ropes.iter_mut().for_each(|rope| rope.pairs = Pairs::Neighbours);
         }
         let Some(stretch) = file.tensor("rope_freqs.weight") else { return Ok(()) };

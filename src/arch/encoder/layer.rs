@@ -1,0 +1,160 @@
+//! One layer: attention, then a feed-forward part, each added to what it was given.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::config::{EncoderConfig, Gate, Norms};
+use super::layout::Layout;
+use super::packed::PackedTexts;
+use crate::arch::{ArchError, Scope};
+use crate::kernels::{Activation, Attention, Linear, Norm, Rope, add, gate};
+
+/// How many rows go through the feed-forward part at once: enough for full speed, and the widest buffer of
+/// a layer stays small however large the batch.
+pub(crate) const FEED_FORWARD_ROWS: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Layer {
+    attention: SelfAttention,
+    feed_forward: FeedForward,
+    norms: LayerNorms,
+}
+
+#[derive(Debug)]
+enum LayerNorms {
+    After {
+        attention: Norm,
+        output: Norm,
+    },
+    /// The first layer's input is normalised already.
+    Before {
+        attention: Option<Norm>,
+        feed_forward: Norm,
+    },
+}
+
+/// How attention knows where things are: tables that layers share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Orientation {
+    pub(crate) rope: Option<Arc<Rope>>,
+    /// `[heads, 2 x reach + 1]`.
+    pub(crate) biases: Option<Tensor>,
+    /// How many tokens are seen on either side; `None`: all.
+    pub(crate) window: Option<usize>,
+}
+
+#[derive(Debug)]
+struct SelfAttention {
+    /// Query, key and value as one: `[hidden]` to `[3 x hidden]`.
+    qkv: Linear,
+    output: Linear,
+    heads: usize,
+    head_size: usize,
+    orientation: Orientation,
+}
+
+#[derive(Debug)]
+struct FeedForward {
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+    gate: Gate,
+}
+
+impl Layer {
+    /// The layer in `scope`; `first` of its network or not.
+    pub(crate) fn load(
+        scope: &Scope<'_>,
+        config: &EncoderConfig,
+        layout: &Layout,
+        orientation: Orientation,
+        first: bool,
+    ) -> std::result::Result<Self, ArchError> {
+        let (width, inner, biases) = (config.hidden_size, config.intermediate_size, config.biases);
+        let norm = |name| scope.layer_norm(name, width, config.norm_eps, biases.norm);
+        let norms = match config.norms {
+            Norms::After => LayerNorms::After {
+                attention: norm(layout.attention_norm)?,
+                output: norm(layout.output_norm)?,
+            },
+            Norms::Before => LayerNorms::Before {
+                attention: if first { None } else { Some(norm(layout.attention_norm)?) },
+                feed_forward: norm(layout.output_norm)?,
+            },
+        };
+        let attention = SelfAttention {
+            qkv: layout.load_qkv(scope, config)?,
+            output: scope.linear(layout.attention_output, width, width, biases.attention_output)?,
+            heads: config.num_attention_heads,
+            head_size: config.head_size(),
+            orientation,
+        };
+        let feed_forward = FeedForward {
+            up: layout.load_up(scope, config)?,
+            down: scope.linear(layout.down, inner, width, biases.down)?,
+            activation: config.activation,
+            gate: config.gate,
+        };
+        Ok(Self { attention, feed_forward, norms })
+    }
+
+    /// `[tokens, hidden]` to the same.
+    pub(crate) fn forward(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
+        let xs = match &self.norms {
+            LayerNorms::After { attention, .. } => {
+                attention.forward_add(self.attention.forward(xs, texts)?, xs)?
+            }
+            LayerNorms::Before { attention: Some(norm), .. } => {
+                add(self.attention.forward(&norm.forward(xs)?, texts)?, xs)?
+            }
+            LayerNorms::Before { attention: None, .. } => add(self.attention.forward(xs, texts)?, xs)?,
+        };
+        let tokens = xs.dim(0)?;
+        if tokens <= FEED_FORWARD_ROWS {
+            return self.feed_forward(&xs);
+        }
+        let blocks = (0..tokens)
+            .step_by(FEED_FORWARD_ROWS)
+            .map(|start| self.feed_forward(&xs.narrow(0, start, FEED_FORWARD_ROWS.min(tokens - start))?));
+        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
+        match &self.norms {
+            LayerNorms::After { output, .. } => output.forward_add(self.feed_forward.forward(xs)?, xs),
+            LayerNorms::Before { feed_forward, .. } => {
+                add(self.feed_forward.forward(&feed_forward.forward(xs)?)?, xs)
+            }
+        }
+    }
+}
+
+impl SelfAttention {
+    /// `[tokens, hidden]` to the same.
+    fn forward(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
+        let Orientation { rope, biases, window } = &self.orientation;
+        let mut qkv = self.qkv.forward(xs)?;
+        if let Some(rope) = rope {
+            qkv = rope.apply(qkv, &texts.positions, 2 * self.heads, self.head_size)?;
+        }
+        let attention = Attention {
+            heads: self.heads,
+            scale: (self.head_size as f32).sqrt().recip(),
+            window: *window,
+            bias: biases.as_ref(),
+        };
+        self.output.forward(&attention.forward(&qkv, &texts.spans)?)
+    }
+}
+
+impl FeedForward {
+    /// `[rows, hidden]` to the same.
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let inner = match self.gate {
+            Gate::Absent => self.up.forward_activated(xs, self.activation)?,
+            Gate::Present => gate(&self.up.forward(xs)?, self.activation)?,
+        };
+        self.down.forward(&inner)
+    }
+}

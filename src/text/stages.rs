@@ -1,0 +1,165 @@
+//! `modules.json` of sentence-transformers: the stages that a text goes through.
+
+use serde::Deserialize;
+
+use super::RecipeError;
+
+/// More stages than any model has.
+const MOST_STAGES: usize = 16;
+
+/// One entry of `modules.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ModuleEntry {
+    #[serde(default)]
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// What the entries come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stages {
+    /// The folder of the network; `None`: the model's own.
+    pub(crate) network: Option<String>,
+    /// The folder of the pooling stage; `None`: there is no such stage.
+    pub(crate) pooling: Option<String>,
+    /// What happens to a pooled vector, in order.
+    pub(crate) after: Vec<AfterPooling>,
+    /// Whether the vector is scaled to length 1 at the very end.
+    pub(crate) normalize: bool,
+}
+
+/// A stage after pooling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AfterPooling {
+    /// A linear layer, in this folder.
+    Dense(String),
+    /// The vector is scaled to length 1.
+    Normalize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Transformer,
+    Pooling,
+    Dense,
+    Normalize,
+}
+
+impl ModuleEntry {
+    /// By the class's own name: the module it lives in has moved between versions.
+    fn kind(&self) -> Result<Kind, RecipeError> {
+        match self.kind.rsplit('.').next().unwrap_or_default() {
+            "Transformer" => Ok(Kind::Transformer),
+            "Pooling" => Ok(Kind::Pooling),
+            "Dense" => Ok(Kind::Dense),
+            "Normalize" => Ok(Kind::Normalize),
+            other => Err(RecipeError::UnsupportedModule(other.to_owned())),
+        }
+    }
+
+    /// The folder it names. The path comes from a file: it may name a folder in the model's own and nothing
+    /// else.
+    fn folder(&self) -> Result<String, RecipeError> {
+        let path = self.path.trim_end_matches('/');
+        if path.contains(['/', '\\']) || path.starts_with('.') {
+            return Err(RecipeError::BadModulePath(self.path.chars().take(96).collect()));
+        }
+        Ok(path.to_owned())
+    }
+}
+
+impl Stages {
+    /// Puts the entries in order: a network, a pooling, then any number of dense layers and normalisations.
+    pub(crate) fn of(modules: &[ModuleEntry]) -> Result<Self, RecipeError> {
+        let kinds = modules.iter().map(ModuleEntry::kind).collect::<Result<Vec<_>, _>>()?;
+        let (Some([Kind::Transformer, Kind::Pooling]), true) = (kinds.get(..2), kinds.len() <= MOST_STAGES)
+        else {
+            return Err(unordered(&kinds));
+        };
+        let network = Some(modules[0].folder()?).filter(|folder| !folder.is_empty());
+        let mut stages = Self { network, pooling: Some(modules[1].folder()?), ..Self::default() };
+        for (module, kind) in modules.iter().zip(&kinds).skip(2) {
+            stages.after.push(match kind {
+                Kind::Dense => AfterPooling::Dense(module.folder()?),
+                Kind::Normalize => AfterPooling::Normalize,
+                Kind::Transformer | Kind::Pooling => return Err(unordered(&kinds)),
+            });
+        }
+        stages.normalize = stages.after.last() == Some(&AfterPooling::Normalize);
+        if stages.normalize {
+            stages.after.pop();
+        }
+        Ok(stages)
+    }
+}
+
+fn unordered(kinds: &[Kind]) -> RecipeError {
+    let kinds = &kinds[..kinds.len().min(MOST_STAGES)];
+    RecipeError::UnsupportedOrder(format!(
+        "the stages are {kinds:?}; supported are Transformer and Pooling, then any of Dense and Normalize"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stages(modules: &[(&str, &str)]) -> Result<Stages, RecipeError> {
+        let entry = |(path, kind): &(&str, &str)| ModuleEntry {
+            path: (*path).to_owned(),
+            kind: format!("sentence_transformers.models.{kind}"),
+        };
+        Stages::of(&modules.iter().map(entry).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn stages_are_known_by_their_class_wherever_it_lives() {
+        let new = |kind: &str| ModuleEntry { path: String::new(), kind: kind.to_owned() };
+        let modules = ["sentence_transformers.base.modules.transformer.Transformer", "x.y.Pooling"].map(new);
+        assert_eq!(
+            Stages::of(&modules).unwrap(),
+            Stages { pooling: Some(String::new()), ..Stages::default() }
+        );
+    }
+
+    #[test]
+    fn what_follows_pooling_keeps_its_order() {
+        let got = stages(&[
+            ("0_Transformer", "Transformer"),
+            ("1_Pooling", "Pooling"),
+            ("2_Normalize", "Normalize"),
+            ("3_Dense", "Dense"),
+            ("4_Dense", "Dense"),
+            ("5_Normalize", "Normalize"),
+        ]);
+        let dense = |folder: &str| AfterPooling::Dense(folder.to_owned());
+        let expected = Stages {
+            network: Some("0_Transformer".to_owned()),
+            pooling: Some("1_Pooling".to_owned()),
+            after: vec![AfterPooling::Normalize, dense("3_Dense"), dense("4_Dense")],
+            normalize: true,
+        };
+        assert_eq!(got.unwrap(), expected);
+    }
+
+    #[test]
+    fn other_stages_and_orders_are_refused() {
+        let error = stages(&[("", "CLIPModel")]).unwrap_err();
+        assert_eq!(error, RecipeError::UnsupportedModule("CLIPModel".to_owned()));
+        for modules in [
+            &[][..],
+            &[("", "Transformer")],
+            &[("", "Pooling"), ("", "Transformer")],
+            &[("", "Transformer"), ("", "Dense")],
+            &[("", "Transformer"), ("", "Pooling"), ("", "Pooling")],
+            &[("", "Transformer"); 40],
+        ] {
+            assert!(matches!(stages(modules), Err(RecipeError::UnsupportedOrder(_))), "{modules:?}");
+        }
+        for path in ["../1_Pooling", "/etc", "a/b", ".", "a\\b"] {
+            let error = stages(&[("", "Transformer"), (path, "Pooling")]).unwrap_err();
+            assert!(matches!(error, RecipeError::BadModulePath(_)), "{path}");
+        }
+    }
+}
