@@ -114,7 +114,8 @@ mod tests {
         assert_eq!(cursor.count("entries", 8).unwrap(), 3);
         let mut endless = Cursor::new(std::io::repeat(1), 1 << 40);
         assert!(matches!(endless.text("a text"), Err(GgufFlaw::Truncated { .. })));
-        let mut large = Cursor::new(&(1u64 << 38).to_le_bytes()[..], 1 << 40);
+        let length = (1u64 << 38).to_le_bytes();
+        let mut large = Cursor::new(&length[..], 1 << 40);
         assert!(matches!(large.text("a text"), Err(GgufFlaw::DescriptionTooLong { .. })));
     }
 }
