@@ -4,10 +4,40 @@
 //! [`SentenceRecipe`] is what a sentence-transformers folder says besides the network itself: which prompt
 //! goes before a text, how the vectors of its tokens become one ([`Pooling`]), whether that is scaled to
 //! length 1. Nothing here knows a network or a tensor: ids and slices of numbers go in and out.
+//!
+//! For models that write: [`ChatTemplate`] puts a conversation into words, [`PromptTokenizer`] those into ids,
+//! a [`Sampler`] takes the next id from a row of logits, held to a form by a [`Constraint`], and a
+//! [`TokenStream`] makes text of ids as they come.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the decoder, which reads prompts and writes text, is not here yet"
+)]
 
 mod pooling;
 mod sentence;
 mod tokenizer;
+
+mod chat_template;
+mod content_guard;
+mod detokenizer;
+mod grammar;
+mod prompt_tokenizer;
+mod sampling;
+mod spelling;
+mod stop_texts;
+#[cfg(test)]
+mod tiny_tokenizers;
+mod token_stream;
+
+pub(crate) use chat_template::{ChatConfig, ChatTemplate, ChatTemplateError, CivilTime};
+pub(crate) use content_guard::{ContentGuard, GuardedText};
+pub(crate) use grammar::{Constraint, GrammarCompiler, GrammarError};
+pub(crate) use prompt_tokenizer::{EncodeChatError, PromptTokenizer};
+pub(crate) use sampling::{Sampled, SampledLogprobs, Sampler, SamplingScratch, seed_of_choice};
+pub(crate) use stop_texts::Piece;
+pub(crate) use token_stream::TokenStream;
 
 pub(crate) use pooling::{Pooling, PoolingConfig};
 pub use sentence::RecipeError;
