@@ -22,9 +22,9 @@ mod sentence;
 use serde::Deserialize;
 
 pub use crate::text::{RecipeError, TokenizerError};
-pub use decoder::DecoderConfig;
 #[doc(hidden)]
 pub use decoder::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
+pub use decoder::{DecoderConfig, DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
 pub use encoder::{EncoderConfig, EncoderPlan, EncoderWeights, TextEmbedder, estimated_cost, footprint};
 pub use error::ArchError;
 pub(crate) use scope::{Bias, Scope};

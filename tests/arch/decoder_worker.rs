@@ -156,7 +156,7 @@ fn a_thousand_requests_end_once_with_the_right_tokens_and_no_block_is_lost() {
             let long = random.u8(..20) == 0;
             let text = if long { "z".repeat(400) } else { texts[which].clone() };
             match bench.admit(slot, raw(&text, tokens)) {
-                Ok(()) => drop(under_way.insert(slot, (which, tokens))),
+                Ok(()) => assert!(under_way.insert(slot, (which, tokens)).is_none()),
                 Err(ModelError::Invalid(_)) if long => refused += 1,
                 Err(error) => panic!("{error}"),
             }

@@ -3,6 +3,7 @@
 
 mod decoder_agreement;
 mod decoder_gguf;
+mod decoder_worker;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;

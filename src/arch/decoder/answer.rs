@@ -7,7 +7,8 @@ use crate::capability::{
     Choice, FinishReason, GenerateRequest, ModelError, Token, TokenLogprob, TokenLogprobs,
 };
 use crate::text::{
-    Constraint, Piece, PromptTokenizer, SampledLogprobs, Sampler, SamplingScratch, TokenStream, seed_of_choice,
+    Constraint, Piece, PromptTokenizer, SampledLogprobs, Sampler, SamplingScratch, TokenStream,
+    seed_of_choice,
 };
 
 /// One answer under way.

@@ -9,7 +9,7 @@ use super::runner::Runner;
 use super::scheduler::{Refusal, TextId};
 use super::weights::DecoderWeights;
 use crate::capability::{
-    Capacity, Completion, GenerateRequest, InvalidRequest, JobContext, Model, ModelError, Outbox, Slot,
+    Capacity, GenerateRequest, InvalidRequest, JobContext, Model, ModelError, Outbox, Slot, TextCompletion,
     TextToText,
 };
 use crate::kernels::threads;
@@ -122,8 +122,8 @@ impl TextGenerator {
 }
 
 impl Admitted {
-    fn into_completion(self) -> Completion {
-        Completion {
+    fn into_completion(self) -> TextCompletion {
+        TextCompletion {
             choices: self.answers.into_iter().map(Answer::into_choice).collect(),
             prompt_token_ids: self.prompt,
             cached_prompt_tokens: self.found.unwrap_or(0),

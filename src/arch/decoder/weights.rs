@@ -36,8 +36,7 @@ impl DecoderWeights {
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
     pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
         let plan = DecoderPlan::read(folder, options)?;
-        let missing =
-            || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
+        let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
         let path = folder.file("tokenizer.json").ok_or_else(missing)?;
         let tokenizer = PromptTokenizer::load(&path, &plan.ends)?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
@@ -93,7 +92,8 @@ impl DecoderWeights {
         let vocabulary = self.plan.config.vocab_size;
         match ids.iter().find(|id| **id as usize >= vocabulary) {
             Some(id) => {
-                let reason = format!("the tokenizer makes token {id} of it, but the model knows {vocabulary}");
+                let reason =
+                    format!("the tokenizer makes token {id} of it, but the model knows {vocabulary}");
                 Err(InvalidRequest::new("prompt", reason).into())
             }
             None => Ok(ids),

@@ -241,7 +241,7 @@ fn slides_by_rule(family: Family, raw: &RawConfig, i: usize) -> bool {
         Family::Qwen2 | Family::Qwen3 => i >= raw.max_window_layers.unwrap_or(28),
         Family::Gemma2 => i.is_multiple_of(2),
         Family::Gemma3 => {
-            let pattern = raw.sliding_window_pattern.or(raw._sliding_window_pattern).unwrap_or(6);
+            let pattern = raw.sliding_window_pattern.or(raw.private_sliding_window_pattern).unwrap_or(6);
             pattern != 0 && !(i + 1).is_multiple_of(pattern)
         }
         Family::SmolLm3 => !has_positions(family, raw, i),

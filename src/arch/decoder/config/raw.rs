@@ -43,7 +43,8 @@ pub(crate) struct RawConfig {
     pub(super) layer_types: Option<Vec<String>>,
     pub(super) sliding_window_pattern: Option<usize>,
     /// The same, as transformers 4 wrote it at the end.
-    pub(super) _sliding_window_pattern: Option<usize>,
+    #[serde(rename = "_sliding_window_pattern")]
+    pub(super) private_sliding_window_pattern: Option<usize>,
     pub(super) use_bidirectional_attention: Option<bool>,
 
     pub(super) query_pre_attn_scalar: Option<f64>,
