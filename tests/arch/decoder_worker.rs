@@ -150,7 +150,7 @@ fn a_thousand_requests_end_once_with_the_right_tokens_and_no_block_is_lost() {
     while begun < 1000 || !under_way.is_empty() {
         while begun < 1000 && under_way.len() < 16 && random.u8(..) < 200 {
             begun += 1;
-            let slot = (0..).find(|slot| !under_way.contains_key(slot)).unwrap();
+            let slot = (0..16).find(|slot| !under_way.contains_key(slot)).unwrap();
             let (which, tokens) = (random.usize(..texts.len()), random.usize(1..=24));
             // One of twenty is too long for the cache.
             let long = random.u8(..20) == 0;

@@ -6,7 +6,7 @@
 //! was let go first is taken first.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use crate::kernels::BLOCK_TOKENS;
 
@@ -161,9 +161,7 @@ impl BlockPool {
     /// Lets the key of `hash` stand for the content; seeded anew for each pool, so that nobody can prepare
     /// texts that collide.
     fn hash(&self, before: Before, tokens: &[u32; BLOCK_TOKENS]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        (before, tokens).hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one((before, tokens))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::arch::{ArchError, Bias};
 #[derive(Debug)]
 pub(super) struct Experts {
     router: Projection,
-    experts: Vec<GatedUnit>,
+    units: Vec<GatedUnit>,
     chosen: usize,
     weights: ExpertWeights,
 }
@@ -35,8 +35,8 @@ impl Experts {
         let ups = tensors.experts(layer, count, [Part::Gate, Part::Up], hidden, width)?;
         let downs = tensors.experts(layer, count, [Part::Down], width, hidden)?;
         let unit = |(gate_up, down)| GatedUnit { gate_up, down, activation: config.activation };
-        let experts = ups.into_iter().zip(downs).map(unit).collect();
-        Ok(Self { router, experts, chosen, weights })
+        let units = ups.into_iter().zip(downs).map(unit).collect();
+        Ok(Self { router, units, chosen, weights })
     }
 
     /// `[rows, hidden]` to the same. What a row's experts give is summed in the order of their numbers,
@@ -44,7 +44,7 @@ impl Experts {
     pub(super) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (rows, hidden) = xs.dims2()?;
         let probabilities = softmax_last_dim(&self.router.forward(xs)?)?.to_vec2::<f32>()?;
-        let mut visitors: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); self.experts.len()];
+        let mut visitors: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); self.units.len()];
         for (row, probabilities) in probabilities.iter().enumerate() {
             for (expert, weight) in self.choose(probabilities) {
                 visitors[expert].0.push(row as u32);
@@ -52,7 +52,7 @@ impl Experts {
             }
         }
         let mut sums = vec![0f32; rows * hidden];
-        for (expert, (rows, weights)) in self.experts.iter().zip(visitors) {
+        for (expert, (rows, weights)) in self.units.iter().zip(visitors) {
             if rows.is_empty() {
                 continue;
             }

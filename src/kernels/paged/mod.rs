@@ -1,6 +1,6 @@
 //! Attention of many texts at once, each token seeing its own text's past, with keys and values kept in
 //! blocks that a text holds anywhere in memory (Kwon et al., "Efficient Memory Management for Large Language
-//! Model Serving with PagedAttention", arXiv 2309.06180).
+//! Model Serving with `PagedAttention`", arXiv 2309.06180).
 //!
 //! A row's result depends on its own text only, to the last bit: sums run over its past in the same order
 //! whatever else is in the step, and however the text was cut into steps.

@@ -150,7 +150,7 @@ widened! {
 fn exp(x: f32) -> f32 {
     // Adding this leaves no room for a fraction, so that what was added is rounded, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;

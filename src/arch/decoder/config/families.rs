@@ -30,7 +30,7 @@ pub(crate) enum Family {
     Gemma3,
     /// `SmolLM` 3: some layers without positions.
     SmolLm3,
-    /// OLMo 2: norms behind attention and feed-forward.
+    /// `OLMo` 2: norms behind attention and feed-forward.
     Olmo2,
 }
 
@@ -71,7 +71,7 @@ impl Family {
 }
 
 /// The shape that `raw` describes. Nothing is allocated by a number that has not been checked.
-pub(super) fn lower(raw: RawConfig) -> Result<DecoderConfig, ArchError> {
+pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
     let named = raw.model_type.as_deref().unwrap_or_default();
     let known = || Family::ALL.map(|(name, _)| name);
     let family = Family::named(named).ok_or_else(|| not_supported("decoder", named, &known()))?;
@@ -87,8 +87,8 @@ pub(super) fn lower(raw: RawConfig) -> Result<DecoderConfig, ArchError> {
     within("head_dim", head_size, 1..=1024)?;
     let context = raw.max_position_embeddings.or(defaults.context).unwrap_or(2048);
     let around = Surroundings { head_size, context, default_theta: family.default_theta() };
-    let ropes = ropes(family, &raw, around)?;
-    let (qkv_bias, output_bias) = attention_biases(family, &raw);
+    let ropes = ropes(family, raw, around)?;
+    let (qkv_bias, output_bias) = attention_biases(family, raw);
     let scale = if family.is_gemma() { raw.query_pre_attn_scalar.unwrap_or(256.0) } else { head_size as f64 };
     Ok(DecoderConfig {
         family,
@@ -114,13 +114,13 @@ pub(super) fn lower(raw: RawConfig) -> Result<DecoderConfig, ArchError> {
         output_bias,
         feed_forward_bias: bias(raw.mlp_bias == Some(true)),
         joined: family == Family::Phi3,
-        activation: activation(family, &raw)?,
+        activation: activation(family, raw)?,
         attention_scale: scale.sqrt().recip(),
         attention_cap: raw.attn_logit_softcapping.filter(|_| family == Family::Gemma2),
         logit_cap: raw.final_logit_softcapping.filter(|_| family.is_gemma()),
         embedding_scale: if family.is_gemma() { (hidden_size as f64).sqrt() } else { 1.0 },
         tied: raw.tie_word_embeddings.unwrap_or(family.is_gemma() || family == Family::SmolLm3),
-        layers: layers(family, &raw, ropes.len())?,
+        layers: layers(family, raw, ropes.len())?,
         ropes,
     })
 }

@@ -55,7 +55,7 @@ impl DecoderConfig {
         let model_type = model_type.ok_or_else(|| not_supported("GGUF architecture", named, &known()))?;
         let keys = Keys { file, prefix: named };
         let raw = raw(&keys, model_type).map_err(weights)?;
-        let mut config = lower(raw)?;
+        let mut config = lower(&raw)?;
         config.settle(file)?;
         config.validate()?;
         Ok(config)

@@ -114,7 +114,7 @@ impl DecoderConfig {
     /// [`ArchError::BadConfig`] for a number that is missing or absurd, [`ArchError::Unsupported`] for a family
     /// or a variant of one that is not implemented.
     pub(crate) fn from_raw(raw: RawConfig) -> Result<Self, ArchError> {
-        let config = families::lower(raw.text())?;
+        let config = families::lower(&raw.text())?;
         config.validate()?;
         Ok(config)
     }

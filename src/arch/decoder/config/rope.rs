@@ -1,4 +1,4 @@
-//! Rotary positions: Su et al., "RoFormer", arXiv 2104.09864, and the ways to stretch them over longer texts.
+//! Rotary positions: Su et al., "`RoFormer`", arXiv 2104.09864, and the ways to stretch them over longer texts.
 //! Reference: `modeling_rope_utils.py` of transformers.
 
 use std::f64::consts::TAU;
@@ -114,7 +114,7 @@ fn llama3(plain: &[f64], rope: &RopeParameters, around: Surroundings) -> Result<
     Ok(slowed.collect())
 }
 
-/// Peng et al., "YaRN: Efficient Context Window Extension of Large Language Models", arXiv 2309.00071.
+/// Peng et al., "`YaRN`: Efficient Context Window Extension of Large Language Models", arXiv 2309.00071.
 fn yarn(
     plain: &[f64],
     rope: &RopeParameters,
@@ -147,7 +147,7 @@ fn yarn(
     Ok(RopeConfig::of(&blended.collect::<Vec<_>>(), scale))
 }
 
-/// Ding et al., "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", arXiv 2402.13753, as Phi-3
+/// Ding et al., "`LongRoPE`: Extending LLM Context Window Beyond 2 Million Tokens", arXiv 2402.13753, as Phi-3
 /// uses it: each pair has a factor of its own, another one in long texts.
 fn longrope(plain: &[f64], rope: &RopeParameters, around: Surroundings) -> Result<RopeConfig, ArchError> {
     let divided = |field: &'static str, factors: Option<&Vec<f64>>| {

@@ -225,7 +225,7 @@ impl Scheduler {
     }
 
     /// 3. Gives the text that has waited longest blocks for all its tokens, if there are enough. What the
-    /// cache knows of its beginning need not be computed, but for the last token.
+    ///    cache knows of its beginning need not be computed, but for the last token.
     fn start_next(&mut self) -> Option<TextId> {
         let id = *self.waiting.front()?;
         let text = &self.texts[&id];
