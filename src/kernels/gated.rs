@@ -4,7 +4,7 @@
 use candle_core::{CpuStorage, CustomOp1, D, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::activation::{Activation, plain as activated};
+use super::activation::{Activation, add_bias};
 use super::{ROWS_PER_TASK, contiguous, contiguous_mut, widened};
 
 /// `activation(a) * b`, where a row of `xs`, `[rows, 2 x width]`, is `a` and then `b`: `[rows, width]`.
@@ -27,7 +27,7 @@ pub(crate) fn add(xs: Tensor, ys: &Tensor) -> Result<Tensor> {
 
 fn plain(xs: &Tensor, activation: Activation) -> Result<Tensor> {
     let width = xs.dim(D::Minus1)? / 2;
-    activated(&xs.narrow(D::Minus1, 0, width)?.contiguous()?, None, activation)?
+    add_bias(xs.narrow(D::Minus1, 0, width)?.contiguous()?, None, activation)?
         * xs.narrow(D::Minus1, width, width)?
 }
 
@@ -50,7 +50,7 @@ impl CustomOp1 for Gate {
         tasks.for_each(|(gated, rows)| {
             for (gated, row) in gated.chunks_exact_mut(half).zip(rows.chunks_exact(width)) {
                 gated.copy_from_slice(&row[..half]);
-                self.0.slice(gated);
+                self.0.apply(gated);
                 multiply(gated, &row[half..]);
             }
         });

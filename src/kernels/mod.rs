@@ -10,10 +10,18 @@
 
 mod activation;
 mod attention;
+mod cpu;
+mod exponential;
 mod gated;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod linear;
 mod norm;
+#[cfg(target_arch = "x86_64")]
+mod output;
 mod paged;
+#[cfg(target_arch = "x86_64")]
+mod panel;
 mod precision;
 mod rope;
 pub mod threads;
@@ -53,28 +61,36 @@ fn contiguous_mut<'a>(
     }
 }
 
-/// Defines `$name`, which runs the body compiled for AVX2 where the processor has it and as it is elsewhere.
-/// The body is the same code: only how many numbers one instruction takes differs, never the order of sums.
+/// Defines `$name`, which runs the body compiled for AVX-512 or AVX2 where the processor has it and as it is
+/// elsewhere. The body is the same code, and the order of sums too: what differs is how many numbers one
+/// instruction takes, and, where the body asks `FUSED`, whether a product and a sum are rounded once or twice.
 macro_rules! widened {
     (fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block) => {
         fn $name($($arg: $kind),*) {
             #[allow(clippy::inline_always, reason = "the caller's instruction set reaches only inlined code")]
+            #[allow(clippy::extra_unused_type_parameters, reason = "not every body asks")]
             #[inline(always)]
-            fn plain($($arg: $kind),*) $body
+            fn plain<const FUSED: bool>($($arg: $kind),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $kind),*) {
-                    plain($($arg),*);
+                #[target_feature(enable = "avx512f,avx512bw,fma")]
+                fn avx512($($arg: $kind),*) {
+                    plain::<true>($($arg),*);
                 }
-                if std::arch::is_x86_feature_detected!("avx2") {
-                    // SAFETY: `avx2` asks nothing of its caller but a processor that has AVX2, and this one does.
-                    #[allow(unsafe_code)]
-                    return unsafe { avx2($($arg),*) };
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $kind),*) {
+                    plain::<true>($($arg),*);
+                }
+                // SAFETY: they ask nothing of their caller but a processor that has these, and this one does.
+                #[allow(unsafe_code)]
+                match $crate::kernels::cpu::Vectors::detected() {
+                    $crate::kernels::cpu::Vectors::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::kernels::cpu::Vectors::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::kernels::cpu::Vectors::Portable => {}
                 }
             }
-            plain($($arg),*);
+            plain::<false>($($arg),*);
         }
     };
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use candle_core::DType;
+
 /// What a model computes in, as the user asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -38,6 +40,14 @@ impl Dtype {
 }
 
 impl Precision {
+    /// candle's name for it.
+    pub(crate) const fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
     /// How many bytes a weight takes.
     pub(crate) const fn bytes(self) -> usize {
         match self {

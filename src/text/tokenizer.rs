@@ -97,7 +97,7 @@ impl TokenizerSettings {
 }
 
 /// The tokens of one text, special ones included.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EncodedText {
     pub(crate) ids: Vec<u32>,
     /// The segment each token belongs to; as many as `ids`.

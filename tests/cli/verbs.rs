@@ -28,7 +28,10 @@ fn only(mut objects: Vec<Value>) -> Value {
 
 #[test]
 fn inspect_says_what_a_model_is_and_takes() {
-    let report = only(millpond(["inspect", "-m", MODEL, "--workers", "3", "--json"]).ok().json());
+    let inspect = |dtype: &str| {
+        only(millpond(["inspect", "-m", MODEL, "--workers", "3", "--dtype", dtype, "--json"]).ok().json())
+    };
+    let report = inspect("f32");
     for (field, value) in [
         ("model", Value::from("shapes-embed")),
         ("capability", "text-embedding".into()),
@@ -44,7 +47,11 @@ fn inspect_says_what_a_model_is_and_takes() {
     let bytes = |field: &str| report["footprint"][field].as_u64().unwrap();
     assert_eq!(bytes("total"), bytes("weights") + 3 * bytes("per_worker"));
     let floats = 4 * report["parameters"].as_u64().unwrap();
-    assert!(bytes("weights") > floats, "as f32, and the joined copies");
+    assert_eq!(bytes("weights"), floats);
+    let halved = inspect("bf16");
+    assert_eq!(halved["computes_in"], "bf16");
+    let less = halved["footprint"]["weights"].as_u64().unwrap();
+    assert!((floats / 2..floats).contains(&less), "{less} of {floats}");
     let text = millpond(["inspect", "-m", MODEL]).ok().stdout;
     for word in ["capability", "bert", "f16", "tensors", "footprint", "fits          yes"] {
         assert!(text.contains(word), "{word}: {text}");

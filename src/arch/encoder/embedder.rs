@@ -3,15 +3,12 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::weights::{EncoderWeights, Prepared, step_length};
+use rayon::prelude::*;
+
+use super::pass::Pass;
+use super::weights::{EncoderWeights, Prepared};
 use crate::capability::{Capacity, EmbedRequest, JobContext, Model, ModelError, Outbox, Slot, TextEmbedding};
 use crate::kernels::threads;
-
-/// How many tokens one step computes at most, unless a single text has more.
-///
-/// A processor is as fast at some hundred rows as at some thousand, and a worker's memory, the wait of whoever
-/// comes next and the time to cancel all grow with a step: so it is no larger than it must be.
-pub(crate) const STEP_TOKENS: usize = 256;
 
 /// How many requests, and how many tokens of them, wait inside the model for a next step: enough that a
 /// step is full while its worker looks for more, few enough that priority and cancellation still act early.
@@ -19,12 +16,16 @@ const CAPACITY: Capacity = Capacity { jobs: 64, cost: 16_384 };
 
 /// One worker's embedding model: shared weights, and the texts admitted.
 ///
-/// Between steps it holds the admitted texts' token ids and nothing else.
+/// Between steps it holds the admitted texts and their token ids, and nothing else. A text is tokenized in the
+/// first step after it was admitted, all that are new at once and on all of the worker's threads.
 #[derive(Debug)]
 pub struct TextEmbedder {
     weights: Arc<EncoderWeights>,
-    /// In the order of admission.
-    admitted: Vec<(Slot, Prepared)>,
+    threads: usize,
+    /// Not yet tokenized, in the order of admission.
+    admitted: Vec<(Slot, EmbedRequest)>,
+    /// Tokenized, in the order of admission; all before those above.
+    waiting: Vec<(Slot, Prepared)>,
 }
 
 impl TextEmbedder {
@@ -34,8 +35,8 @@ impl TextEmbedder {
     /// A thread takes its threads once and keeps them while it lives: for a second model on the same thread
     /// `threads` changes nothing.
     pub fn new(weights: Arc<EncoderWeights>, threads: NonZeroUsize) -> Self {
-        threads::adopt(threads);
-        Self { weights, admitted: Vec::new() }
+        let threads = threads::adopt(threads);
+        Self { weights, threads, admitted: Vec::new(), waiting: Vec::new() }
     }
 
     /// The shared weights.
@@ -50,24 +51,33 @@ impl Model<TextEmbedding> for TextEmbedder {
     }
 
     fn admit(&mut self, slot: Slot, request: EmbedRequest, _: &JobContext) -> Result<(), ModelError> {
-        let prepared = self.weights.prepare(&request)?;
-        self.admitted.push((slot, prepared));
+        self.weights.plan().validate(&request)?;
+        self.admitted.push((slot, request));
         Ok(())
     }
 
-    /// One pass over the texts admitted first, as many as fit the step.
+    /// One pass over the texts admitted first, as many as fit it.
     fn step(&mut self, out: &mut Outbox<TextEmbedding>) -> Result<(), ModelError> {
-        if self.admitted.is_empty() {
+        let admitted = std::mem::take(&mut self.admitted);
+        let prepare = |(slot, request): (Slot, EmbedRequest)| (slot, self.weights.prepare(&request));
+        // A single text, the common case, is not worth a thread's waking up.
+        let prepared: Vec<_> = match admitted.len() {
+            0 | 1 => admitted.into_iter().map(prepare).collect(),
+            _ => admitted.into_par_iter().map(prepare).collect(),
+        };
+        for (slot, prepared) in prepared {
+            match prepared {
+                Ok(prepared) => self.waiting.push((slot, prepared)),
+                Err(error) => out.fail(slot, error),
+            }
+        }
+        if self.waiting.is_empty() {
             return Ok(());
         }
-        let length = step_length(self.admitted.iter().map(|(_, prepared)| prepared.tokens()));
-        let step: Vec<_> = self.admitted.drain(..length).collect();
-        let batch: Vec<&Prepared> = step.iter().map(|(_, prepared)| prepared).collect();
-        let answers = self.weights.compute(&batch)?;
-        for ((slot, _), answer) in step.iter().zip(answers) {
+        for (slot, answer) in Pass::take(&mut self.waiting, self.threads).compute(&self.weights)? {
             match answer {
-                Ok(embedding) => out.finish(*slot, embedding),
-                Err(error) => out.fail(*slot, error),
+                Ok(embedding) => out.finish(slot, embedding),
+                Err(error) => out.fail(slot, error),
             }
         }
         Ok(())
@@ -75,5 +85,6 @@ impl Model<TextEmbedding> for TextEmbedder {
 
     fn cancel(&mut self, slot: Slot) {
         self.admitted.retain(|(admitted, _)| *admitted != slot);
+        self.waiting.retain(|(waiting, _)| *waiting != slot);
     }
 }

@@ -23,6 +23,7 @@ mod mpnet;
 mod network;
 mod nomic_bert;
 mod packed;
+mod pass;
 mod plan;
 mod weights;
 

@@ -52,14 +52,13 @@ pub(super) struct ModernBertConfig {
     layer_types: Option<Vec<String>>,
     #[serde(default = "default_global_attn_every_n_layers")]
     global_attn_every_n_layers: usize,
-    #[serde(default)]
-    rope_parameters: RopeParameters,
+    rope_parameters: Option<RopeParameters>,
     #[serde(default = "default_global_rope_theta")]
     global_rope_theta: f64,
     local_rope_theta: Option<f64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct RopeParameters {
     full_attention: Option<Rope>,
     sliding_attention: Option<Rope>,
@@ -120,9 +119,11 @@ impl ModernBertConfig {
     fn layers(&self, sizes: Sizes) -> Result<Vec<Sight>, ArchError> {
         within("local_attention", self.local_attention, 1..=1 << 20)?;
         within("global_attn_every_n_layers", self.global_attn_every_n_layers, 1..=512)?;
-        let RopeParameters { full_attention: full, sliding_attention: sliding } = &self.rope_parameters;
-        let global = theta(full.as_ref())?.unwrap_or(self.global_rope_theta);
-        let local = theta(sliding.as_ref())?.or(self.local_rope_theta).unwrap_or(match full {
+        let rope = self.rope_parameters.as_ref();
+        let full = rope.and_then(|rope| rope.full_attention.as_ref());
+        let sliding = rope.and_then(|rope| rope.sliding_attention.as_ref());
+        let global = theta(full)?.unwrap_or(self.global_rope_theta);
+        let local = theta(sliding)?.or(self.local_rope_theta).unwrap_or(match full {
             // Files of transformers 4 may leave it out, and mean the same as elsewhere.
             None => global,
             Some(_) => 10_000.0,

@@ -55,8 +55,7 @@ pub(super) struct NomicBertConfig {
     max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
     layer_norm_eps: Option<f64>,
-    #[serde(default)]
-    rope_parameters: RopeParameters,
+    rope_parameters: Option<RopeParameters>,
     rope_theta: Option<f64>,
     type_vocab_size: Option<usize>,
 
@@ -91,11 +90,10 @@ pub(super) struct NomicBertConfig {
     causal: bool,
     #[serde(default)]
     scale_attn_by_inverse_layer_idx: bool,
-    #[serde(default)]
-    moe_every_n_layers: i64,
+    moe_every_n_layers: Option<i64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct RopeParameters {
     rope_theta: Option<f64>,
     rope_type: Option<String>,
@@ -148,7 +146,7 @@ impl NomicBertConfig {
         if let Some((name, _)) = switches.into_iter().find(|(_, on)| *on) {
             return Err(bad(name, true, "only false is supported".to_owned()));
         }
-        if self.moe_every_n_layers > 0 {
+        if self.moe_every_n_layers.is_some_and(|n| n > 0) {
             return Err(not_supported("layer type", "mixture of experts", &["dense"]));
         }
         if self.rotary_emb_scale_base.is_some() {
@@ -190,8 +188,12 @@ impl NomicBertConfig {
         }
     }
 
+    fn rope(&self) -> RopeParameters {
+        self.rope_parameters.clone().unwrap_or_default()
+    }
+
     fn rotary(&self, sizes: Sizes) -> Result<Rotary, ArchError> {
-        let base = self.rope_parameters.rope_theta.or(self.rope_theta).or(self.rotary_emb_base);
+        let base = self.rope().rope_theta.or(self.rope_theta).or(self.rotary_emb_base);
         let style = if self.rotary_emb_interleaved { RopeStyle::Interleaved } else { RopeStyle::Halves };
         let fraction = self.rotary_emb_fraction.unwrap_or(1.0);
         Rotary::new(base.unwrap_or(1000.0), fraction, style, sizes.head_size())
@@ -200,10 +202,10 @@ impl NomicBertConfig {
     /// How many positions have their angles as trained. Beyond, with a dynamic scale, all angles of a text
     /// depend on its length; such texts are cut instead, and the answer says so.
     fn positions_unscaled(&self, positions: usize) -> Result<usize, ArchError> {
-        let trained = match self.rope_parameters.rope_type.as_deref() {
+        let trained = match self.rope().rope_type.as_deref() {
             None | Some("default") if self.rotary_scaling_factor.is_none() => return Ok(positions),
             None | Some("default") => self.max_trained_positions,
-            Some("dynamic") => self.rope_parameters.original_max_position_embeddings,
+            Some("dynamic") => self.rope().original_max_position_embeddings,
             Some(other) => return Err(not_supported("rope_type", other, &["default", "dynamic"])),
         };
         let trained = trained.unwrap_or(positions);

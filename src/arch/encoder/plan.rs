@@ -5,11 +5,11 @@ use candle_core::DType;
 use super::bert::BertConfig;
 use super::config::{EncoderConfig, Gate};
 use super::distilbert::DistilBertConfig;
-use super::embedder::STEP_TOKENS;
 use super::layer::FEED_FORWARD_ROWS;
 use super::modernbert::ModernBertConfig;
 use super::mpnet::MpNetConfig;
 use super::nomic_bert::NomicBertConfig;
+use super::pass::PASS_TOKENS;
 use crate::ByteSize;
 use crate::arch::sentence::{SentencePlan, network_folder, tokenizer_settings};
 use crate::arch::{ArchError, Architecture, read_required};
@@ -127,11 +127,11 @@ impl EncoderPlan {
     /// How many numbers the largest step holds at once.
     fn step_numbers(&self) -> u64 {
         let c = &self.config;
-        let tokens = STEP_TOKENS.max(self.max_tokens);
+        let tokens = PASS_TOKENS.max(self.max_tokens);
         // Either attention, with input as it is and normalised, query, key, value and output; or the
         // feed-forward part of one block, with input, output so far and the block's own.
-        let attention = numbers(tokens, 7 * c.hidden_size)
-            .saturating_add(scratch_numbers(c.num_attention_heads, self.max_tokens) as u64);
+        let scratch = scratch_numbers(c.num_attention_heads, c.head_size(), self.max_tokens) as u64;
+        let attention = numbers(tokens, 7 * c.hidden_size).saturating_add(scratch);
         let rows = tokens.min(FEED_FORWARD_ROWS);
         let gated = if c.gate == Gate::Present { c.intermediate_size } else { 0 };
         let feed_forward = numbers(tokens, 3 * c.hidden_size)

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device};
 
 use super::config::Segments;
-use super::embedder::STEP_TOKENS;
 use super::network::Network;
 use super::packed::PackedTexts;
+use super::pass::Pass;
 use super::plan::EncoderPlan;
 use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope};
@@ -28,14 +28,26 @@ pub struct EncoderWeights {
     prompt_tokens: BTreeMap<String, usize>,
 }
 
-/// A request that has been checked and tokenized.
-#[derive(Debug)]
-pub(crate) struct Prepared {
+/// What the network reads of a request: the same for two requests, their vectors are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Input {
     pub(crate) text: EncodedText,
     /// How many tokens at the start are a prompt's and do not count.
     prompt_tokens: usize,
+}
+
+/// What a request wants done to its text's vector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finishing {
     normalize: Option<bool>,
     dimensions: Option<usize>,
+}
+
+/// A request that has been checked and tokenized.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) input: Input,
+    pub(crate) finishing: Finishing,
 }
 
 impl EncoderWeights {
@@ -61,26 +73,27 @@ impl EncoderWeights {
         &self.plan
     }
 
-    /// Embeds `requests` on the calling thread, without a pool or a worker, in as few passes as a worker
+    /// Embeds `requests` on the calling thread and its pool, without a worker, in as few passes as a worker
     /// would take. Answers come in order, and one request's failure is its own.
     pub fn embed(&self, requests: &[EmbedRequest]) -> Vec<Result<Embedding, ModelError>> {
-        let prepared: Vec<_> = requests.iter().map(|request| self.prepare(request)).collect();
-        let good: Vec<&Prepared> = prepared.iter().filter_map(|prepared| prepared.as_ref().ok()).collect();
-        let mut answers = Vec::with_capacity(good.len());
-        let mut rest = good.as_slice();
-        while !rest.is_empty() {
-            let (step, later) = rest.split_at(step_length(rest.iter().map(|prepared| prepared.tokens())));
-            match self.compute(step) {
-                Ok(step) => answers.extend(step),
-                Err(error) => answers.extend(step.iter().map(|_| Err(error.clone()))),
+        let mut answers: Vec<Option<Result<Embedding, ModelError>>> = vec![None; requests.len()];
+        let mut waiting = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            match self.prepare(request) {
+                Ok(prepared) => waiting.push((index, prepared)),
+                Err(error) => answers[index] = Some(Err(error)),
             }
-            rest = later;
         }
-        let mut answers = answers.into_iter();
-        let answer = |prepared: Result<Prepared, ModelError>| {
-            prepared.and_then(|_| answers.next().expect("one answer to each good request"))
-        };
-        prepared.into_iter().map(answer).collect()
+        while !waiting.is_empty() {
+            let pass = Pass::take(&mut waiting, rayon::current_num_threads());
+            match pass.compute(self) {
+                Ok(computed) => {
+                    computed.into_iter().for_each(|(index, answer)| answers[index] = Some(answer))
+                }
+                Err(error) => pass.members().for_each(|index| answers[index] = Some(Err(error.clone()))),
+            }
+        }
+        answers.into_iter().map(|answer| answer.expect("one pass or another took it")).collect()
     }
 
     /// Checks and tokenizes a request.
@@ -95,26 +108,22 @@ impl EncoderWeights {
         let text = text.map_err(ModelError::failed)?;
         self.check_ids(&text)?;
         let prompt_tokens = prompt_name.and_then(|name| self.prompt_tokens.get(name)).copied().unwrap_or(0);
-        Ok(Prepared { text, prompt_tokens, normalize: request.normalize, dimensions: request.dimensions })
+        let finishing = Finishing { normalize: request.normalize, dimensions: request.dimensions };
+        Ok(Prepared { input: Input { text, prompt_tokens }, finishing })
     }
 
-    /// One pass over all of `batch`. An error is the whole pass's; a text whose numbers went wrong fails
-    /// alone, its neighbours having never met it.
-    pub(crate) fn compute(
-        &self,
-        batch: &[&Prepared],
-    ) -> Result<Vec<Result<Embedding, ModelError>>, ModelError> {
-        let packed = PackedTexts::new(batch.iter().map(|prepared| &prepared.text));
+    /// The vector of each text, pooled and otherwise as the network made it.
+    pub(crate) fn pooled(&self, texts: &[Prepared]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let packed = PackedTexts::new(texts.iter().map(|prepared| &prepared.input.text));
         let hidden = if packed.spans.is_empty() { Vec::new() } else { self.hidden(&packed)? };
         let width = self.plan.config.hidden_size;
         let mut rest = hidden.as_slice();
-        let pooled = batch.iter().map(|prepared| {
+        let vectors = texts.iter().map(|prepared| {
             let (own, others) = rest.split_at(prepared.tokens() * width);
             rest = others;
             self.pool(own, prepared)
         });
-        let vectors = self.head.forward(pooled.collect()).map_err(ModelError::failed)?;
-        Ok(vectors.into_iter().zip(batch).map(|(vector, prepared)| self.answer(vector, prepared)).collect())
+        self.head.forward(vectors.collect()).map_err(ModelError::failed)
     }
 
     /// The vectors of all tokens, `[tokens, hidden]`, row by row.
@@ -129,15 +138,22 @@ impl EncoderWeights {
         match hidden {
             // A tokenizer without special tokens makes nothing of an empty text: no tokens, no meaning.
             [] => vec![0.0; pooling.dimensions(width)],
-            hidden => pooling.pool(hidden, width, prepared.prompt_tokens),
+            hidden => pooling.pool(hidden, width, prepared.input.prompt_tokens),
         }
     }
 
-    fn answer(&self, vector: Vec<f32>, prepared: &Prepared) -> Result<Embedding, ModelError> {
-        let values = self.plan.sentence.recipe.finish(vector, prepared.normalize, prepared.dimensions);
+    /// The answer from a text's vector.
+    pub(crate) fn finish(
+        &self,
+        text: &Prepared,
+        vector: Vec<f32>,
+        finishing: Finishing,
+    ) -> Result<Embedding, ModelError> {
+        let recipe = &self.plan.sentence.recipe;
+        let values = recipe.finish(vector, finishing.normalize, finishing.dimensions);
         let values = values
             .ok_or_else(|| ModelError::Numeric("the embedding has a number that is not finite".into()))?;
-        Ok(Embedding { values, tokens: prepared.tokens(), truncated: prepared.text.truncated })
+        Ok(Embedding { values, tokens: text.tokens(), truncated: text.input.text.truncated })
     }
 
     /// The tables of the network bound what the tokenizer may say; they come from different files.
@@ -162,18 +178,8 @@ impl EncoderWeights {
 impl Prepared {
     /// How many tokens it has.
     pub(crate) fn tokens(&self) -> usize {
-        self.text.ids.len()
+        self.input.text.ids.len()
     }
-}
-
-/// How many of the texts, in order, make up one step: as many as fit the budget, and at least one.
-pub(crate) fn step_length(tokens: impl Iterator<Item = usize>) -> usize {
-    let mut sum = 0usize;
-    let fitting = tokens.take_while(|tokens| {
-        sum = sum.saturating_add(*tokens);
-        sum <= STEP_TOKENS
-    });
-    fitting.count().max(1)
 }
 
 fn load_tokenizer(plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {

@@ -1,17 +1,27 @@
 //! Attention over packed texts: every token looks at tokens of its own text.
 
+#[cfg(target_arch = "x86_64")]
+mod packed;
+
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use rayon::prelude::*;
 
-/// The most scores held at once by one thread: 128 Ki of f32 are 512 KiB, which a core's own cache holds. A
+#[cfg(target_arch = "x86_64")]
+use super::cpu::Vectors;
+
+/// The most scores that candle's form holds at once: 128 Ki of f32 are 512 KiB, which a core's own cache holds. A
 /// longer text is done in blocks of queries, so that memory grows with its length and not with its square.
 const MAX_SCORES: usize = 128 << 10;
 
-/// What one text's attention needs, at most, beyond its input and output, in numbers.
-pub(crate) fn scratch_numbers(heads: usize, tokens: usize) -> usize {
+/// How many numbers attention over a text of `tokens` needs, at most, beyond its input and output.
+pub(crate) fn scratch_numbers(heads: usize, head_size: usize, tokens: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if Vectors::detected() != Vectors::Portable {
+        return rayon::current_num_threads().min(heads) * packed::scratch_numbers(head_size, tokens);
+    }
     // Scores and their softmax.
     2 * (heads * tokens * tokens).min(MAX_SCORES.max(heads * tokens))
 }
@@ -35,6 +45,14 @@ impl Attention<'_> {
     /// `[tokens, heads x head size]`. The texts are independent, so they are shared out to the worker's
     /// threads.
     pub(crate) fn forward(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
+        #[cfg(target_arch = "x86_64")]
+        if qkv.device().is_cpu() && Vectors::detected() != Vectors::Portable {
+            return self.packed(qkv, spans, Vectors::detected());
+        }
+        self.plain(qkv, spans)
+    }
+
+    fn plain(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         let texts = spans.par_iter().map(|span| self.text(&qkv.narrow(0, span.start, span.len())?));
         let texts = texts.collect::<Result<Vec<_>>>()?;
         match texts.as_slice() {
@@ -110,17 +128,65 @@ mod tests {
         qkv.iter().map(|q| (0..heads).flat_map(|head| row(q, head)).collect()).collect()
     }
 
+    /// Three texts, whose heads are `size` wide.
+    fn texts(heads: usize, size: usize) -> Result<(Tensor, [Range<usize>; 3])> {
+        Ok((Tensor::randn(0f32, 1.0, (140, 3 * heads * size), &Device::Cpu)?, [0..2, 2..3, 3..140]))
+    }
+
     #[test]
     fn each_text_attends_to_itself_alone() -> Result<()> {
-        let (heads, width) = (2, 6);
-        let qkv = Tensor::randn(0f32, 1.0, (9, 3 * width), &Device::Cpu)?;
-        let rows = qkv.to_vec2::<f32>()?;
-        let spans = [0..2, 2..3, 3..9];
-        let got = full(heads).forward(&qkv, &spans)?.to_vec2::<f32>()?;
-        let expected = spans.iter().flat_map(|span| by_hand(&rows[span.clone()], heads)).collect::<Vec<_>>();
-        for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
-            assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
+        let heads = 2;
+        for size in [1, 3, 32, 40] {
+            let (qkv, spans) = texts(heads, size)?;
+            let rows = qkv.to_vec2::<f32>()?;
+            let expected: Vec<_> =
+                spans.iter().flat_map(|span| by_hand(&rows[span.clone()], heads)).collect();
+            for got in [full(heads).forward(&qkv, &spans)?, full(heads).plain(&qkv, &spans)?] {
+                let got = got.to_vec2::<f32>()?;
+                for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+                    assert!((got - expected).abs() < 2e-5, "heads of {size}: {got} is not {expected}");
+                }
+            }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn windows_and_biases_agree_with_the_plain_form() -> Result<()> {
+        let bias = Tensor::randn(0f32, 1.0, (4, 2 * 150 + 1), &Device::Cpu)?;
+        for (window, bias) in [(Some(0), None), (Some(5), None), (Some(64), Some(&bias)), (None, Some(&bias))]
+        {
+            for size in [8, 64] {
+                let (qkv, spans) = texts(4, size)?;
+                let attention = Attention { heads: 4, scale: 0.3, window, bias };
+                let off = (attention.forward(&qkv, &spans)? - attention.plain(&qkv, &spans)?)?;
+                let off = off.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(off < 2e-5, "window {window:?}, heads of {size}: off by {off}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_text_has_the_same_bits_alone_and_in_company() -> Result<()> {
+        let (qkv, spans) = texts(3, 16)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let together = pool.install(|| full(3).forward(&qkv, &spans))?.to_vec2::<f32>()?;
+        for span in spans {
+            let alone = full(3).forward(&qkv.narrow(0, span.start, span.len())?, &[0..span.len()])?;
+            assert_eq!(alone.to_vec2::<f32>()?, together[span]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn texts_must_tile_the_rows_and_a_bias_must_reach() -> Result<()> {
+        let (qkv, _) = texts(2, 4)?;
+        for spans in [vec![0..139], vec![0..10, 11..140], vec![0..141], vec![]] {
+            assert!(full(2).forward(&qkv, &spans).is_err(), "{spans:?}");
+        }
+        let bias = Tensor::zeros((2, 3), candle_core::DType::F32, &Device::Cpu)?;
+        assert!(Attention { bias: Some(&bias), ..full(2) }.forward(&qkv, &[0..140]).is_err());
         Ok(())
     }
 
@@ -128,11 +194,12 @@ mod tests {
     fn blocks_of_queries_do_not_change_the_result() -> Result<()> {
         // 2 heads x 1600^2 scores are twenty times what one block holds.
         let qkv = Tensor::randn(0f32, 1.0, (1600, 12), &Device::Cpu)?;
-        let got = full(2).text(&qkv)?.narrow(0, 1590, 10)?.to_vec2::<f32>()?;
-        let rows = qkv.to_vec2::<f32>()?;
-        let expected = by_hand(&rows, 2);
-        for (got, expected) in got.iter().flatten().zip(expected[1590..].iter().flatten()) {
-            assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
+        let expected = by_hand(&qkv.to_vec2::<f32>()?, 2);
+        for got in [full(2).plain(&qkv, &[0..1600])?, full(2).forward(&qkv, &[0..1600])?] {
+            let got = got.narrow(0, 1590, 10)?.to_vec2::<f32>()?;
+            for (got, expected) in got.iter().flatten().zip(expected[1590..].iter().flatten()) {
+                assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
+            }
         }
         Ok(())
     }
