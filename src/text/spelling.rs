@@ -9,7 +9,7 @@ pub(crate) enum Spelling {
     /// Every byte is written as a character of its own (GPT-2 and all its heirs).
     ByteLevel,
     /// Characters are written as themselves, spaces as `▁`; bytes that belong to none, as `<0x0A>`
-    /// (SentencePiece with byte fallback).
+    /// (`SentencePiece` with byte fallback).
     ByteFallback,
     /// Characters are written as themselves, spaces as `▁`.
     Metaspace,

@@ -20,7 +20,7 @@ fn numbered(tokens: impl IntoIterator<Item = String>) -> Map<String, Value> {
     tokens.into_iter().zip(0..).map(|(token, id)| (token, json!(id))).collect()
 }
 
-fn bpe(vocabulary: Map<String, Value>, merges: &[[&str; 2]], byte_fallback: bool) -> Value {
+fn bpe(vocabulary: &Map<String, Value>, merges: &[[&str; 2]], byte_fallback: bool) -> Value {
     json!({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": byte_fallback,
            "vocab": vocabulary, "merges": merges})
@@ -30,7 +30,7 @@ fn library(parts: &Value) -> Tokenizer {
     Tokenizer::from_bytes(parts.to_string()).expect("a tokenizer")
 }
 
-/// As GPT-2's heirs have: all bytes, some words, and ChatML's control tokens. `<think>` is no special token.
+/// As GPT-2's heirs have: all bytes, some words, and `ChatML`'s control tokens. `<think>` is no special token.
 pub(crate) fn byte_level_library() -> Tokenizer {
     let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     alphabet.sort_unstable();
@@ -52,7 +52,7 @@ pub(crate) fn byte_level_library() -> Tokenizer {
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
         "post_processor": null,
         "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": bpe(vocabulary, &merges, false),
+        "model": bpe(&vocabulary, &merges, false),
     }))
 }
 
@@ -77,20 +77,20 @@ pub(crate) fn byte_fallback_library() -> Tokenizer {
         "decoder": {"type": "Sequence", "decoders": [
             {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
             {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
-        "model": bpe(vocabulary, &merges, true),
+        "model": bpe(&vocabulary, &merges, true),
     }))
 }
 
 pub(crate) fn byte_level() -> PromptTokenizer {
-    PromptTokenizer::new(byte_level_library(), &[]).unwrap()
+    PromptTokenizer::new(byte_level_library(), &[]).expect("a small tokenizer")
 }
 
 pub(crate) fn byte_fallback() -> PromptTokenizer {
-    PromptTokenizer::new(byte_fallback_library(), &[]).unwrap()
+    PromptTokenizer::new(byte_fallback_library(), &[]).expect("a small tokenizer")
 }
 
 /// As BERT has.
 pub(crate) fn word_piece() -> PromptTokenizer {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
-    PromptTokenizer::load(&path, &[]).unwrap()
+    PromptTokenizer::load(&path, &[]).expect("a small tokenizer")
 }

@@ -42,7 +42,6 @@ const OUTPUT_PER_BYTE: usize = 4;
 
 /// A conversation could not be put into words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum ChatTemplateError {
     /// The model comes without a template.
     #[error("the model has no chat template")]

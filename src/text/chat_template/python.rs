@@ -94,7 +94,7 @@ fn quote(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             c if c == mark => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.extend(["\\x", &format!("{:02x}", u32::from(c))]),
             c => out.push(c),
         }
     }
@@ -130,6 +130,7 @@ fn number(value: &Value) -> String {
 }
 
 /// The filter `tojson` as transformers defines it: `json.dumps`, by default with characters as they are.
+#[allow(clippy::needless_pass_by_value, reason = "the library hands options over like this")]
 pub(super) fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<Value> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;
@@ -258,7 +259,7 @@ impl JsonText<'_> {
                 // A cover stands for a character of a special token, which is plain enough.
                 c if u32::from(c) < 0x20 || (self.ascii && !(' '..='~').contains(&c) && !may_be_cover(c)) => {
                     let units = c.encode_utf16(&mut [0; 2]).to_vec();
-                    units.iter().for_each(|unit| self.out.push_str(&format!("\\u{unit:04x}")));
+                    units.iter().for_each(|unit| self.out.extend(["\\u", &format!("{unit:04x}")]));
                 }
                 c => self.out.push(c),
             }

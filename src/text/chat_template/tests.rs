@@ -77,15 +77,15 @@ fn templates_render_as_transformers_renders_them() {
             match (got, expected) {
                 (Ok(got), Outcome::Text(expected)) if got.text == *expected => texts += 1,
                 (Err(ChatTemplateError::Refused(got)), Outcome::Refused(expected)) if got == *expected => {
-                    refusals += 1
+                    refusals += 1;
                 }
                 (got, Outcome::Text(expected)) => {
-                    wrong.push(format!("{name}, {of}:\n{got:?}\ninstead of\n{expected:?}"))
+                    wrong.push(format!("{name}, {of}:\n{got:?}\ninstead of\n{expected:?}"));
                 }
                 // An error of Python's own, not the template's: any error will do.
                 (Err(_), Outcome::Refused(_)) => refusals += 1,
                 (Ok(got), Outcome::Refused(expected)) => {
-                    wrong.push(format!("{name}, {of}: {got:?} instead of {expected:?}"))
+                    wrong.push(format!("{name}, {of}: {got:?} instead of {expected:?}"));
                 }
             }
         }

@@ -135,7 +135,7 @@ fn all_finite(logits: &[f32]) -> bool {
 /// Of equals the lowest id, as torch's `argmax` does on a CPU.
 fn first_maximum(scores: &[f32]) -> u32 {
     let best = maximum(scores);
-    scores.iter().position(|score| *score == best).unwrap_or(0) as u32
+    scores.iter().position(|score| *score >= best).unwrap_or(0) as u32
 }
 
 fn forbid_others(scores: &mut [f32], allowed: &[u32]) {

@@ -91,7 +91,7 @@ mod tests {
             penalties.record(1);
             let mut scores = [2.0, -2.0, 0.5, -1.0];
             penalties.apply(&mut scores);
-            assert_eq!(scores, expected);
+            assert_eq!(scores.map(f32::to_bits), expected.map(f32::to_bits), "{scores:?}");
         }
     }
 
