@@ -8,6 +8,7 @@ mod answer;
 mod blocks;
 mod config;
 mod experts;
+mod facts;
 mod generator;
 mod gguf;
 mod layer;

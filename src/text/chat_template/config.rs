@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::{DEFAULT, WITH_TOOLS};
+
 /// `tokenizer_config.json`, as far as it bears on a conversation.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct ChatConfig {
@@ -21,6 +23,13 @@ pub(crate) struct ChatConfig {
 pub(crate) struct NamedTemplate {
     pub(crate) name: String,
     pub(crate) template: String,
+}
+
+impl NamedTemplate {
+    /// Whether it serves conversations: others are for things that are not asked for here.
+    pub(super) fn is_used(&self) -> bool {
+        self.name == DEFAULT || self.name == WITH_TOOLS
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -65,6 +74,13 @@ impl ChatConfig {
     /// The token that ends a turn, as it is written.
     pub(crate) fn eos_token(&self) -> Option<&str> {
         self.eos_token.as_ref().and_then(SpecialToken::text)
+    }
+
+    /// Whether there is a template to render conversations with; `file` as in [`ChatTemplate::new`].
+    ///
+    /// [`ChatTemplate::new`]: super::ChatTemplate::new
+    pub(crate) fn has_template(&self, file: Option<&str>) -> bool {
+        self.templates(file).iter().any(NamedTemplate::is_used)
     }
 
     /// The templates by name; a lone one is called `default`. A file of its own goes before the rest.

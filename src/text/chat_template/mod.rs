@@ -89,10 +89,8 @@ impl ChatTemplate {
     pub(crate) fn new(config: &ChatConfig, file: Option<&str>) -> Result<Self, ChatTemplateError> {
         let mut environment = environment();
         let mut sources = Vec::new();
-        for NamedTemplate { name, template } in config.templates(file) {
-            if name != DEFAULT && name != WITH_TOOLS {
-                continue;
-            }
+        let used = config.templates(file).into_iter().filter(NamedTemplate::is_used);
+        for NamedTemplate { name, template } in used {
             if template.len() > MAX_TEMPLATE_BYTES {
                 let reason =
                     format!("it has {} bytes, and at most {MAX_TEMPLATE_BYTES} make sense", template.len());
