@@ -70,7 +70,11 @@ pub(super) fn template_arg(text: &str) -> Result<TemplateArg, String> {
 
 impl AnswerArgs {
     /// Says it of `request`, to a model that reads `context` tokens.
-    pub(super) fn apply(&self, mut request: GenerateRequest, context: usize) -> Result<GenerateRequest, Failure> {
+    pub(super) fn apply(
+        &self,
+        mut request: GenerateRequest,
+        context: usize,
+    ) -> Result<GenerateRequest, Failure> {
         let most = GenerateRequest::new(request.prompt.clone()).max_tokens;
         request.max_tokens = self.max_tokens.unwrap_or_else(|| most.min(context / 2).max(1));
         request.sampling = self.sampling();

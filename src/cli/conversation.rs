@@ -11,7 +11,10 @@ use crate::capability::{Chat, Message, Role, ToolCall};
 
 /// A list of messages, or an object that holds one.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a list of messages, or an object with \"messages\" and maybe \"tools\"")]
+#[serde(
+    untagged,
+    expecting = "expected a list of messages, or an object with \"messages\" and maybe \"tools\""
+)]
 enum Said {
     Messages(Vec<SaidMessage>),
     Conversation {
@@ -138,13 +141,15 @@ mod tests {
         let messages = json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]);
         let alone = chat(messages.clone()).unwrap();
         assert_eq!(alone.messages, [Message::system("be brief"), Message::user("hi")]);
-        let object = chat(json!({"model": "x", "messages": messages, "tools": [{"type": "function"}]})).unwrap();
+        let object =
+            chat(json!({"model": "x", "messages": messages, "tools": [{"type": "function"}]})).unwrap();
         assert_eq!((object.messages, object.tools), (alone.messages, vec![json!({"type": "function"})]));
     }
 
     #[test]
     fn parts_are_joined_and_calls_are_read() {
-        let call = json!({"id": "1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 3}"}});
+        let call =
+            json!({"id": "1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 3}"}});
         let said = json!([
             {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             {"role": "assistant", "content": null, "tool_calls": [call]},
@@ -152,7 +157,8 @@ mod tests {
         ]);
         let messages = chat(said).unwrap().messages;
         assert_eq!(messages[0], Message::system("ab"));
-        let called = ToolCall { id: Some("1".to_owned()), name: "look".to_owned(), arguments: json!({"at": 3}) };
+        let called =
+            ToolCall { id: Some("1".to_owned()), name: "look".to_owned(), arguments: json!({"at": 3}) };
         assert_eq!(messages[1].tool_calls, [called]);
         assert_eq!(messages[2].tool_call_id.as_deref(), Some("1"));
     }

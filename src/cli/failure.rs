@@ -30,7 +30,7 @@ pub(super) enum Failure {
     Invalid(#[from] InvalidRequest),
     /// The model does something else.
     #[error("{model} does {does}, not {wanted}")]
-    WrongCapability { model: String, does: &'static str, wanted: &'static str },
+    WrongCapability { model: String, does: String, wanted: String },
     /// A file that the user named could not be read.
     #[error("{file} cannot be read: {source}")]
     File { file: String, source: io::Error },

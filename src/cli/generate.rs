@@ -109,7 +109,8 @@ impl Generate {
         let ticket = writer.submit(request)?;
         let mut stream = Stream { output: Output::stdout(), written: String::new() };
         let streams = self.n == 1 && !self.json;
-        let answer = follow(ticket, &interrupt, |token| if streams { stream.write(&token.text) } else { Ok(()) })?;
+        let answer =
+            follow(ticket, &interrupt, |token| if streams { stream.write(&token.text) } else { Ok(()) })?;
         match answer {
             Some(answer) => self.print(&mut stream, &answer),
             None => Err(stream.output.flush().err().unwrap_or(Failure::Interrupted)),

@@ -10,13 +10,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
-use crate::arch::ArchError;
-use crate::engine::{Engine, ModelOptions};
+use crate::arch::{ArchError, DecoderOptions, DecoderPlan};
+use crate::engine::{Capabilities, Engine, ModelOptions};
 use crate::id::ByteSize;
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
-use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelSource, SourceError, WeightsError};
 
 /// More workers or threads are a slip of the finger.
 const MOST: usize = 1024;
@@ -24,7 +24,7 @@ const MOST: usize = 1024;
 /// Which model, and how to serve it.
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
-    /// A model folder, a name that `millpond list` shows, or org/name[@revision] on the hub.
+    /// A model folder, a GGUF file, a name that `millpond list` shows, or org/name[@revision] on the hub.
     #[arg(short, long, value_name = "MODEL")]
     pub(super) model: String,
     /// What to keep weights in and multiply them in: `f32`, whatever the files hold; `bf16`, half the memory;
@@ -34,8 +34,9 @@ pub(super) struct ModelArgs {
     /// Quantize the weights while they load. So far nothing but `none` is supported.
     #[arg(long, value_name = "SCHEME", default_value = "none")]
     quantize: String,
-    /// How many workers serve the model, each a thread that owns it. Default: 2 at first, or 1 where
-    /// memory is short; when work piles up as many as there are cores, at most 4.
+    /// How many workers serve the model, each a thread that owns it. Default: 1 for a model that writes, which
+    /// answers many requests at once; else 2 at first, or 1 where memory is short, and when work piles up as
+    /// many as there are cores, at most 4.
     #[arg(long, value_name = "N", value_parser = count)]
     workers: Option<NonZeroUsize>,
     /// How many threads each worker computes on. Default: the cores divided by the workers.
@@ -62,24 +63,60 @@ pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
 
 impl ModelArgs {
     /// The model's files, fetched if need be. Nothing is loaded.
-    pub(super) fn folder(&self) -> Result<ModelFolder, Failure> {
+    pub(super) fn files(&self) -> Result<ModelFiles, Failure> {
         self.check_supported()?;
         let hub = Hub::new(HubConfig::from_env());
-        let folder = self.source()?.resolve_with(&hub, &Downloads::default()).and_then(ModelFiles::folder);
-        Ok(folder.map_err(crate::Error::from)?)
+        let files = self.source()?.resolve_with(&hub, &Downloads::default());
+        Ok(files.map_err(crate::Error::from)?)
     }
 
     /// An engine that serves the model under its name. It loads with the first request.
-    pub(super) fn engine(&self, folder: ModelFolder) -> Result<Engine, Failure> {
-        let config = self.config();
-        let mut builder = Engine::builder().config(config.clone()).budget(self.budget());
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::WrongCapability`] unless it is a model that can do `wanted`.
+    pub(super) fn engine(&self, files: ModelFiles, wanted: Capabilities) -> Result<Engine, Failure> {
+        let does = Capabilities::of(&files)?;
+        if does != wanted {
+            let model = self.model.clone();
+            return Err(Failure::WrongCapability {
+                model,
+                does: does.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
+        let engine = self.empty_engine()?;
+        let options = ModelOptions::default().dtype(self.dtype);
+        engine.add_files_with(&self.model, files, self.key_config(&engine, does), options)?;
+        Ok(engine)
+    }
+
+    /// How many workers would serve a model that can do so, at first.
+    pub(super) fn workers(&self, does: Capabilities) -> Result<usize, Failure> {
+        Ok(self.key_config(&self.empty_engine()?, does).initial_workers)
+    }
+
+    fn empty_engine(&self) -> Result<Engine, Failure> {
+        let mut builder = Engine::builder().config(self.config()).budget(self.budget());
         if let Some(threads) = self.threads {
             builder = builder.threads_per_worker(threads);
         }
-        let engine = builder.build()?;
-        let options = ModelOptions::default().dtype(self.dtype);
-        engine.add_folder_with(&self.model, folder, KeyConfig::of(&config), options)?;
-        Ok(engine)
+        Ok(builder.build()?)
+    }
+
+    /// As many workers as the user says, or as the engine gives a model that can do so.
+    fn key_config(&self, engine: &Engine, does: Capabilities) -> KeyConfig {
+        match self.workers {
+            Some(_) => KeyConfig::of(&self.config()),
+            None => engine.key_config(does),
+        }
+    }
+
+    /// What the files of a model that writes say of it.
+    pub(super) fn decoder_plan(&self, files: &ModelFiles) -> Result<DecoderPlan, Failure> {
+        let mut options = DecoderOptions::default();
+        options.dtype = self.dtype;
+        Ok(DecoderPlan::of(files, options).map_err(crate::Error::from)?)
     }
 
     /// What to compute in.
@@ -96,7 +133,7 @@ impl ModelArgs {
     }
 
     /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
-    pub(super) fn config(&self) -> PoolConfig {
+    fn config(&self) -> PoolConfig {
         let mut config = Engine::default_config().request_timeout(Duration::MAX).queue_capacity(0);
         if let Some(workers) = self.workers {
             config = config.workers(workers.get());

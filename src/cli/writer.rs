@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::model::ModelArgs;
 use crate::arch::DecoderPlan;
 use crate::capability::{GenerateRequest, TextToText};
-use crate::engine::Engine;
-use crate::pool::{Pool, PoolError, Ticket};
+use crate::engine::{Capabilities, Engine};
+use crate::pool::{Pool, Ticket};
 
 /// An engine with one model that writes. It loads with the first request.
 pub(super) struct Writer<'a> {
@@ -18,13 +18,12 @@ impl<'a> Writer<'a> {
     /// Fetches the model if need be, and reads what it says of itself.
     pub(super) fn open(model: &'a ModelArgs) -> Result<Self, Failure> {
         let files = model.files()?;
-        let plan = model.decoder_plan(&files)?;
-        Ok(Self { engine: model.engine(files)?, key: &model.model, plan })
+        let engine = model.engine(files.clone(), Capabilities::TextToText)?;
+        Ok(Self { engine, key: &model.model, plan: model.decoder_plan(&files)? })
     }
 
     pub(super) fn submit(&self, request: GenerateRequest) -> Result<Ticket<TextToText>, Failure> {
-        let submitted = self.pool().submit(self.key, request);
-        submitted.map_err(|refused| crate::Error::from(PoolError::from(refused)).into())
+        Ok(self.pool().submit(self.key, request).map_err(crate::Error::from)?)
     }
 
     pub(super) fn pool(&self) -> &Pool<TextToText> {

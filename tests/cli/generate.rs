@@ -11,6 +11,9 @@ use crate::support::{MODEL as ENCODER, Run, Started, command, interrupt, millpon
 /// It reads 256 tokens and has a chat template.
 const MODEL: &str = "tests/fixtures/decoder/qwen3";
 
+/// The same in one file.
+const GGUF: &str = "tests/fixtures/decoder/qwen3-chat.gguf";
+
 fn generate(options: &[&str]) -> Run {
     millpond(["generate", "-m", MODEL].iter().chain(options))
 }
@@ -69,6 +72,13 @@ fn a_model_without_a_template_takes_the_prompt_as_it_is() {
     };
     assert_eq!(ask(&[]).ok().stdout, ask(&["--raw"]).ok().stdout);
     ask(&["--system", "be brief"]).failed("no chat template");
+}
+
+#[test]
+fn a_gguf_file_answers_as_its_folder_does() {
+    let asked = ["--max-tokens", "12", "--json", "the mill"];
+    let file = millpond(["generate", "-m", GGUF].iter().chain(&asked)).ok().json();
+    assert_eq!(file, generate(&asked).ok().json());
 }
 
 #[test]
@@ -173,7 +183,20 @@ fn what_cannot_be_served_says_why() {
 
 #[test]
 fn ctrl_c_ends_generating_with_130() {
-    let args = ["generate", "-m", MODEL, "--raw", "--max-tokens", "240", "--n", "64", "--temperature", "1", "-v", "hi"];
+    let args = [
+        "generate",
+        "-m",
+        MODEL,
+        "--raw",
+        "--max-tokens",
+        "240",
+        "--n",
+        "64",
+        "--temperature",
+        "1",
+        "-v",
+        "hi",
+    ];
     let mut child = Started(command(args).spawn().unwrap());
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
     let mut line = String::new();
@@ -238,9 +261,8 @@ fn bench_measures_generation() {
 #[test]
 fn inspect_says_what_a_decoder_is_and_takes() {
     let folder = millpond(["inspect", "-m", MODEL, "--json"]).ok().json().remove(0);
-    let file = "tests/fixtures/decoder/qwen2-q8_0.gguf";
-    let gguf = millpond(["inspect", "-m", file, "--json"]).ok().json().remove(0);
-    for (report, family, dtype) in [(&folder, "qwen3", "bf16"), (&gguf, "qwen2", "q8_0")] {
+    let gguf = millpond(["inspect", "-m", GGUF, "--json"]).ok().json().remove(0);
+    for (report, family, dtype) in [(&folder, "qwen3", "bf16"), (&gguf, "qwen3", "bf16")] {
         assert_eq!(report["capability"], "text-to-text");
         assert_eq!((&report["architecture"], &report["dtype"]), (&json!(family), &json!(dtype)));
         assert_eq!((&report["context_length"], &report["fits"]), (&json!(256), &json!(true)));

@@ -19,7 +19,7 @@ use super::output::{Output, counted};
 use super::progress;
 use super::writer::Writer;
 use crate::capability::Capability;
-use crate::engine::Engine;
+use crate::engine::{Capabilities, Engine};
 use crate::pool::Pool;
 use embedding::Texts;
 use figures::Figures;
@@ -91,7 +91,7 @@ impl Bench {
         if self.prompt_tokens.is_some() {
             return Err(Failure::Usage("--prompt-tokens is for text generation; a text has --tokens"));
         }
-        let engine = self.model.engine(self.model.files()?)?;
+        let engine = self.model.engine(self.model.files()?, Capabilities::TextEmbedding)?;
         interrupt.orderly();
         let key = &self.model.model;
         let texts = Texts::of_tokens(&engine, key, self.tokens.unwrap_or(32) as usize)?;

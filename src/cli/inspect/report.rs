@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::tensors::Stored;
 use crate::arch::{DecoderPlan, EncoderPlan};
-use crate::capability::{Capability, TextEmbedding, TextToText};
 use crate::cli::failure::Failure;
 use crate::cli::model::ModelArgs;
 use crate::cli::output::{Output, counted};
+use crate::engine::Capabilities;
 use crate::id::ByteSize;
 use crate::memory::Footprint;
 
@@ -15,7 +15,7 @@ use crate::memory::Footprint;
 #[derive(Serialize)]
 pub(super) struct Report {
     model: String,
-    capability: &'static str,
+    capability: String,
     architecture: &'static str,
     /// Of most of the stored bytes.
     dtype: String,
@@ -60,7 +60,12 @@ struct Predicted {
 }
 
 /// A model that embeds.
-pub(super) fn of_encoder(args: &ModelArgs, label: &str, plan: &EncoderPlan, stored: &Stored) -> Result<Report, Failure> {
+pub(super) fn of_encoder(
+    args: &ModelArgs,
+    label: &str,
+    plan: &EncoderPlan,
+    stored: &Stored,
+) -> Result<Report, Failure> {
     let skills = Skills::Embeds {
         dimensions: plan.dimensions(),
         max_tokens: plan.max_tokens(),
@@ -68,12 +73,12 @@ pub(super) fn of_encoder(args: &ModelArgs, label: &str, plan: &EncoderPlan, stor
     };
     let model = Model {
         label,
-        capability: TextEmbedding::NAME,
+        does: Capabilities::TextEmbedding,
         architecture: plan.config().architecture.model_type(),
         computes_in: plan.computes_in(),
     };
     let footprint = plan.footprint().map_err(crate::Error::from)?;
-    Ok(Report::new(args, model, skills, footprint, stored))
+    Report::new(args, model, skills, footprint, stored)
 }
 
 /// A model that writes, and the memory it takes.
@@ -83,7 +88,7 @@ pub(super) fn of_decoder(
     plan: &DecoderPlan,
     footprint: Footprint,
     stored: &Stored,
-) -> Report {
+) -> Result<Report, Failure> {
     let skills = Skills::Writes {
         context_length: plan.context_length(),
         max_tokens: plan.max_tokens(),
@@ -92,7 +97,7 @@ pub(super) fn of_decoder(
     };
     let model = Model {
         label,
-        capability: TextToText::NAME,
+        does: Capabilities::TextToText,
         architecture: plan.family(),
         computes_in: plan.computes_in(),
     };
@@ -102,20 +107,26 @@ pub(super) fn of_decoder(
 /// What every model is.
 struct Model<'a> {
     label: &'a str,
-    capability: &'static str,
+    does: Capabilities,
     architecture: &'static str,
     computes_in: String,
 }
 
 impl Report {
-    fn new(args: &ModelArgs, model: Model<'_>, skills: Skills, footprint: Footprint, stored: &Stored) -> Self {
-        let workers = args.config().initial_workers;
+    fn new(
+        args: &ModelArgs,
+        model: Model<'_>,
+        skills: Skills,
+        footprint: Footprint,
+        stored: &Stored,
+    ) -> Result<Self, Failure> {
+        let workers = args.workers(model.does)?;
         let (fits, reason) = verdict(args, footprint, workers as u64);
         let Footprint { weights, per_worker } = footprint;
         let total = footprint.with_workers(workers as u64);
-        Self {
+        Ok(Self {
             model: model.label.to_owned(),
-            capability: model.capability,
+            capability: model.does.to_string(),
             architecture: model.architecture,
             dtype: stored.dtype(),
             computes_in: model.computes_in,
@@ -126,14 +137,14 @@ impl Report {
             footprint: Predicted { weights, per_worker, workers, total },
             fits,
             reason,
-        }
+        })
     }
 
     pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
         let Predicted { weights, per_worker, workers, total } = &self.footprint;
         let before = [
             ("model", self.model.clone()),
-            ("capability", self.capability.to_owned()),
+            ("capability", self.capability.clone()),
             ("architecture", self.architecture.to_owned()),
             ("dtype", format!("{} on disk, computed in {}", self.dtype, self.computes_in)),
             ("tensors", format!("{}, with {} numbers", self.tensors, self.parameters)),
