@@ -60,6 +60,7 @@ pub(crate) struct GuardedText {
     pub(crate) covers: Covers,
 }
 
+#[cfg(test)]
 impl GuardedText {
     /// The text as transformers would render it.
     pub(crate) fn uncovered(&self) -> String {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
-use llguidance::toktrie::{InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+use llguidance::toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 use llguidance::{Matcher, ParserFactory};
 
 use super::prompt_tokenizer::PromptTokenizer;
@@ -176,6 +176,7 @@ impl Constraint {
     }
 
     /// Whether the answer may end here.
+    #[cfg(test)]
     pub(crate) fn may_end(&mut self) -> Result<bool, ModelError> {
         if self.is_complete() {
             return Ok(true);

@@ -22,7 +22,7 @@ mod scheduler;
 mod tensors;
 mod weights;
 
-pub use config::DecoderConfig;
+pub use config::{DecoderConfig, DecoderFamily};
 pub use generator::TextGenerator;
 pub use plan::{DecoderOptions, DecoderPlan};
 pub use probe::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};

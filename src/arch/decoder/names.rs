@@ -1,6 +1,6 @@
 //! What the files call a network's tensors.
 
-use super::config::{DecoderConfig, Family, NormPlaces};
+use super::config::{DecoderConfig, DecoderFamily, NormPlaces};
 
 /// A part of a layer that has tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +50,14 @@ pub(super) fn transformers(part: Part, config: &DecoderConfig) -> &'static str {
         Part::FeedForwardNorm if config.norms == NormPlaces::Before => "post_attention_layernorm",
         Part::FeedForwardNorm => "pre_feedforward_layernorm",
         Part::FeedForwardPostNorm => "post_feedforward_layernorm",
-        Part::Router if config.family == Family::Mixtral => "block_sparse_moe.gate",
+        Part::Router if config.family == DecoderFamily::Mixtral => "block_sparse_moe.gate",
         Part::Router => "mlp.gate",
     }
 }
 
 /// The name of one expert's part.
 pub(super) fn expert(part: Part, index: usize, config: &DecoderConfig) -> String {
-    let mixtral = config.family == Family::Mixtral;
+    let mixtral = config.family == DecoderFamily::Mixtral;
     let within = match part {
         Part::Gate if mixtral => "w1",
         Part::Up if mixtral => "w3",

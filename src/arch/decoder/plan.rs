@@ -11,7 +11,8 @@ use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
-use crate::weights::{GgufFile, ModelFolder, WeightsError};
+use crate::weights::gguf::GgufTensor;
+use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightsError};
 
 /// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
 /// hundred tokens, or one of eight thousand.
@@ -76,6 +77,19 @@ impl Endings {
 }
 
 impl DecoderPlan {
+    /// Reads and checks what a folder's configuration files or a GGUF file's metadata say.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchError`] for a missing or malformed file, an architecture that is not implemented, and numbers out
+    /// of bounds.
+    pub fn of(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
+        match files {
+            ModelFiles::Folder(folder) => Self::read(folder, options),
+            ModelFiles::Gguf(file) => Self::from_gguf(file, options),
+        }
+    }
+
     /// Reads and checks the folder's configuration files.
     ///
     /// # Errors
@@ -181,8 +195,11 @@ impl DecoderPlan {
     /// # Errors
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
-    pub fn footprint(&self, folder: &ModelFolder) -> Result<Footprint, ArchError> {
-        let weights = folder.weight_files()?.predicted_bytes(candle_core::DType::F32);
+    pub fn footprint(&self, files: &ModelFiles) -> Result<Footprint, ArchError> {
+        let weights = match files {
+            ModelFiles::Folder(folder) => folder.weight_files()?.predicted_bytes(candle_core::DType::F32),
+            ModelFiles::Gguf(file) => file.tensors().map(GgufTensor::bytes_as_f32).sum(),
+        };
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
         let step = step_numbers(&self.config, READ_ALONE, TEXTS, self.max_tokens()).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })

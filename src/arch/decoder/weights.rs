@@ -13,7 +13,7 @@ use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt, Res
 use crate::text::{
     ChatTemplate, ChatTemplateError, CivilTime, Constraint, EncodeChatError, GrammarCompiler, PromptTokenizer,
 };
-use crate::weights::{GgufFile, ModelFolder, WeightStore, WeightsError};
+use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightStore, WeightsError};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -29,6 +29,18 @@ pub struct DecoderWeights {
 }
 
 impl DecoderWeights {
+    /// Loads a folder or a GGUF file.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn of(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
+        match files {
+            ModelFiles::Folder(folder) => Self::load(folder, options),
+            ModelFiles::Gguf(file) => Self::from_gguf(file, options),
+        }
+    }
+
     /// Loads a model folder in the layout of transformers.
     ///
     /// # Errors
@@ -42,7 +54,7 @@ impl DecoderWeights {
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let tensors = Checkpoint::new(Scope::root(&store, plan.dtype.precision()), &plan.config);
         let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::of(plan, network, tokenizer))
+        Ok(Self::whole(plan, network, tokenizer))
     }
 
     /// Loads a GGUF file: network, tokenizer and chat template.
@@ -56,10 +68,10 @@ impl DecoderWeights {
         let tokenizer = PromptTokenizer::new(library, &plan.ends)?;
         let tensors = GgufTensors::new(file, plan.dtype.precision());
         let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::of(plan, network, tokenizer))
+        Ok(Self::whole(plan, network, tokenizer))
     }
 
-    fn of(plan: DecoderPlan, network: Network, tokenizer: PromptTokenizer) -> Self {
+    fn whole(plan: DecoderPlan, network: Network, tokenizer: PromptTokenizer) -> Self {
         let mut ends = plan.ends.clone();
         if ends.is_empty() {
             ends.extend(plan.chat.eos_token().and_then(|token| tokenizer.id_of(token)));

@@ -9,7 +9,8 @@ use crate::kernels::Activation;
 
 /// A family of decoders: networks that share a `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Family {
+#[non_exhaustive]
+pub enum DecoderFamily {
     /// Llama 1 to 3, `SmolLM` 1 and 2, and what else was trained on Llama's graph.
     Llama,
     /// Mistral: Llama with a sliding window.
@@ -34,7 +35,7 @@ pub(crate) enum Family {
     Olmo2,
 }
 
-impl Family {
+impl DecoderFamily {
     /// All of them, by the `model_type` in `config.json`.
     pub(crate) const ALL: [(&'static str, Self); 12] = [
         ("llama", Self::Llama),
@@ -56,6 +57,40 @@ impl Family {
         Self::ALL.iter().find(|(name, _)| *name == model_type).map(|(_, family)| *family)
     }
 
+    /// The `model_type` of networks that are nothing else.
+    pub const fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Mixtral => "mixtral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Qwen3Moe => "qwen3_moe",
+            Self::Phi3 => "phi3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3_text",
+            Self::SmolLm3 => "smollm3",
+            Self::Olmo2 => "olmo2",
+        }
+    }
+
+    /// What the names of its classes in transformers begin with.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Llama => "Llama",
+            Self::Mistral => "Mistral",
+            Self::Mixtral => "Mixtral",
+            Self::Qwen2 => "Qwen2",
+            Self::Qwen3 => "Qwen3",
+            Self::Qwen3Moe => "Qwen3Moe",
+            Self::Phi3 => "Phi3",
+            Self::Gemma2 => "Gemma2",
+            Self::Gemma3 => "Gemma3",
+            Self::SmolLm3 => "SmolLM3",
+            Self::Olmo2 => "Olmo2",
+        }
+    }
+
     fn is_gemma(self) -> bool {
         matches!(self, Self::Gemma2 | Self::Gemma3)
     }
@@ -73,8 +108,8 @@ impl Family {
 /// The shape that `raw` describes. Nothing is allocated by a number that has not been checked.
 pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
     let named = raw.model_type.as_deref().unwrap_or_default();
-    let known = || Family::ALL.map(|(name, _)| name);
-    let family = Family::named(named).ok_or_else(|| not_supported("decoder", named, &known()))?;
+    let known = || DecoderFamily::ALL.map(|(name, _)| name);
+    let family = DecoderFamily::named(named).ok_or_else(|| not_supported("decoder", named, &known()))?;
     if raw.use_bidirectional_attention == Some(true) {
         return Err(bad("use_bidirectional_attention", true, "only decoders are supported".to_owned()));
     }
@@ -98,28 +133,28 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
         heads,
         kv_heads,
         head_size,
-        eps: raw.rms_norm_eps.unwrap_or(if family == Family::Mixtral { 1e-5 } else { 1e-6 }),
+        eps: raw.rms_norm_eps.unwrap_or(if family == DecoderFamily::Mixtral { 1e-5 } else { 1e-6 }),
         norm_offset: if family.is_gemma() { 1.0 } else { 0.0 },
         norms: match family {
-            Family::Gemma2 | Family::Gemma3 => NormPlaces::Around,
-            Family::Olmo2 => NormPlaces::After,
+            DecoderFamily::Gemma2 | DecoderFamily::Gemma3 => NormPlaces::Around,
+            DecoderFamily::Olmo2 => NormPlaces::After,
             _ => NormPlaces::Before,
         },
         head_norm: match family {
-            Family::Qwen3 | Family::Qwen3Moe | Family::Gemma3 => HeadNorm::PerHead,
-            Family::Olmo2 => HeadNorm::Across,
+            DecoderFamily::Qwen3 | DecoderFamily::Qwen3Moe | DecoderFamily::Gemma3 => HeadNorm::PerHead,
+            DecoderFamily::Olmo2 => HeadNorm::Across,
             _ => HeadNorm::Absent,
         },
         qkv_bias,
         output_bias,
         feed_forward_bias: bias(raw.mlp_bias == Some(true)),
-        joined: family == Family::Phi3,
+        joined: family == DecoderFamily::Phi3,
         activation: activation(family, raw)?,
         attention_scale: scale.sqrt().recip(),
-        attention_cap: raw.attn_logit_softcapping.filter(|_| family == Family::Gemma2),
+        attention_cap: raw.attn_logit_softcapping.filter(|_| family == DecoderFamily::Gemma2),
         logit_cap: raw.final_logit_softcapping.filter(|_| family.is_gemma()),
         embedding_scale: if family.is_gemma() { (hidden_size as f64).sqrt() } else { 1.0 },
-        tied: raw.tie_word_embeddings.unwrap_or(family.is_gemma() || family == Family::SmolLm3),
+        tied: raw.tie_word_embeddings.unwrap_or(family.is_gemma() || family == DecoderFamily::SmolLm3),
         layers: layers(family, raw, ropes.len())?,
         ropes,
     })
@@ -136,17 +171,17 @@ struct Defaults {
 }
 
 impl Defaults {
-    fn of(family: Family) -> Self {
+    fn of(family: DecoderFamily) -> Self {
         match family {
-            Family::Gemma3 => Self {
+            DecoderFamily::Gemma3 => Self {
                 vocab_size: Some(262_208),
                 heads: Some(8),
                 kv_heads: Some(4),
                 head_size: Some(256),
                 context: Some(131_072),
             },
-            Family::Gemma2 => Self { head_size: Some(256), ..Self::default() },
-            Family::Qwen3 => Self { head_size: Some(128), ..Self::default() },
+            DecoderFamily::Gemma2 => Self { head_size: Some(256), ..Self::default() },
+            DecoderFamily::Qwen3 => Self { head_size: Some(128), ..Self::default() },
             _ => Self::default(),
         }
     }
@@ -166,9 +201,9 @@ fn bias(present: bool) -> Bias {
     if present { Bias::Present } else { Bias::Absent }
 }
 
-fn attention_biases(family: Family, raw: &RawConfig) -> (Bias, Bias) {
+fn attention_biases(family: DecoderFamily, raw: &RawConfig) -> (Bias, Bias) {
     match family {
-        Family::Qwen2 => (Bias::Present, Bias::Absent),
+        DecoderFamily::Qwen2 => (Bias::Present, Bias::Absent),
         _ => {
             let both = bias(raw.attention_bias == Some(true));
             (both, both)
@@ -176,7 +211,7 @@ fn attention_biases(family: Family, raw: &RawConfig) -> (Bias, Bias) {
     }
 }
 
-fn activation(family: Family, raw: &RawConfig) -> Result<Activation, ArchError> {
+fn activation(family: DecoderFamily, raw: &RawConfig) -> Result<Activation, ArchError> {
     let gemma = family.is_gemma();
     let named = if gemma { raw.hidden_activation.as_deref() } else { raw.hidden_act.as_deref() };
     match named.unwrap_or(if gemma { "gelu_pytorch_tanh" } else { "silu" }) {
@@ -188,9 +223,9 @@ fn activation(family: Family, raw: &RawConfig) -> Result<Activation, ArchError> 
 }
 
 /// One way of turning, or, for Gemma 3, first that of full and then that of windowed layers.
-fn ropes(family: Family, raw: &RawConfig, around: Surroundings) -> Result<Vec<RopeConfig>, ArchError> {
+fn ropes(family: DecoderFamily, raw: &RawConfig, around: Surroundings) -> Result<Vec<RopeConfig>, ArchError> {
     let mut rope = raw.rope();
-    if family != Family::Gemma3 {
+    if family != DecoderFamily::Gemma3 {
         return Ok(vec![RopeConfig::new(&rope, around)?]);
     }
     let local = rope.sliding_attention.take().map_or_else(
@@ -202,7 +237,7 @@ fn ropes(family: Family, raw: &RawConfig, around: Surroundings) -> Result<Vec<Ro
     Ok(vec![RopeConfig::new(&full, around)?, local])
 }
 
-fn layers(family: Family, raw: &RawConfig, ropes: usize) -> Result<Vec<LayerConfig>, ArchError> {
+fn layers(family: DecoderFamily, raw: &RawConfig, ropes: usize) -> Result<Vec<LayerConfig>, ArchError> {
     let count = bounded("num_hidden_layers", raw.num_hidden_layers, 1..=1024)?;
     let layer = |i: usize| {
         let window = window(family, raw, i)?;
@@ -214,7 +249,7 @@ fn layers(family: Family, raw: &RawConfig, ropes: usize) -> Result<Vec<LayerConf
 }
 
 /// How far layer `i` sees: by its kind in `layer_types`, or by the family's own rule where that is missing.
-fn window(family: Family, raw: &RawConfig, i: usize) -> Result<Option<usize>, ArchError> {
+fn window(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<Option<usize>, ArchError> {
     let slides = match raw.layer_types.as_ref().map(|kinds| kinds.get(i).map(String::as_str)) {
         Some(Some("sliding_attention")) => true,
         Some(Some("full_attention")) => false,
@@ -226,32 +261,32 @@ fn window(family: Family, raw: &RawConfig, i: usize) -> Result<Option<usize>, Ar
     };
     let window = match family {
         // A file may give a window and say beside it that it is not used.
-        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe | Family::SmolLm3 => {
+        DecoderFamily::Qwen2 | DecoderFamily::Qwen3 | DecoderFamily::Qwen3Moe | DecoderFamily::SmolLm3 => {
             raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true))
         }
-        Family::Gemma2 | Family::Gemma3 => raw.sliding_window.or(Some(4096)),
-        Family::Llama | Family::Olmo2 => None,
-        Family::Mistral | Family::Mixtral | Family::Phi3 => raw.sliding_window,
+        DecoderFamily::Gemma2 | DecoderFamily::Gemma3 => raw.sliding_window.or(Some(4096)),
+        DecoderFamily::Llama | DecoderFamily::Olmo2 => None,
+        DecoderFamily::Mistral | DecoderFamily::Mixtral | DecoderFamily::Phi3 => raw.sliding_window,
     };
     Ok(window.filter(|_| slides))
 }
 
-fn slides_by_rule(family: Family, raw: &RawConfig, i: usize) -> bool {
+fn slides_by_rule(family: DecoderFamily, raw: &RawConfig, i: usize) -> bool {
     match family {
-        Family::Qwen2 | Family::Qwen3 => i >= raw.max_window_layers.unwrap_or(28),
-        Family::Gemma2 => i.is_multiple_of(2),
-        Family::Gemma3 => {
+        DecoderFamily::Qwen2 | DecoderFamily::Qwen3 => i >= raw.max_window_layers.unwrap_or(28),
+        DecoderFamily::Gemma2 => i.is_multiple_of(2),
+        DecoderFamily::Gemma3 => {
             let pattern = raw.sliding_window_pattern.or(raw.private_sliding_window_pattern).unwrap_or(6);
             pattern != 0 && !(i + 1).is_multiple_of(pattern)
         }
-        Family::SmolLm3 => !has_positions(family, raw, i),
+        DecoderFamily::SmolLm3 => !has_positions(family, raw, i),
         _ => true,
     }
 }
 
 /// Whether layer `i` turns by positions.
-fn has_positions(family: Family, raw: &RawConfig, i: usize) -> bool {
-    if family != Family::SmolLm3 {
+fn has_positions(family: DecoderFamily, raw: &RawConfig, i: usize) -> bool {
+    if family != DecoderFamily::SmolLm3 {
         return true;
     }
     match &raw.no_rope_layers {
@@ -261,17 +296,17 @@ fn has_positions(family: Family, raw: &RawConfig, i: usize) -> bool {
     }
 }
 
-fn feed_forward(family: Family, raw: &RawConfig, i: usize) -> Result<FeedForwardConfig, ArchError> {
+fn feed_forward(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<FeedForwardConfig, ArchError> {
     let dense =
         || Ok(FeedForwardConfig::Dense { width: bounded_width("intermediate_size", raw.intermediate_size)? });
     match family {
-        Family::Mixtral => Ok(FeedForwardConfig::Experts {
+        DecoderFamily::Mixtral => Ok(FeedForwardConfig::Experts {
             count: raw.num_local_experts.unwrap_or(8),
             chosen: raw.num_experts_per_tok.unwrap_or(2),
             width: bounded_width("intermediate_size", raw.intermediate_size)?,
             weights: ExpertWeights::AmongChosen,
         }),
-        Family::Qwen3Moe => {
+        DecoderFamily::Qwen3Moe => {
             let sparse = (i + 1).is_multiple_of(raw.decoder_sparse_step.unwrap_or(1).max(1));
             if !sparse || raw.mlp_only_layers.as_ref().is_some_and(|listed| listed.contains(&i)) {
                 return dense();

@@ -5,7 +5,7 @@ use super::bounds::{bad, not_supported};
 use super::families::lower;
 use super::raw::{RawConfig, RopeParameters};
 use super::rope::Pairs;
-use super::{DecoderConfig, Family};
+use super::{DecoderConfig, DecoderFamily};
 use crate::arch::{ArchError, Bias};
 use crate::weights::{GgufError, GgufFile};
 
@@ -71,7 +71,7 @@ impl DecoderConfig {
         self.qkv_bias = bias(has("attn_q") || has("attn_qkv"));
         self.output_bias = bias(has("attn_output"));
         self.feed_forward_bias = bias(has("ffn_down"));
-        if matches!(self.family, Family::Llama | Family::Mixtral | Family::SmolLm3) {
+        if matches!(self.family, DecoderFamily::Llama | DecoderFamily::Mixtral | DecoderFamily::SmolLm3) {
             self.ropes.iter_mut().for_each(|rope| rope.pairs = Pairs::Neighbours);
         }
         let Some(stretch) = file.tensor("rope_freqs.weight") else { return Ok(()) };

@@ -6,7 +6,7 @@ mod gguf;
 mod raw;
 mod rope;
 
-pub(crate) use families::Family;
+pub use families::DecoderFamily;
 pub(crate) use raw::RawConfig;
 pub(crate) use rope::{Pairs, RopeConfig};
 
@@ -18,7 +18,7 @@ use crate::kernels::Activation;
 /// The shape of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecoderConfig {
-    pub(crate) family: Family,
+    pub(crate) family: DecoderFamily,
     pub(crate) vocab_size: usize,
     /// The width of a token's vector.
     pub(crate) hidden_size: usize,

@@ -1,24 +1,30 @@
 //! Five pools under one memory budget: where pools meet architectures.
 
+mod builder;
+mod loaders;
+mod model;
+
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{EncoderPlan, EncoderWeights, TextEmbedder};
+pub use builder::EngineBuilder;
+pub use loaders::{DecoderLoader, EncoderLoader};
+pub use model::{Capabilities, ModelOptions};
+
+use builder::{cores, share_of_cores};
+
 use crate::capability::{
-    EmbedRequest, Embedding, ImageEmbedding, InvalidRequest, TextEmbedding, TextToImage, TextToText, Vision,
+    Capability, EmbedRequest, Embedding, GenerateRequest, ImageEmbedding, TextCompletion, TextEmbedding,
+    TextToImage, TextToText, Vision,
 };
-use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::RegistryKey;
-use crate::kernels::{Dtype, threads};
-use crate::memory::{Footprint, MemoryBudget, MemoryStatus};
-use crate::pool::{KeyConfig, LoadError, Loader, Pool, PoolConfig, PoolError, PoolStatus, ShutdownError};
-use crate::weights::ModelFolder;
+use crate::memory::{MemoryBudget, MemoryStatus};
+use crate::pool::{KeyConfig, Pool, PoolConfig, PoolError, PoolStatus, ShutdownError};
+use crate::weights::{ModelFiles, ModelFolder, ModelSource, WeightsError};
 
 /// One pool per capability, one memory budget for all of them.
 ///
@@ -42,76 +48,8 @@ pub struct Engine {
     text_to_image: Pool<TextToImage>,
     budget: MemoryBudget,
     threads_per_worker: NonZeroUsize,
-}
-
-/// Makes an [`Engine`].
-#[derive(Debug)]
-pub struct EngineBuilder {
-    config: PoolConfig,
-    budget: Option<MemoryBudget>,
-    clock: Clock,
-    threads_per_worker: Option<NonZeroUsize>,
-}
-
-impl EngineBuilder {
-    /// How the pools behave. Default: [`Engine::default_config`].
-    #[must_use]
-    pub fn config(mut self, config: PoolConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The memory that all pools share. Default: [`MemoryBudget::system`].
-    #[must_use]
-    pub fn budget(mut self, budget: MemoryBudget) -> Self {
-        self.budget = Some(budget);
-        self
-    }
-
-    /// The pools' clock. Default: the system's.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// How many threads each worker computes on. Default: the cores divided by the workers a key may have,
-    /// at least 1.
-    #[must_use]
-    pub fn threads_per_worker(mut self, threads: NonZeroUsize) -> Self {
-        self.threads_per_worker = Some(threads);
-        self
-    }
-
-    /// Starts the pools. Nothing is loaded yet.
-    pub fn build(self) -> Result<Engine, Error> {
-        if let Err(unconfigured) = threads::check() {
-            tracing::warn!("{unconfigured}");
-        }
-        let budget = self.budget.unwrap_or_else(MemoryBudget::system);
-        let (config, clock) = (self.config, self.clock);
-        let share = cores().get() / config.max_workers.max(1);
-        let threads_per_worker =
-            self.threads_per_worker.or(NonZeroUsize::new(share)).unwrap_or(NonZeroUsize::MIN);
-        macro_rules! pool {
-            () => {
-                Pool::builder().config(config.clone()).budget(budget.clone()).clock(clock.clone()).build()?
-            };
-        }
-        Ok(Engine {
-            text_embedding: pool!(),
-            text_to_text: pool!(),
-            image_embedding: pool!(),
-            vision: pool!(),
-            text_to_image: pool!(),
-            budget,
-            threads_per_worker,
-        })
-    }
-}
-
-fn cores() -> NonZeroUsize {
-    available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    /// The builder's, if it was told.
+    chosen_threads: Option<NonZeroUsize>,
 }
 
 impl Engine {
@@ -122,8 +60,7 @@ impl Engine {
 
     /// The defaults, to be changed before the engine is built.
     pub fn builder() -> EngineBuilder {
-        let config = Self::default_config();
-        EngineBuilder { config, budget: None, clock: Clock::system(), threads_per_worker: None }
+        EngineBuilder::new(Self::default_config())
     }
 
     /// [`PoolConfig::default`], with no more workers for a key than there are cores: models compute, and
@@ -135,9 +72,9 @@ impl Engine {
         config
     }
 
-    /// Makes a model known under `key`, with the pool's settings. `model` is a folder in Hugging Face layout
-    /// or a hub id (`org/name[@revision]`), which is fetched unless it is cached. Reads the model's
-    /// configuration; loads nothing before the first request.
+    /// Makes a model known under `key`, with the settings of [`key_config`](Self::key_config). `model` is a
+    /// folder in Hugging Face layout, a GGUF file, or a hub id (`org/name[@revision]`), which is fetched
+    /// unless it is cached. Reads the model's configuration; loads nothing before the first request.
     pub fn add(&self, key: impl Into<RegistryKey>, model: &str) -> Result<Capabilities, Error> {
         self.add_with(key, model, ModelOptions::default())
     }
@@ -149,10 +86,10 @@ impl Engine {
         model: &str,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        let source: crate::weights::ModelSource =
-            model.parse().map_err(crate::weights::WeightsError::from)?;
-        let config = KeyConfig::of(self.text_embedding.config());
-        self.add_folder_with(key, source.resolve()?.folder()?, config, options)
+        let source: ModelSource = model.parse().map_err(WeightsError::from)?;
+        let files = source.resolve()?;
+        let config = self.key_config(Capabilities::of(&files)?);
+        self.add_files_with(key, files, config, options)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -174,9 +111,51 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        let loader = EncoderLoader::new(folder, self.threads_per_worker, options.dtype)?;
-        self.text_embedding.register_with(key, loader, config)?;
-        Ok(Capabilities::TextEmbedding)
+        self.add_files_with(key, ModelFiles::Folder(folder), config, options)
+    }
+
+    /// [`add_folder_with`](Self::add_folder_with) for a folder or a GGUF file.
+    pub fn add_files_with(
+        &self,
+        key: impl Into<RegistryKey>,
+        files: ModelFiles,
+        config: KeyConfig,
+        options: ModelOptions,
+    ) -> Result<Capabilities, Error> {
+        let capability = Capabilities::of(&files)?;
+        match capability {
+            Capabilities::TextEmbedding => {
+                let loader = EncoderLoader::new(files.folder()?, self.threads_per_worker, options.dtype)?;
+                self.text_embedding.register_with(key, loader, config)?;
+            }
+            Capabilities::TextToText => {
+                let threads = self.chosen_threads.unwrap_or_else(|| share_of_cores(config.max_workers));
+                let loader = DecoderLoader::new(files, threads, options)?;
+                self.text_to_text.register_with(key, loader, config)?;
+            }
+        }
+        Ok(capability)
+    }
+
+    /// The settings that a key gets where none are given: the pool's; and for text generation one worker at
+    /// most, since one answers many requests at once and each has a cache of its own.
+    pub fn key_config(&self, capability: Capabilities) -> KeyConfig {
+        match capability {
+            Capabilities::TextEmbedding => KeyConfig::of(self.text_embedding.config()),
+            Capabilities::TextToText => {
+                let mut config = KeyConfig::of(self.text_to_text.config());
+                config.max_workers = config.max_workers.min(1);
+                config.initial_workers = config.initial_workers.min(config.max_workers);
+                config.min_workers = config.min_workers.min(config.max_workers);
+                config
+            }
+        }
+    }
+
+    /// Continues a prompt or answers a conversation, and blocks for the whole answer. For its tokens one by
+    /// one submit to [`text_to_text`](Self::text_to_text).
+    pub fn generate(&self, key: impl AsRef<str>, request: GenerateRequest) -> Result<TextCompletion, Error> {
+        Ok(self.text_to_text.submit_wait(key, request)?)
     }
 
     /// Embeds one text and blocks for it.
@@ -199,7 +178,7 @@ impl Engine {
         &self.text_embedding
     }
 
-    /// The pool of text generation. millpond has no architecture for it yet: register loaders of your own.
+    /// The pool of text generation.
     pub fn text_to_text(&self) -> &Pool<TextToText> {
         &self.text_to_text
     }
@@ -224,7 +203,7 @@ impl Engine {
         &self.budget
     }
 
-    /// How many threads each worker computes on.
+    /// How many threads each worker of text embedding computes on.
     pub fn threads_per_worker(&self) -> NonZeroUsize {
         self.threads_per_worker
     }
@@ -273,83 +252,8 @@ pub struct EngineStatus {
     pub pools: Vec<PoolStatus>,
 }
 
-/// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Capabilities {
-    /// It embeds texts.
-    TextEmbedding,
-}
-
-impl fmt::Display for Capabilities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TextEmbedding => <TextEmbedding as crate::capability::Capability>::NAME,
-        })
-    }
-}
-
-/// How a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ModelOptions {
-    /// What its weights are kept and multiplied in. Default: [`Dtype::Auto`].
-    pub dtype: Dtype,
-}
-
-impl ModelOptions {
-    /// Sets [`dtype`](Self::dtype).
-    #[must_use]
-    pub fn dtype(mut self, dtype: Dtype) -> Self {
-        self.dtype = dtype;
-        self
-    }
-}
-
-/// Loads encoders for the text-embedding pool.
-#[derive(Debug)]
-pub struct EncoderLoader {
-    folder: ModelFolder,
-    plan: Arc<EncoderPlan>,
-    threads: NonZeroUsize,
-    dtype: Dtype,
-}
-
-impl EncoderLoader {
-    /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
-    pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
-        let plan = Arc::new(EncoderPlan::read(&folder, dtype)?);
-        Ok(Self { folder, plan, threads, dtype })
-    }
-}
-
-impl Loader<TextEmbedding> for EncoderLoader {
-    type Weights = EncoderWeights;
-    type Model = TextEmbedder;
-
-    fn footprint(&self) -> Result<Footprint, LoadError> {
-        self.plan.footprint().map_err(LoadError::invalid)
-    }
-
-    fn load(&self) -> Result<EncoderWeights, LoadError> {
-        EncoderWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
-    }
-
-    fn build(&self, weights: &Arc<EncoderWeights>) -> Result<TextEmbedder, LoadError> {
-        Ok(TextEmbedder::new(weights.clone(), self.threads))
-    }
-
-    fn validate(&self, request: &EmbedRequest) -> Result<(), InvalidRequest> {
-        self.plan.validate(request)
-    }
-
-    fn cost(&self, request: &EmbedRequest) -> u64 {
-        self.plan.cost(request)
-    }
-}
-
-impl From<crate::pool::SubmitError<TextEmbedding>> for Error {
-    fn from(refused: crate::pool::SubmitError<TextEmbedding>) -> Self {
+impl<C: Capability> From<crate::pool::SubmitError<C>> for Error {
+    fn from(refused: crate::pool::SubmitError<C>) -> Self {
         Self::Pool(PoolError::from(refused))
     }
 }
