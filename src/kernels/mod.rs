@@ -10,6 +10,7 @@
 
 mod activation;
 mod norm;
+pub(crate) mod quantized;
 pub mod threads;
 
 pub(crate) use activation::{Activation, bias_activation};
