@@ -120,7 +120,8 @@ impl Case {
         let bytes = noise.matrix(kind, out, width);
         let weights =
             bytes.chunks_exact(kind.block_bytes()).flat_map(|block| definition(kind, block)).collect();
-        let layer = QuantizedLinear::from_gguf_blocks(kind, &bytes, out, width).unwrap();
+        let layer =
+            QuantizedLinear::from_gguf_blocks(kind, &bytes, out, width).expect("blocks of the right size");
         let xs = (0..rows * width).map(|_| noise.number()).collect();
         Self { layer, weights, xs, rows }
     }
@@ -224,7 +225,8 @@ fn a_row_is_the_same_in_any_company_and_on_any_threads() {
         for rows in [2, 5, 6, 7, 13, 40, 147, 160] {
             (case.xs, case.rows) = (all[..rows * 512].to_vec(), rows);
             for threads in [1, 2, 3] {
-                let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let pool =
+                    ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
                 let got = pool.install(|| case.product(Isa::detect(), Precision::Byte));
                 assert!(
                     got.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()),
