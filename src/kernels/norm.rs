@@ -46,7 +46,6 @@ impl Norm {
     }
 
     /// `norm(xs)`, of the shape of `xs`: `[rows, width]`.
-    #[allow(dead_code, reason = "networks that normalise before their layers")]
     pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         if !xs.device().is_cpu() {
             return self.plain(xs);
