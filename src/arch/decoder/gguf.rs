@@ -1,12 +1,16 @@
 //! A decoder's tensors from a GGUF file.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
 use super::names::{Part, gguf};
-use super::projection::Projection;
+use super::projection::{Projection, Quantized, Table};
 use super::tensors::Tensors;
+use crate::ByteSize;
 use crate::arch::{ArchError, Bias};
-use crate::kernels::{Linear, Precision};
+use crate::kernels::{Linear, Precision, QuantKind, QuantizedLinear};
+use crate::weights::gguf::{GgmlType, GgufTensor};
 use crate::weights::{GgufError, GgufFile, WeightsError};
 
 /// One file.
@@ -27,6 +31,40 @@ impl<'a> GgufTensors<'a> {
         Ok(Tensor::from_vec(numbers, shape.to_vec(), &Device::Cpu)?)
     }
 
+    /// Experts whose parts are all quantised.
+    fn quantized_experts(
+        &self,
+        names: &[String],
+        count: usize,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Option<Vec<Projection>>, ArchError> {
+        let mut units: Vec<Vec<Arc<QuantizedLinear>>> = vec![Vec::new(); count];
+        for name in names {
+            let tensor = self.file.shaped(name, [count, outputs, inputs].as_slice()).map_err(unreadable)?;
+            let Some(kind) = kind(tensor.stored) else { return Ok(None) };
+            let bytes = self.file.read_raw(name).map_err(unreadable)?;
+            for (unit, bytes) in units.iter_mut().zip(bytes.chunks_exact(bytes.len() / count)) {
+                unit.push(Arc::new(packed(kind, bytes, outputs, inputs)?));
+            }
+        }
+        let whole = |parts| Projection::Quantized(Quantized::new(parts, Vec::new()));
+        Ok(Some(units.into_iter().map(whole).collect()))
+    }
+
+    /// The layer called `name`, if its weights are quantised.
+    fn quantized(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Option<QuantizedLinear>, ArchError> {
+        let tensor = self.file.shaped(name, [outputs, inputs].as_slice()).map_err(unreadable)?;
+        let Some(kind) = kind(tensor.stored) else { return Ok(None) };
+        let bytes = self.file.read_raw(name).map_err(unreadable)?;
+        Ok(Some(packed(kind, &bytes, outputs, inputs)?))
+    }
+
     fn joined(
         &self,
         names: &[String],
@@ -35,6 +73,20 @@ impl<'a> GgufTensors<'a> {
         bias: Bias,
     ) -> Result<Projection, ArchError> {
         let layers = || names.iter().zip(outputs);
+        let is_quantized = |name: &String| {
+            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| kind(t.stored).is_some())
+        };
+        if names.iter().all(is_quantized) {
+            let parts =
+                layers().map(|(name, outputs)| self.quantized(&format!("{name}.weight"), *outputs, inputs));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(Arc::new).collect();
+            let mut joined = Vec::new();
+            for (name, outputs) in layers().filter(|_| bias == Bias::Present) {
+                let bias = self.file.read_f32(&format!("{name}.bias"), *outputs).map_err(unreadable)?;
+                joined.extend(bias);
+            }
+            return Ok(Projection::Quantized(Quantized::new(parts, joined)));
+        }
         let weights =
             layers().map(|(name, outputs)| self.read(&format!("{name}.weight"), [*outputs, inputs]));
         let weights = weights.collect::<Result<Vec<_>, _>>()?;
@@ -46,6 +98,45 @@ impl<'a> GgufTensors<'a> {
         };
         Ok(Projection::Dense(Linear::joined(&weights, &biases?, self.precision)?))
     }
+}
+
+/// How the kernels call the format, if it is one of those that stay as they are.
+pub(super) fn kind(stored: GgmlType) -> Option<QuantKind> {
+    match stored {
+        GgmlType::Q8_0 => Some(QuantKind::Q8_0),
+        GgmlType::Q4_0 => Some(QuantKind::Q4_0),
+        GgmlType::Q4K => Some(QuantKind::Q4K),
+        GgmlType::Q5K => Some(QuantKind::Q5K),
+        GgmlType::Q6K => Some(QuantKind::Q6K),
+        _ => None,
+    }
+}
+
+/// What a tensor takes in memory: matrices of the formats above packed, all else as f32.
+pub(super) fn kept_bytes(tensor: &GgufTensor) -> ByteSize {
+    match kind(tensor.stored) {
+        Some(kind) if tensor.shape.len() > 1 => {
+            let width = tensor.width();
+            // The experts of one tensor are layers of their own, and each is filled up to whole panels.
+            let (rows, layers) = match tensor.shape[..] {
+                [layers, rows, _] => (rows, layers),
+                _ => (tensor.elements() / width, 1),
+            };
+            let each = QuantizedLinear::packed_bytes(kind, rows, width) as u64;
+            ByteSize::new(each.saturating_mul(layers as u64))
+        }
+        _ => tensor.bytes_as_f32(),
+    }
+}
+
+fn packed(
+    kind: QuantKind,
+    bytes: &[u8],
+    outputs: usize,
+    inputs: usize,
+) -> Result<QuantizedLinear, ArchError> {
+    QuantizedLinear::from_gguf_blocks(kind, bytes, outputs, inputs)
+        .map_err(|error| ArchError::Tensor(candle_core::Error::wrap(error)))
 }
 
 fn unreadable(error: GgufError) -> ArchError {
@@ -74,6 +165,9 @@ impl Tensors for GgufTensors<'_> {
         outputs: usize,
     ) -> Result<Vec<Projection>, ArchError> {
         let name = |part| format!("blk.{layer}.{}_exps.weight", gguf(part));
+        if let Some(units) = self.quantized_experts(&parts.map(name), count, inputs, outputs)? {
+            return Ok(units);
+        }
         let all = parts.iter().map(|part| self.read(&name(*part), [count, outputs, inputs]));
         let all = all.collect::<Result<Vec<_>, _>>()?;
         let load = |index| {
@@ -91,8 +185,12 @@ impl Tensors for GgufTensors<'_> {
         self.read("output_norm.weight", [width])
     }
 
-    fn table(&self, tokens: usize, width: usize) -> Result<Tensor, ArchError> {
-        self.read("token_embd.weight", [tokens, width])
+    fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
+        const NAME: &str = "token_embd.weight";
+        Ok(match self.quantized(NAME, tokens, width)? {
+            Some(table) => Table::Quantized(Arc::new(table)),
+            None => Table::Dense(self.read(NAME, [tokens, width])?),
+        })
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {

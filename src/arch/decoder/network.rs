@@ -3,21 +3,20 @@
 //! Reference: `transformers/models/llama/modeling_llama.py` and its kin. Computes in f32; `tokens` below is
 //! the sum over all texts of a step.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig, RopeConfig};
 use super::layer::{Layer, Surroundings, norm};
-use super::projection::Projection;
+use super::projection::{Projection, Table};
 use super::tensors::Tensors;
 use crate::arch::ArchError;
-use crate::kernels::{Angles, Linear, Norm, PagedKv, PagedText, Precision};
+use crate::kernels::{Angles, Norm, PagedKv, PagedText};
 
 /// A decoder's weights: what all workers of a model share.
 #[derive(Debug)]
 pub(super) struct Network {
     config: DecoderConfig,
-    /// `[vocabulary, hidden]`
-    table: Tensor,
+    table: Table,
     layers: Vec<Layer>,
     norm: Norm,
     head: Projection,
@@ -70,11 +69,7 @@ impl Network {
         let table = tensors.table(tokens, width)?;
         let layers = (0..config.layers.len()).map(|index| Layer::load(tensors, &config, index));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
-        let head = if config.tied {
-            Projection::Dense(Linear::joined(std::slice::from_ref(&table), &[], Precision::F32)?)
-        } else {
-            tensors.head(width, tokens)?
-        };
+        let head = if config.tied { table.tied_head()? } else { tensors.head(width, tokens)? };
         Ok(Self { table, layers, norm: norm(&tensors.last_norm(width)?, &config)?, head, config })
     }
 
@@ -92,7 +87,7 @@ impl Network {
     ) -> Result<Tensor> {
         let mut xs = match inputs {
             Inputs::Ids(ids) => {
-                let rows = self.table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?;
+                let rows = self.table.rows(ids)?;
                 // Doubled sums are exact, so that a scale of one changes nothing.
                 rows.affine(self.config.embedding_scale, 0.0)?
             }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{DecoderConfig, RawConfig};
+use super::gguf::kept_bytes;
 use super::network::{KvCache, step_numbers};
 use super::scheduler::Limits;
 use crate::ByteSize;
@@ -11,7 +12,6 @@ use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
-use crate::weights::gguf::GgufTensor;
 use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightsError};
 
 /// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
@@ -198,7 +198,7 @@ impl DecoderPlan {
     pub fn footprint(&self, files: &ModelFiles) -> Result<Footprint, ArchError> {
         let weights = match files {
             ModelFiles::Folder(folder) => folder.weight_files()?.predicted_bytes(candle_core::DType::F32),
-            ModelFiles::Gguf(file) => file.tensors().map(GgufTensor::bytes_as_f32).sum(),
+            ModelFiles::Gguf(file) => file.tensors().map(kept_bytes).sum(),
         };
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
         let step = step_numbers(&self.config, READ_ALONE, TEXTS, self.max_tokens()).saturating_mul(4);

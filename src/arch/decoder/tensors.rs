@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::config::DecoderConfig;
 use super::names::{Part, expert, transformers};
-use super::projection::Projection;
+use super::projection::{Projection, Table};
 use crate::arch::{ArchError, Bias, Scope};
 
 /// The files of one model. Each tensor is asked for once.
@@ -35,8 +35,8 @@ pub(super) trait Tensors {
     /// The weights of the last norm, `[width]`.
     fn last_norm(&self, width: usize) -> Result<Tensor, ArchError>;
 
-    /// The tokens' vectors, `[tokens, width]`.
-    fn table(&self, tokens: usize, width: usize) -> Result<Tensor, ArchError>;
+    /// The tokens' vectors.
+    fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError>;
 
     /// The linear layer from the last norm to logits.
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError>;
@@ -106,8 +106,8 @@ impl Tensors for Checkpoint<'_> {
         Ok(self.body.tensor("norm.weight", [width])?)
     }
 
-    fn table(&self, tokens: usize, width: usize) -> Result<Tensor, ArchError> {
-        Ok(self.body.tensor("embed_tokens.weight", [tokens, width])?)
+    fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
+        Ok(Table::Dense(self.body.tensor("embed_tokens.weight", [tokens, width])?))
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {
