@@ -4,11 +4,15 @@
 //! on both sides, loop controls, `tojson` without escapes, `raise_exception`, `strftime_now` and the model's
 //! special tokens by name. Here by `minijinja`, which has no way out of a template to begin with. A template
 //! comes with a model and may be hostile: what it computes and allocates is bounded by fuel, what it writes
-//! by a limit, and both grow with the conversation.
+//! by a limit, and both grow with the conversation. Where the library would make containers without fuel, or
+//! recurse without bound, templates are rewritten to make [sealed] ones.
 
 mod calendar;
 mod config;
+mod expressions;
 mod python;
+mod rewrite;
+mod sealed;
 mod tags;
 
 use std::error::Error as _;
@@ -97,8 +101,9 @@ impl ChatTemplate {
                 return Err(ChatTemplateError::Syntax(reason));
             }
             tags::check(&template).map_err(ChatTemplateError::Syntax)?;
-            let added = environment.add_template_owned(name.clone(), tags::without_generation(&template));
-            added.map_err(|error| ChatTemplateError::Syntax(describe(&error)))?;
+            rewrite::rewrite(&tags::without_generation(&template), syntax())
+                .and_then(|rewritten| environment.add_template_owned(name.clone(), rewritten))
+                .map_err(|error| ChatTemplateError::Syntax(describe(&error)))?;
             sources.push(template);
         }
         if sources.is_empty() {
@@ -169,17 +174,23 @@ impl ChatTemplate {
     }
 }
 
-/// jinja2 as transformers sets it up.
+/// Jinja's syntax as transformers sets it up.
+fn syntax() -> SyntaxConfig {
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    syntax.expect("the delimiters are Jinja's own")
+}
+
+/// jinja2 as transformers sets it up, for templates already rewritten.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("the delimiters are Jinja's own"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python::method);
     environment.set_formatter(|out, state, value| {
         let text = python::text(state, value)?;
         Ok(out.write_str(&text)?)
     });
+    environment.add_filter(sealed::SEAL, sealed::seal);
+    environment.add_filter(sealed::SEAL_PART, sealed::seal_part);
     environment.add_filter("tojson", python::to_json);
     environment.add_filter("string", |state: &State, value: Value| python::text(state, &value));
     environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {

@@ -7,7 +7,7 @@ use minijinja_contrib::pycompat;
 use crate::text::content_guard::may_be_cover;
 
 /// How deep what is written may nest. It is walked by recursion, and a template can build anything.
-const MAX_DEPTH: usize = 96;
+pub(super) const MAX_DEPTH: usize = 96;
 
 /// The widest field that `str.format` may ask for, in digits.
 const MAX_WIDTH_DIGITS: usize = 4;
@@ -288,6 +288,6 @@ fn json_key(key: &Value) -> Result<String, Error> {
     }
 }
 
-fn too_deep() -> Error {
+pub(super) fn too_deep() -> Error {
     Error::new(ErrorKind::BadSerialization, "a value is nested too deep to be written")
 }

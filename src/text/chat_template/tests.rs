@@ -225,3 +225,168 @@ fn refusals_come_in_the_templates_own_words() {
     assert!(matches!(run("{{ nothing.at.all }}"), Err(ChatTemplateError::Failed(_))));
     assert!(matches!(run("{{ strftime_now('%Q') }}"), Err(ChatTemplateError::Failed(_))));
 }
+
+/// A child of this test renders one bomb; its address space is limited, so that a bomb that goes off fails.
+const BOMB: &str = "MILLPOND_CHAT_TEMPLATE_BOMB";
+
+/// More than a test run needs, in KB: the limit is on addresses, which a process takes generously.
+const BOMB_ADDRESSES_KB: u64 = 4 << 20;
+
+/// The most memory that rendering any bomb may take, the test run's own included.
+const BOMB_PEAK_KB: u64 = 400 << 10;
+
+#[test]
+fn one_bomb_in_a_child() {
+    let Ok(bomb) = std::env::var(BOMB) else { return };
+    let outcome = run(&bomb);
+    println!("outcome: {}", if outcome.is_err() { "typed error" } else { "text" });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    println!("peak: {}", peak.trim());
+}
+
+/// What a child makes of `bomb`: whether it is a typed error, and its peak in KB. Anything else fails.
+#[cfg(target_os = "linux")]
+fn burn(bomb: &str) -> (bool, u64) {
+    let test = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("ulimit -v {BOMB_ADDRESSES_KB} && ulimit -t 60 && exec \"$0\" \"$@\"")])
+        .arg(test)
+        .args([
+            "--exact",
+            "text::chat_template::tests::one_bomb_in_a_child",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(BOMB, bomb)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let field = |name: &str| {
+        let line = text.split_once(name).unwrap_or_else(|| panic!("{bomb}: {output:?}")).1;
+        line.lines().next().unwrap_or_default().trim().to_owned()
+    };
+    let peak = field("peak:").trim_end_matches(" kB").parse().unwrap();
+    assert!(output.status.success(), "{bomb}: {output:?}");
+    (field("outcome:") == "typed error", peak)
+}
+
+/// Lists doubled until they would fill any memory, deep nests and cycles: all spellings end in typed errors.
+#[cfg(target_os = "linux")]
+#[test]
+fn doubled_lists_and_cycles_are_typed_errors_in_little_memory() {
+    let endings = ["{{ n.x }}", "{{ n.x ~ '' }}", "{{ n.x | join('') }}", "{% for y in n.x %}y{% endfor %}"];
+    let doublings = [
+        "{% set n.x = n.x + n.x %}",
+        "{% set n.x = [n.x, n.x] %}",
+        "{% set n.x = {'a': n.x, 'b': n.x} %}",
+        "{% set n.x = n.x * 2 %}",
+        "{% set n.x = (n.x + n.x)[0:] %}",
+        "{% set n.x = n.x | chain(n.x) %}",
+        "{% set n.x = n.x | zip(n.x) | list %}",
+        "{% set y = n.x + n.x %}{% set n.x = y %}",
+        "{% with y = n.x + n.x %}{% set n.x = y %}{% endwith %}",
+    ];
+    let mut bombs = Vec::new();
+    for doubling in doublings {
+        for ending in endings {
+            let start = "{% set n = namespace(x=[1, 2]) %}";
+            bombs.push(format!("{start}{{% for a in range(60) %}}{doubling}{{% endfor %}}{ending}"));
+        }
+    }
+    bombs.push(format!("{{% set x = [1] %}}{}{{{{ x ~ '' }}}}", "{% set x = x + x %}".repeat(60)));
+    bombs.push(
+        "{% macro m(x, d) %}{% if d %}{{ m(x + x, d - 1) }}{% else %}{{ x ~ '' }}{% endif %}{% endmacro %}\
+        {{ m([1], 60) }}"
+            .to_owned(),
+    );
+    bombs.push("{{ [[[[['x'] * 999] * 999] * 999] * 999] ~ '' }}".to_owned());
+    let cycles = [
+        "{% set n = namespace() %}{% set n.x = n %}",
+        "{% set n = namespace() %}{% set n.x = [n] %}",
+        "{% set n = namespace() %}{% set n.x = {'k': n} %}",
+        "{% set n = namespace() %}{% set m = namespace(x=n) %}{% set n.x = m %}",
+        "{% set n = namespace() %}{% set m = namespace() %}{% set n.x = m %}{% set m.x = n %}",
+        "{% set n = namespace() %}{% set n.x = dict(k=n) %}",
+        "{% set n = namespace() %}{% set n.x = n if true else 1 %}",
+        "{% set n = namespace() %}{% set n.x = n or n %}",
+        "{% set n = namespace() %}{% set n.x = n | default(1) %}",
+        "{% set n = namespace() %}{% set n.a, n.x = (n, n) %}",
+        "{% set n = namespace() %}{% for a in [1] %}{% set n.x = loop %}{{ loop.changed(n) }}{% endfor %}",
+    ];
+    for cycle in cycles {
+        for ending in ["{{ n ~ '' }}", "{{ [n] | join }}", "{{ n | upper }}", "{{ n == n.x }}", ""] {
+            bombs.push(format!("{cycle}{ending}"));
+        }
+    }
+    for bomb in &bombs {
+        let (typed_error, peak) = burn(bomb);
+        assert!(typed_error, "{bomb}");
+        assert!(peak <= BOMB_PEAK_KB, "{bomb}: {peak} KB");
+    }
+}
+
+/// Texts doubled or repeated: whether they end in text or in an error, they end, and small.
+#[cfg(target_os = "linux")]
+#[test]
+fn repeated_texts_take_little_memory() {
+    let doubled = |how: &str| {
+        format!(
+            "{{% set n = namespace(x='ab') %}}{{% for a in range(60) %}}{{% set n.x = {how} %}}{{% endfor %}}{{{{ n.x }}}}"
+        )
+    };
+    let bombs = [
+        doubled("n.x ~ n.x"),
+        doubled("n.x + n.x"),
+        doubled("n.x * 9"),
+        doubled("[n.x, n.x] | join"),
+        doubled("''.join([n.x, n.x])"),
+        doubled("n.x | replace('a', n.x)"),
+        doubled("n.x.replace('a', n.x)"),
+        doubled("'%s%s' | format(n.x, n.x)"),
+        doubled("'{}{}'.format(n.x, n.x)"),
+        doubled("n.x | tojson | tojson"),
+        "{{ ('a' * 100000).replace('a', 'b' * 100000) }}".to_owned(),
+        "{{ ['a' * 100000] * 100000 ~ '' }}".to_owned(),
+        "{{ range(10 ** 9) | list }}".to_owned(),
+        "{{ (range(99999) | list) * 99999 }}".to_owned(),
+    ];
+    for bomb in &bombs {
+        let (_, peak) = burn(bomb);
+        assert!(peak <= BOMB_PEAK_KB, "{bomb}: {peak} KB");
+    }
+}
+
+#[test]
+fn what_templates_in_use_need_is_untouched_by_sealing() {
+    let cases = [
+        (
+            "{% set n = namespace(l=[]) %}{% for a in range(3) %}{% set n.l = n.l + [a] %}{% endfor %}{{ n.l }}",
+            "[0, 1, 2]",
+        ),
+        (
+            "{% set all = [{'role': 'system'}] + messages %}{{ all | length }}{{ all[1:][0].content[-1] }}",
+            "2o",
+        ),
+        ("{% set n = namespace(m=none) %}{% set n.m = messages[0] %}{{ n.m['role'] }}", "user"),
+        ("{% macro m(a, b='x', c=[1]) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m('1', c=2) }}", "1x2"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% else %}none{% endfor %}", "a1"),
+        ("{{ 'abc'.startswith(('x', 'a')) }}{{ -2 }}{{ 7 // 2 }}{{ not 'a' not in 'abc' }}", "True-23True"),
+        (
+            "{{ messages | map(attribute='role') | list | join(',') }}{{ 1 if false }}{{ 1.5e3 }}",
+            "user1500.0",
+        ),
+        (
+            "{% if false %}1{% elif true %}2{% else %}3{% endif %}{% filter upper %}a\n  b{% endfilter %}",
+            "2A\n  B",
+        ),
+        ("{% set x %}a\"\\b{% endset %}{{ x }}{{ 1 < 2 < 3 }}{{ [1, 2, 3][::-1] }}", "a\"\\bTrue[3, 2, 1]"),
+        ("{% macro m() %}<{{ caller(1) }}>{% endmacro %}{% call(x) m() %}{{ x }}{% endcall %}", "<1>"),
+        ("{% for a in [[1, [2]]] recursive %}{{ loop(a) if a is sequence else a }}{% endfor %}", "12"),
+    ];
+    for (template, expected) in cases {
+        assert_eq!(run(template).as_deref(), Ok(expected), "{template}");
+    }
+    let failed = run("a\n{% if true %}\n\n{{ nothing.x }}{% endif %}").unwrap_err().to_string();
+    assert!(failed.contains("line 4"), "{failed}");
+}
