@@ -40,7 +40,9 @@ pub mod cli;
 
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
-pub use engine::{Capabilities, EncoderLoader, Engine, EngineBuilder, EngineStatus, ModelOptions};
+pub use engine::{
+    Capabilities, DecoderLoader, EncoderLoader, Engine, EngineBuilder, EngineStatus, ModelOptions,
+};
 #[cfg(feature = "candle")]
 pub use error::Error;
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};

@@ -3,7 +3,8 @@
 //! Every family reads the same way: a `Config` that mirrors the model's `config.json`, blocks with `load`
 //! and `forward`, shapes in comments, the paper and the reference implementation named on top. A family has
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
-//! ([`EncoderWeights`]), and the model that one worker owns ([`TextEmbedder`]), which copies nothing.
+//! ([`EncoderWeights`], [`DecoderWeights`]), and the model that one worker owns ([`TextEmbedder`],
+//! [`TextGenerator`]), which copies nothing of them.
 //!
 //! What sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of
 //! them (`sentence`, `dense`).
@@ -12,6 +13,7 @@
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
+mod decoder;
 mod dense;
 mod encoder;
 mod error;
@@ -21,6 +23,9 @@ mod sentence;
 use serde::Deserialize;
 
 pub use crate::text::{RecipeError, TokenizerError};
+#[doc(hidden)]
+pub use decoder::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
+pub use decoder::{DecoderConfig, DecoderFamily, DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
 pub use encoder::{
     EncoderConfig, EncoderPlan, EncoderWeights, MAX_TEXT_BYTES, TextEmbedder, estimated_cost, footprint,
 };
@@ -50,6 +55,8 @@ pub enum Architecture {
     ModernBert,
     /// Nomic-BERT: nomic-embed-text.
     NomicBert,
+    /// A decoder. Served by [`DecoderWeights`].
+    Decoder(DecoderFamily),
 }
 
 impl Architecture {
@@ -63,6 +70,17 @@ impl Architecture {
         Self::MpNet,
         Self::ModernBert,
         Self::NomicBert,
+        Self::Decoder(DecoderFamily::Llama),
+        Self::Decoder(DecoderFamily::Mistral),
+        Self::Decoder(DecoderFamily::Mixtral),
+        Self::Decoder(DecoderFamily::Qwen2),
+        Self::Decoder(DecoderFamily::Qwen3),
+        Self::Decoder(DecoderFamily::Qwen3Moe),
+        Self::Decoder(DecoderFamily::Phi3),
+        Self::Decoder(DecoderFamily::Gemma2),
+        Self::Decoder(DecoderFamily::Gemma3),
+        Self::Decoder(DecoderFamily::SmolLm3),
+        Self::Decoder(DecoderFamily::Olmo2),
     ];
 
     /// The `model_type` that `config.json` gives it.
@@ -76,6 +94,7 @@ impl Architecture {
             Self::MpNet => "mpnet",
             Self::ModernBert => "modernbert",
             Self::NomicBert => "nomic_bert",
+            Self::Decoder(family) => family.model_type(),
         }
     }
 
@@ -90,6 +109,15 @@ impl Architecture {
             Self::MpNet => "MPNet",
             Self::ModernBert => "ModernBert",
             Self::NomicBert => "NomicBert",
+            Self::Decoder(family) => family.class(),
+        }
+    }
+
+    /// Whether `config.json` may call it `model_type`.
+    fn is_called(self, model_type: &str) -> bool {
+        match self {
+            Self::Decoder(family) => DecoderFamily::named(model_type) == Some(family),
+            _ => self.model_type() == model_type,
         }
     }
 
@@ -104,7 +132,7 @@ impl Architecture {
         let named: Named = read_required(&sentence::network_folder(folder)?, "config.json")?;
         let class = named.architectures.first().map(String::as_str);
         let found = Self::ALL.iter().find(|family| match (named.model_type.as_deref(), class) {
-            (Some(model_type), _) => model_type == family.model_type(),
+            (Some(model_type), _) => family.is_called(model_type),
             (None, Some(class)) => is_of(class, family.class()),
             (None, None) => false,
         });

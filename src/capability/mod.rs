@@ -30,7 +30,8 @@ pub use tasks::{Task, TaskContext, TaskValue, Tasks};
 pub use text_embedding::{EmbedRequest, Embedding, Overlong, TextEmbedding};
 pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
 pub use text_to_text::{
-    Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt, Role, TextToText, Token,
+    Chat, Choice, Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt,
+    ResponseFormat, Role, SamplingOptions, TextToText, Token, TokenLogprob, TokenLogprobs, ToolCall,
 };
 pub use vision::{DescribeRequest, Vision};
 

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output::{Output, counted};
 use crate::arch::footprint;
 use crate::capability::{Task, Tasks};
-use crate::engine::Engine;
+use crate::engine::{Capabilities, Engine};
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{
@@ -88,7 +88,7 @@ impl Show {
 
     fn similarity(&mut self, engine: &Engine) -> Result<(), Failure> {
         let events = engine.text_embedding().events(64);
-        engine.add_folder(MODEL, self.folder.clone(), KeyConfig::of(&Engine::default_config()))?;
+        engine.add_folder(MODEL, self.folder.clone(), engine.key_config(Capabilities::TextEmbedding))?;
         self.say(format_args!("\n1. Text embedding: {MODEL}, a BERT that knows coloured shapes"))?;
         let mut vectors = Vec::new();
         for (name, text) in TEXTS {
@@ -128,7 +128,7 @@ impl Show {
         let took = began.elapsed().as_secs_f64();
         waited.sort_unstable();
         let [p50, p99] = [0.5, 0.99].map(|q| milliseconds(quantile(&waited, q)));
-        let (workers, each) = (pool.status().workers, engine.threads_per_worker().get());
+        let (workers, each) = (pool.status().workers, engine.threads_per_worker(&engine.key_config(Capabilities::TextEmbedding)).get());
         let rate = waited.len() as f64 / took;
         self.say(format_args!("   answered   {} in {took:.2} s: {rate:.0} each second", waited.len()))?;
         self.say(format_args!(

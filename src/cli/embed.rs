@@ -15,7 +15,7 @@ use super::model::ModelArgs;
 use super::output::{Output, warn};
 use super::progress;
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, Overlong, TextEmbedding};
-use crate::engine::Engine;
+use crate::engine::{Capabilities, Engine};
 use crate::pool::{PoolError, SubmitOptions, Ticket};
 
 /// How many texts, and how many bytes of them, may be under way at once.
@@ -81,7 +81,7 @@ impl Embed {
             }
             texts => (all_of(texts), false),
         };
-        let engine = self.model.engine(self.model.folder()?)?;
+        let engine = self.model.engine(self.model.files()?, Capabilities::TextEmbedding)?;
         interrupt.orderly();
         let watched = from_stdin && !std::io::stdout().is_terminal();
         let bar = if watched { progress::texts() } else { ProgressBar::hidden() };

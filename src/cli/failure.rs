@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::output::complain;
 use crate::arch::ArchError;
+use crate::capability::InvalidRequest;
 use crate::catalog::CatalogError;
 use crate::id::ByteSize;
 use crate::pool::{PoolError, SpawnError};
@@ -24,6 +25,21 @@ pub(super) enum Failure {
     /// The arguments do not go together.
     #[error("{0}")]
     Usage(&'static str),
+    /// The arguments ask for what no model gives.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// The model does something else.
+    #[error("{model} does {does}, not {wanted}")]
+    WrongCapability { model: String, does: String, wanted: String },
+    /// A file that the user named could not be read.
+    #[error("{file} cannot be read: {source}")]
+    File { file: String, source: io::Error },
+    /// A file that the user named does not hold what it should.
+    #[error("{file} does not hold the JSON that is expected: {source}")]
+    NotJson { file: String, source: serde_json::Error },
+    /// A file that the user named is absurdly long.
+    #[error("{file} is longer than {limit}")]
+    FileTooLong { file: String, limit: ByteSize },
     /// A name without a slash that no catalog has.
     #[error("no model is called {name:?}; the catalog has {}", list(known))]
     UnknownModel { name: String, known: Vec<String> },
@@ -59,17 +75,37 @@ pub(super) enum Failure {
 impl Failure {
     /// Says it on standard error and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
+        self.complain();
+        match self {
+            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Usage(_) | Self::Invalid(_) => ExitCode::from(2),
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// Says it on standard error.
+    pub(super) fn complain(&self) {
         if !matches!(self, Self::OutputClosed) {
             complain(format_args!("error: {}", one_line(self)));
         }
         if let Some(hint) = self.hint() {
             complain(format_args!("hint: {hint}"));
         }
+    }
+
+    /// Whether another request could do better, with the same model in the same process.
+    pub(super) fn concerns_one_request(&self) -> bool {
         match self {
-            Self::OutputClosed => ExitCode::SUCCESS,
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Interrupted => ExitCode::from(INTERRUPTED),
-            _ => ExitCode::FAILURE,
+            Self::Invalid(_) => true,
+            Self::Engine(crate::Error::Pool(error)) => matches!(
+                error,
+                PoolError::InvalidRequest { .. }
+                    | PoolError::ModelError { .. }
+                    | PoolError::WorkerPanicked { .. }
+                    | PoolError::WorkerLost { .. }
+            ),
+            _ => false,
         }
     }
 
@@ -78,7 +114,11 @@ impl Failure {
             Self::Interrupted | Self::OutputClosed | Self::Output(_) => None,
             Self::Engine(error) => Some(hint_for(error)),
             Self::Text { source, .. } => Some(hint_for_pool(source)),
-            Self::Usage(_) => Some("`millpond VERB --help` has examples"),
+            Self::Usage(_) | Self::Invalid(_) => Some("`millpond VERB --help` has examples"),
+            Self::WrongCapability { .. } => Some("`millpond inspect` tells what a model does"),
+            Self::File { .. } => Some("check the path"),
+            Self::NotJson { .. } => Some("`millpond generate --help` shows what it should look like"),
+            Self::FileTooLong { .. } => Some("no model reads so much: is this the right file?"),
             Self::UnknownModel { .. } => {
                 Some("`millpond list` shows the names; a folder or org/name on the hub will do as well")
             }

@@ -4,12 +4,17 @@
 //! progress, logs and errors go to standard error. The exit code is 0, 1 (failed), 2 (wrong usage) or 130
 //! (interrupted).
 
+mod answer_args;
 mod bench;
 mod catalogs;
+mod conversation;
 mod demo;
 mod embed;
 mod events;
 mod failure;
+mod files;
+mod follow;
+mod generate;
 mod inspect;
 mod interrupt;
 mod lines;
@@ -17,6 +22,8 @@ mod list;
 mod model;
 mod output;
 mod progress;
+mod run;
+mod writer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -28,15 +35,18 @@ const ABOUT: &str = "\
 Keeps machine-learning models loaded and serves them from pools of worker threads, in one process and under \
 one memory budget.
 
-A model is named by its folder (Hugging Face layout, safetensors), by a name that `millpond list` knows, or \
-by org/name[@revision] on the hub, from where it is fetched once. Its configuration says what it is; each \
-worker is a thread that owns it, and its weights are in memory once, however many workers share them.";
+A model is named by its folder (Hugging Face layout, safetensors) or its GGUF file, by a name that \
+`millpond list` knows, or by org/name[@revision] on the hub, from where it is fetched once. Its configuration \
+says what it is; each worker is a thread that owns it, and its weights are in memory once, however many workers \
+share them.";
 
 const EXAMPLES: &str = "\
 Examples:
   millpond demo                                         what works, offline, in seconds
   millpond embed -m shapes-embed \"a red circle\"         a vector, as text
   millpond embed -m shapes-embed --json - < texts.txt   one JSON object per line of the file
+  millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
+  millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
 
@@ -58,6 +68,8 @@ struct Command {
 enum Verb {
     Demo(demo::Demo),
     Embed(embed::Embed),
+    Generate(generate::Generate),
+    Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
     List(list::List),
@@ -70,6 +82,8 @@ pub fn main() -> ExitCode {
     let done = match &command.verb {
         Verb::Demo(verb) => verb.run(),
         Verb::Embed(verb) => verb.run(),
+        Verb::Generate(verb) => verb.run(),
+        Verb::Run(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::List(verb) => verb.run(),

@@ -10,13 +10,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
-use crate::arch::ArchError;
-use crate::engine::{Cores, Engine, ModelOptions};
+use crate::arch::{ArchError, DecoderOptions, DecoderPlan};
+use crate::engine::{Capabilities, Cores, Engine, ModelOptions};
 use crate::id::ByteSize;
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
-use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelSource, SourceError, WeightsError};
 
 /// More workers or threads are a slip of the finger.
 const MOST: usize = 1024;
@@ -24,7 +24,7 @@ const MOST: usize = 1024;
 /// Which model, and how to serve it.
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
-    /// A model folder, a name that `millpond list` shows, or org/name[@revision] on the hub.
+    /// A model folder, a GGUF file, a name that `millpond list` shows, or org/name[@revision] on the hub.
     #[arg(short, long, value_name = "MODEL")]
     pub(super) model: String,
     /// What to keep weights in and multiply them in: `f32`, whatever the files hold; `bf16`, half the memory;
@@ -34,8 +34,9 @@ pub(super) struct ModelArgs {
     /// Quantize the weights while they load. So far nothing but `none` is supported.
     #[arg(long, value_name = "SCHEME", default_value = "none")]
     quantize: String,
-    /// How many workers serve the model, each of which owns it. Default: 1 at first; when work piles up, as
-    /// many as the cores give K threads each, or 4 where K is not said.
+    /// How many workers serve the model, each of which owns it. Default: 1 at first. When work piles up on a
+    /// model that embeds, as many as the cores give K threads each, or 4 where K is not said; a model that
+    /// writes answers many requests at once with 1.
     #[arg(long, value_name = "N", value_parser = count)]
     workers: Option<NonZeroUsize>,
     /// How many threads each worker computes on. Default: the cores divided by the most workers there may be.
@@ -62,21 +63,41 @@ pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
 
 impl ModelArgs {
     /// The model's files, fetched if need be. Nothing is loaded.
-    pub(super) fn folder(&self) -> Result<ModelFolder, Failure> {
+    pub(super) fn files(&self) -> Result<ModelFiles, Failure> {
         self.check_supported()?;
         let hub = Hub::new(HubConfig::from_env());
-        let folder = self.source()?.resolve_with(&hub, &Downloads::default()).and_then(ModelFiles::folder);
-        Ok(folder.map_err(crate::Error::from)?)
+        let files = self.source()?.resolve_with(&hub, &Downloads::default());
+        Ok(files.map_err(crate::Error::from)?)
     }
 
     /// An engine that serves the model under its name. It loads with the first request.
-    pub(super) fn engine(&self, folder: ModelFolder) -> Result<Engine, Failure> {
-        let config = self.config();
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::WrongCapability`] unless it is a model that can do `wanted`.
+    pub(super) fn engine(&self, files: ModelFiles, wanted: Capabilities) -> Result<Engine, Failure> {
+        let does = Capabilities::of(&files)?;
+        if does != wanted {
+            let model = self.model.clone();
+            return Err(Failure::WrongCapability {
+                model,
+                does: does.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
+        let config = self.config(does);
         let builder = Engine::builder().config(config.clone()).budget(self.budget());
-        let engine = builder.threads_per_worker(self.threads()).build()?;
+        let engine = builder.threads_per_worker(self.threads(does)).build()?;
         let options = ModelOptions::default().dtype(self.dtype);
-        engine.add_folder_with(&self.model, folder, KeyConfig::of(&config), options)?;
+        engine.add_files_with(&self.model, files, KeyConfig::of(&config), options)?;
         Ok(engine)
+    }
+
+    /// What the files of a model that writes say of it.
+    pub(super) fn decoder_plan(&self, files: &ModelFiles) -> Result<DecoderPlan, Failure> {
+        let mut options = DecoderOptions::default();
+        options.dtype = self.dtype;
+        Ok(DecoderPlan::of(files, options).map_err(crate::Error::from)?)
     }
 
     /// What to compute in.
@@ -93,19 +114,19 @@ impl ModelArgs {
     }
 
     /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
-    pub(super) fn config(&self) -> PoolConfig {
+    pub(super) fn config(&self, does: Capabilities) -> PoolConfig {
         let cores = Cores::available();
-        let config = match (self.workers, self.threads) {
-            (Some(workers), _) => cores.embedding().workers(workers.get()),
-            (None, Some(threads)) => cores.embedding_on(threads),
-            (None, None) => cores.embedding(),
+        let config = match (self.workers, self.threads, does) {
+            (Some(workers), _, _) => cores.pool_of(does).workers(workers.get()),
+            (None, Some(threads), Capabilities::TextEmbedding) => cores.embedding_on(threads),
+            _ => cores.pool_of(does),
         };
         config.request_timeout(Duration::MAX).queue_capacity(0)
     }
 
     /// How many threads each worker computes on.
-    pub(super) fn threads(&self) -> NonZeroUsize {
-        self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config().max_workers))
+    pub(super) fn threads(&self, does: Capabilities) -> NonZeroUsize {
+        self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config(does).max_workers))
     }
 
     fn check_supported(&self) -> Result<(), Failure> {

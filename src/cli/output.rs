@@ -19,6 +19,11 @@ impl Output {
         writeln!(self.0, "{line}").map_err(failed)
     }
 
+    /// A part of a line, or of several.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.0.write_all(text.as_bytes()).map_err(failed)
+    }
+
     /// One object on one line.
     pub(super) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.0, object).map_err(|error| failed(error.into()))?;
@@ -40,6 +45,11 @@ fn failed(error: std::io::Error) -> Failure {
 /// Says it on standard error. If nobody reads that, there is nobody left to tell.
 pub(super) fn complain(line: impl fmt::Display) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// Says on standard error that it is the user's turn.
+pub(super) fn prompt(sign: &str) {
+    let _ = write!(stderr(), "{sign}").and_then(|()| stderr().flush());
 }
 
 /// Something went otherwise than the user may think.

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+use super::Capabilities;
 use crate::pool::PoolConfig;
 
 /// How many threads a worker of text embedding has at least, on machines that have them. A pass is computed in
@@ -28,6 +29,14 @@ impl Cores {
     /// How many workers of so many threads there are cores for; at least 1.
     fn workers_of(self, threads: NonZeroUsize) -> usize {
         (self.0.get() / threads).max(1)
+    }
+
+    /// The pool of a capability.
+    pub(crate) fn pool_of(self, capability: Capabilities) -> PoolConfig {
+        match capability {
+            Capabilities::TextEmbedding => self.embedding(),
+            Capabilities::TextToText => PoolConfig::default().workers(1),
+        }
     }
 
     /// A pool of text embedding: one worker at first, and as many as there are cores for when work piles up.

@@ -25,9 +25,11 @@ mod linear;
 mod norm;
 #[cfg(target_arch = "x86_64")]
 mod output;
+mod paged;
 #[cfg(target_arch = "x86_64")]
 mod panel;
 mod precision;
+mod quantized;
 mod rope;
 pub mod threads;
 
@@ -36,8 +38,12 @@ pub(crate) use attention::{Attention, scratch_numbers};
 pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
+pub(crate) use paged::{Angles, BLOCK_TOKENS, PagedAttention, PagedKv, PagedText, Pairing, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
+pub(crate) use quantized::{
+    Activations, Precision as ActivationPrecision, QuantKind, QuantizedLinear, matmul_all,
+};
 pub(crate) use rope::{Rope, RopeStyle};
 
 use candle_core::{CpuStorage, Layout, Result, bail};

@@ -138,14 +138,8 @@ impl Tokenizer {
         settings: &TokenizerSettings,
         max_tokens: usize,
     ) -> Result<Self, TokenizerError> {
-        let bytes = read_bounded(path)?;
+        let mut library = read_library(path)?;
         let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
-        // The library has assertions about its files in several places.
-        let parsed = contain(|| tokenizers::Tokenizer::from_bytes(&bytes));
-        let mut library =
-            parsed.map_err(|_| invalid("it panics".to_owned()))?.map_err(|e| invalid(e.to_string()))?;
-        library.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
-        library.with_padding(None);
         if let Some(normalizer) = normalizer(library.get_normalizer(), settings) {
             library.with_normalizer(Some(normalizer)).map_err(|e| invalid(e.to_string()))?;
         }
@@ -209,6 +203,19 @@ impl Tokenizer {
     }
 }
 
+/// The tokenizer of a `tokenizer.json`, its own padding and truncation set aside.
+pub(super) fn read_library(path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let bytes = read_bounded(path)?;
+    let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
+    // The library has assertions about its files in several places.
+    let parsed = contain(|| tokenizers::Tokenizer::from_bytes(&bytes));
+    let mut library =
+        parsed.map_err(|_| invalid("it panics".to_owned()))?.map_err(|e| invalid(e.to_string()))?;
+    library.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+    library.with_padding(None);
+    Ok(library)
+}
+
 fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let fail = |source| TokenizerError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -247,9 +254,9 @@ fn lowers_case(normalizer: &NormalizerWrapper) -> bool {
 }
 
 /// Runs the library so that its panics are errors. The tokenizer has no state that one could leave broken.
-fn contained(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding, TokenizerError> {
-    match contain(encode) {
-        Ok(Ok(encoding)) => Ok(encoding),
+pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+    match contain(run) {
+        Ok(Ok(made)) => Ok(made),
         Ok(Err(error)) => Err(TokenizerError::Failed(error.to_string())),
         Err(_) => Err(TokenizerError::Failed("the tokenizer panicked on this text".to_owned())),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::error::WeightsError;
-use super::json::read_json;
+use super::json::{read_json, read_text};
 use super::plain_name::is_relative;
 use super::safetensors::{WeightFiles, find_weights, only_safetensors};
 use super::source::SourceError;
@@ -73,6 +73,14 @@ impl ModelFolder {
         }
         match self.file(name) {
             Some(path) => Ok(Some(read_json(&path, &self.name_of(name))?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the text file called `name`, of at most [`MAX_JSON`](super::MAX_JSON); `None` if there is none.
+    pub fn read_text(&self, name: &str) -> Result<Option<String>, WeightsError> {
+        match self.file(name) {
+            Some(path) => Ok(Some(read_text(&path, &self.name_of(name))?)),
             None => Ok(None),
         }
     }

@@ -75,13 +75,20 @@ pub fn check_range(
 /// Reads the JSON file at `path`, which messages call `file`. Fails on anything but a regular file, so that
 /// a pipe or a device cannot hang it.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, file: &str) -> Result<T, JsonError> {
+    serde_json::from_slice(&read_small(path, file)?)
+        .map_err(|error| JsonError::Parse { file: file.to_owned(), detail: brief(&error) })
+}
+
+/// Reads the file at `path` as one text, likewise.
+pub(super) fn read_text(path: &Path, file: &str) -> Result<String, JsonError> {
+    String::from_utf8(read_small(path, file)?)
+        .map_err(|error| JsonError::Parse { file: file.to_owned(), detail: error.utf8_error().to_string() })
+}
+
+fn read_small(path: &Path, file: &str) -> Result<Vec<u8>, JsonError> {
     let bytes =
         read_bounded(path, MAX_JSON).map_err(|source| JsonError::Read { file: file.to_owned(), source })?;
-    let Some(bytes) = bytes else {
-        return Err(JsonError::TooLarge { file: file.to_owned(), limit: MAX_JSON });
-    };
-    serde_json::from_slice(&bytes)
-        .map_err(|error| JsonError::Parse { file: file.to_owned(), detail: brief(&error) })
+    bytes.ok_or_else(|| JsonError::TooLarge { file: file.to_owned(), limit: MAX_JSON })
 }
 
 /// The error without the long values it may quote, which are a stranger's text.

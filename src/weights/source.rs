@@ -63,7 +63,9 @@ pub enum SourceError {
         "{file:?} is legacy GGML, a format without the sizes that would let it be checked; convert it to safetensors"
     )]
     LegacyGgml { file: String },
-    #[error("{file:?} is GGUF, which this version does not serve yet; use the model's safetensors")]
+    #[error(
+        "{file:?} is GGUF: text generation takes the file itself, everything else the model's safetensors"
+    )]
     Gguf { file: String },
     #[error("{file:?} is no model; give its folder, with config.json and safetensors weights in it")]
     NotAModel { file: String },

@@ -1,6 +1,10 @@
 //! Models against their reference implementations, and against what is no model.
 #![cfg(feature = "candle")]
 
+mod decoder_agreement;
+mod decoder_engine;
+mod decoder_gguf;
+mod decoder_worker;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;

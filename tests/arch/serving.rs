@@ -75,7 +75,7 @@ fn workers_and_their_threads_share_the_cores() {
     let cores = available_parallelism().unwrap().get();
     let shares = |engine: &Engine| {
         let config = engine.text_embedding().config();
-        (config.initial_workers, config.max_workers, engine.threads_per_worker().get())
+        (config.initial_workers, config.max_workers, engine.threads_per_worker(&KeyConfig::of(config)).get())
     };
     let (initial, most, threads) = shares(&Engine::new().unwrap());
     assert_eq!((initial, most, threads), (1, (cores / 4).max(1), cores / most));

@@ -3,6 +3,7 @@
 
 mod embed;
 mod failures;
+mod generate;
 mod signals;
 mod support;
 mod verbs;

@@ -1,14 +1,9 @@
 //! Ctrl-C and closed pipes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::support::{MODEL, Started, command};
-
-fn interrupt(child: &Started) {
-    let sent = Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
+use crate::support::{MODEL, Started, command, interrupt};
 
 #[test]
 fn ctrl_c_ends_embedding_with_130_after_what_was_printed() {

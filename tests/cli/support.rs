@@ -134,3 +134,9 @@ impl Drop for Started {
         let _ = self.0.wait();
     }
 }
+
+/// Ctrl-C.
+pub(crate) fn interrupt(child: &Started) {
+    let sent = Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}

@@ -50,7 +50,7 @@ impl Source {
     /// Whether the whole file is for tests.
     pub(crate) fn is_test(&self) -> bool {
         let mut parts = self.path.trim_end_matches(".rs").split('/');
-        self.path.starts_with("tests/") || parts.any(|part| matches!(part, "proofs" | "properties"))
+        self.path.starts_with("tests/") || parts.any(|part| matches!(part, "proofs" | "properties" | "tests"))
     }
 
     /// The words of the code and where they start.

@@ -163,6 +163,12 @@ fn read_config(network: &ModelFolder) -> Result<EncoderConfig, ArchError> {
         Architecture::MpNet => read_required::<MpNetConfig>(network, FILE)?.lower(),
         Architecture::ModernBert => read_required::<ModernBertConfig>(network, FILE)?.lower(),
         Architecture::NomicBert => read_required::<NomicBertConfig>(network, FILE)?.lower(),
+        Architecture::Decoder(family) => {
+            let (what, found) = ("architecture of an embedding model", family.model_type().to_owned());
+            let encoders = |of: &&Architecture| !matches!(of, Architecture::Decoder(_));
+            let supported = Architecture::ALL.iter().filter(encoders).map(|of| of.model_type()).collect();
+            Err(ArchError::Unsupported { what, found, supported })
+        }
     }
 }
 

@@ -115,6 +115,16 @@ impl GgufFile {
         Err(GgufError::UnsupportedTensor { file: self.name(), name: name.to_owned(), stored })
     }
 
+    /// The tensor called `name`, which must be of a supported format and the shape `shape`, outermost first.
+    pub fn shaped(&self, name: &str, shape: impl Into<Shape>) -> Result<&GgufTensor, GgufError> {
+        let tensor = self.supported(name)?;
+        let (expected, found) = (shape.into(), Shape::from(tensor.shape.as_slice()));
+        if expected == found {
+            return Ok(tensor);
+        }
+        Err(GgufError::WrongShape { file: self.name(), name: name.to_owned(), expected, found })
+    }
+
     /// The bytes of the tensor called `name`, as they are in the file.
     pub fn read_raw(&self, name: &str) -> Result<Vec<u8>, GgufError> {
         let tensor = self.supported(name)?;
@@ -127,11 +137,7 @@ impl GgufFile {
 
     /// The numbers of the tensor called `name`, which must have the shape `shape`, outermost first.
     pub fn read_f32(&self, name: &str, shape: impl Into<Shape>) -> Result<Vec<f32>, GgufError> {
-        let tensor = self.supported(name)?;
-        let (expected, found) = (shape.into(), Shape::from(tensor.shape.as_slice()));
-        if expected != found {
-            return Err(GgufError::WrongShape { file: self.name(), name: name.to_owned(), expected, found });
-        }
+        let tensor = self.shaped(name, shape)?;
         let (block, size) = tensor.stored.block().expect("the size of a supported format is known");
         let mut reader = self.reader(tensor)?;
         let mut numbers = self.room(tensor, ByteSize::new(4 * tensor.elements() as u64))?;

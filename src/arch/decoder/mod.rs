@@ -1,0 +1,29 @@
+//! Decoders: networks that read a text from left to right and say what comes next.
+//!
+//! One forward pass takes tokens of many texts, each at its own place in its own text: a step decodes one
+//! token of every running text and reads a part of a new one beside them. What a text has been read up to is
+//! kept as keys and values in blocks of sixteen tokens, which texts with a common beginning share.
+
+mod answer;
+mod blocks;
+mod config;
+mod experts;
+mod facts;
+mod generator;
+mod gguf;
+mod layer;
+mod names;
+mod network;
+mod plan;
+mod probe;
+mod projection;
+mod runner;
+mod scheduler;
+mod tensors;
+mod weights;
+
+pub use config::{DecoderConfig, DecoderFamily};
+pub use generator::TextGenerator;
+pub use plan::{DecoderOptions, DecoderPlan};
+pub use probe::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
+pub use weights::DecoderWeights;

@@ -1,0 +1,207 @@
+//! What a model folder's small files say, before any weight is read.
+
+use serde::Deserialize;
+
+use super::config::{DecoderConfig, RawConfig};
+use super::gguf::kept_bytes;
+use super::network::{KvCache, step_numbers};
+use super::scheduler::Limits;
+use crate::ByteSize;
+use crate::arch::{ArchError, read_required};
+use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
+use crate::kernels::{BLOCK_TOKENS, Dtype};
+use crate::memory::Footprint;
+use crate::text::ChatConfig;
+use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightsError};
+
+/// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
+/// hundred tokens, or one of eight thousand.
+const CACHE_TOKENS: usize = 8192;
+
+/// Texts that a worker has under way at once: with more, each step reads so many caches that all of them slow
+/// down.
+const TEXTS: usize = 32;
+
+/// Tokens of new prompts in a step beside running texts: about as much work as a step of many texts.
+const READ_BESIDE: usize = 64;
+
+/// Tokens in a step that only reads: as many as are worth it, since canceling acts between steps.
+const READ_ALONE: usize = 512;
+
+/// Everything but tokenizer and weights: cheap to read, enough to check requests and to predict memory.
+#[derive(Clone, Debug)]
+pub struct DecoderPlan {
+    pub(crate) config: DecoderConfig,
+    pub(super) chat: ChatConfig,
+    /// `chat_template.jinja`, if there is one.
+    pub(super) template: Option<String>,
+    /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
+    pub(super) ends: Vec<u32>,
+    pub(super) dtype: Dtype,
+    cache_tokens: usize,
+}
+
+/// How a decoder is to be loaded.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct DecoderOptions {
+    /// What it computes in.
+    pub dtype: Dtype,
+    /// How many tokens, of all texts under way and of what is kept of earlier ones, a worker's cache holds.
+    /// Default: 8192, or what the model reads if that is less.
+    pub cache_tokens: Option<usize>,
+}
+
+/// One id or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Ids {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+/// `generation_config.json`, and the same entry of `config.json`.
+#[derive(Debug, Default, Deserialize)]
+struct Endings {
+    #[serde(default)]
+    eos_token_id: Option<Ids>,
+}
+
+impl Endings {
+    fn ids(self) -> Option<Vec<u32>> {
+        self.eos_token_id.map(|ids| match ids {
+            Ids::One(id) => vec![id],
+            Ids::Many(ids) => ids,
+        })
+    }
+}
+
+impl DecoderPlan {
+    /// Reads and checks what a folder's configuration files or a GGUF file's metadata say.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchError`] for a missing or malformed file, an architecture that is not implemented, and numbers out
+    /// of bounds.
+    pub fn of(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
+        match files {
+            ModelFiles::Folder(folder) => Self::read(folder, options),
+            ModelFiles::Gguf(file) => Self::from_gguf(file, options),
+        }
+    }
+
+    /// Reads and checks the folder's configuration files.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchError`] for a missing or malformed file, an architecture that is not implemented, and numbers out
+    /// of bounds.
+    pub fn read(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
+        let config = DecoderConfig::from_raw(read_required::<RawConfig>(folder, "config.json")?)?;
+        let generation: Endings = folder.read_json("generation_config.json")?.unwrap_or_default();
+        let network: Endings = read_required(folder, "config.json")?;
+        let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
+        let template = folder.read_text("chat_template.jinja")?;
+        let ends = generation.ids().or(network.ids()).unwrap_or_default();
+        Ok(Self::new(config, chat, template, ends, options))
+    }
+
+    /// Reads and checks a GGUF file's metadata.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
+        let config = DecoderConfig::from_gguf(file)?;
+        let read = file.tokenizer().map_err(WeightsError::from)?;
+        let written = |id: Option<u32>| id.and_then(|id| read.tokenizer.id_to_token(id));
+        let (bos, eos) = (written(read.special.bos), written(read.special.eos));
+        let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
+        let ends = read.special.ends.iter().copied().collect();
+        Ok(Self::new(config, chat.unwrap_or_default(), None, ends, options))
+    }
+
+    fn new(
+        config: DecoderConfig,
+        chat: ChatConfig,
+        template: Option<String>,
+        ends: Vec<u32>,
+        options: DecoderOptions,
+    ) -> Self {
+        let wanted = options.cache_tokens.unwrap_or(CACHE_TOKENS.min(config.context));
+        // A cache of less than two blocks could not hold a prompt and its answer.
+        let cache_tokens = wanted.max(2 * BLOCK_TOKENS).next_multiple_of(BLOCK_TOKENS);
+        Self { config, chat, template, ends, dtype: options.dtype, cache_tokens }
+    }
+
+    /// The shape of the network.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// How many tokens prompt and answer can have together: what the model reads, or what the cache holds if
+    /// that is less.
+    pub fn max_tokens(&self) -> usize {
+        self.config.context.min(self.cache_tokens)
+    }
+
+    /// Refuses a request that this model could not serve, without tokenizing it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequest`] for numbers out of range, tokens that the model does not have, an answer longer than
+    /// it can give, and a conversation where there is no chat template.
+    pub fn validate(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
+        request.validate()?;
+        if request.max_tokens >= self.max_tokens() {
+            let reason = format!("prompt and answer have {} tokens at most", self.max_tokens());
+            return Err(InvalidRequest::new("max_tokens", reason));
+        }
+        let vocabulary = self.config.vocab_size;
+        let biased = request.sampling.logit_bias.keys().map(|id| ("logit_bias", *id));
+        let stops = request.stop_token_ids.iter().map(|id| ("stop_token_ids", *id));
+        match biased.chain(stops).find(|(_, id)| *id as usize >= vocabulary) {
+            Some((field, id)) => {
+                Err(InvalidRequest::new(field, format!("there is no token {id}: the model has {vocabulary}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What a request weighs: about the tokens of its prompt, a quarter of its bytes, and those of its answers.
+    pub fn cost(&self, request: &GenerateRequest) -> u64 {
+        let bytes = match &request.prompt {
+            Prompt::Raw(text) => text.len(),
+            Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len() + 16).sum(),
+        };
+        let answers = request.max_tokens.saturating_mul(request.n);
+        (bytes / 4).saturating_add(answers).min(self.cache_tokens) as u64
+    }
+
+    /// How many tokens, by [`cost`](Self::cost), and how many texts a worker takes at once.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            blocks: self.cache_tokens / BLOCK_TOKENS,
+            context: self.config.context,
+            texts: TEXTS,
+            read_alone: READ_ALONE,
+            read_beside: READ_BESIDE,
+            stretch: self.config.stretches_over(),
+        }
+    }
+
+    /// What loading takes: all tensors as they are kept; and for each worker its cache and its largest step.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
+    pub fn footprint(&self, files: &ModelFiles) -> Result<Footprint, ArchError> {
+        let weights = match files {
+            ModelFiles::Folder(folder) => folder.weight_files()?.predicted_bytes(candle_core::DType::F32),
+            ModelFiles::Gguf(file) => file.tensors().map(kept_bytes).sum(),
+        };
+        let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
+        let step = step_numbers(&self.config, READ_ALONE, TEXTS, self.max_tokens()).saturating_mul(4);
+        Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })
+    }
+}

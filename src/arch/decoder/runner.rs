@@ -1,0 +1,102 @@
+//! A network that works off its scheduler's plans: one worker's texts, step by step, as token ids.
+
+use std::sync::Arc;
+
+use super::network::{Inputs, KvCache, Network, StepText};
+use super::scheduler::{Limits, Refusal, Scheduler, Share, TextId};
+use crate::capability::ModelError;
+use crate::kernels::PagedText;
+
+/// The texts of one worker, and their keys and values.
+#[derive(Debug)]
+pub(super) struct Runner {
+    network: Arc<Network>,
+    cache: KvCache,
+    pub(super) scheduler: Scheduler,
+    vocabulary: usize,
+}
+
+/// What a text's next token may be.
+#[derive(Debug)]
+pub(super) struct Said<'a> {
+    pub(super) text: TextId,
+    /// One number for each token of the vocabulary.
+    pub(super) logits: &'a mut [f32],
+}
+
+/// The logits of a step, for those of its texts that have been read to their ends.
+#[derive(Debug, Default)]
+pub(super) struct Sayings {
+    texts: Vec<TextId>,
+    logits: Vec<f32>,
+}
+
+impl Sayings {
+    /// Each text with its logits, in the order of the step.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = Said<'_>> {
+        let vocabulary = (self.logits.len() / self.texts.len().max(1)).max(1);
+        let rows = self.logits.chunks_exact_mut(vocabulary);
+        self.texts.iter().zip(rows).map(|(text, logits)| Said { text: *text, logits })
+    }
+}
+
+impl Runner {
+    pub(super) fn new(network: Arc<Network>, limits: Limits) -> Self {
+        let cache = KvCache::new(network.config(), limits.blocks);
+        let vocabulary = network.config().vocab_size;
+        Self { network, cache, scheduler: Scheduler::new(limits), vocabulary }
+    }
+
+    /// Takes in a text: see [`Scheduler::admit`]. All its tokens must be in the vocabulary.
+    pub(super) fn admit(
+        &mut self,
+        prompt: Vec<u32>,
+        answer: usize,
+        after: Option<TextId>,
+    ) -> Result<TextId, Refusal> {
+        debug_assert!(prompt.iter().all(|id| (*id as usize) < self.vocabulary));
+        self.scheduler.admit(prompt, answer, after)
+    }
+
+    /// Computes one step. Every text that is said something of must get its next token, or end, before the
+    /// next step. After an error nothing is known of the texts' keys and values: end them all.
+    pub(super) fn step(&mut self) -> Result<Sayings, ModelError> {
+        let shares = self.scheduler.plan();
+        if shares.is_empty() {
+            return Ok(Sayings::default());
+        }
+        let sayings = self.compute(&shares).map_err(ModelError::failed)?;
+        self.scheduler.computed(&shares);
+        Ok(sayings)
+    }
+
+    fn compute(&mut self, shares: &[Share]) -> candle_core::Result<Sayings> {
+        let scheduler = &self.scheduler;
+        let ids: Vec<u32> = shares.iter().flat_map(|share| scheduler.tokens(share)).copied().collect();
+        let texts: Vec<StepText<'_>> = shares
+            .iter()
+            .map(|share| StepText {
+                paged: PagedText {
+                    tokens: share.tokens,
+                    position: share.position,
+                    blocks: scheduler.blocks_of(share.text),
+                },
+                stretched: scheduler.is_stretched(share.text),
+            })
+            .collect();
+        let hidden = self.network.forward(Inputs::Ids(&ids), &texts, &mut self.cache)?;
+        let (mut rows, mut said, mut end) = (Vec::new(), Vec::new(), 0);
+        for share in shares {
+            end += share.tokens;
+            if share.says {
+                rows.push(end as u32 - 1);
+                said.push(share.text);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(Sayings::default());
+        }
+        let logits = self.network.logits(&hidden, &rows)?.flatten_all()?.to_vec1()?;
+        Ok(Sayings { texts: said, logits })
+    }
+}

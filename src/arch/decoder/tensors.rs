@@ -1,0 +1,118 @@
+//! Where a decoder's tensors come from.
+
+use candle_core::Tensor;
+
+use super::config::DecoderConfig;
+use super::names::{Part, expert, transformers};
+use super::projection::{Projection, Table};
+use crate::arch::{ArchError, Bias, Scope};
+
+/// The files of one model. Each tensor is asked for once.
+pub(super) trait Tensors {
+    /// The linear layers `parts` of layer `layer` on the same input, as one, their outputs side by side.
+    fn linear<const N: usize>(
+        &self,
+        layer: usize,
+        parts: [Part; N],
+        inputs: usize,
+        outputs: [usize; N],
+        bias: Bias,
+    ) -> Result<Projection, ArchError>;
+
+    /// The same for each of `count` experts of the layer. Experts have no biases.
+    fn experts<const N: usize>(
+        &self,
+        layer: usize,
+        count: usize,
+        parts: [Part; N],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<Projection>, ArchError>;
+
+    /// The weights of a norm of a layer, `[width]`, as they are stored.
+    fn norm(&self, layer: usize, part: Part, width: usize) -> Result<Tensor, ArchError>;
+
+    /// The weights of the last norm, `[width]`.
+    fn last_norm(&self, width: usize) -> Result<Tensor, ArchError>;
+
+    /// The tokens' vectors.
+    fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError>;
+
+    /// The linear layer from the last norm to logits.
+    fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError>;
+}
+
+/// A checkpoint of transformers.
+#[derive(Debug)]
+pub(super) struct Checkpoint<'a> {
+    config: &'a DecoderConfig,
+    root: Scope<'a>,
+    /// The network without its head.
+    body: Scope<'a>,
+}
+
+/// Where the network may lie: alone, under a head, or as the language half of a model that also sees, as
+/// transformers 4 and 5 save it.
+const BODIES: [&str; 3] = ["model", "model.language_model", "language_model.model"];
+
+impl<'a> Checkpoint<'a> {
+    pub(super) fn new(root: Scope<'a>, config: &'a DecoderConfig) -> Self {
+        let body = BODIES.iter().find(|body| root.contains(&format!("{body}.embed_tokens.weight")));
+        let body = body.map_or_else(|| root.clone(), |body| root.sub(body));
+        Self { config, root, body }
+    }
+
+    fn layer(&self, layer: usize) -> Scope<'a> {
+        self.body.sub("layers").sub(layer)
+    }
+}
+
+impl Tensors for Checkpoint<'_> {
+    fn linear<const N: usize>(
+        &self,
+        layer: usize,
+        parts: [Part; N],
+        inputs: usize,
+        outputs: [usize; N],
+        bias: Bias,
+    ) -> Result<Projection, ArchError> {
+        let names = parts.map(|part| transformers(part, self.config));
+        Ok(Projection::Dense(self.layer(layer).joined(names, inputs, outputs, bias)?))
+    }
+
+    fn experts<const N: usize>(
+        &self,
+        layer: usize,
+        count: usize,
+        parts: [Part; N],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<Projection>, ArchError> {
+        let scope = self.layer(layer);
+        let load = |index| {
+            let names = parts.map(|part| expert(part, index, self.config));
+            let names = names.each_ref().map(String::as_str);
+            Ok(Projection::Dense(scope.joined(names, inputs, [outputs; N], Bias::Absent)?))
+        };
+        (0..count).map(load).collect()
+    }
+
+    fn norm(&self, layer: usize, part: Part, width: usize) -> Result<Tensor, ArchError> {
+        let name = format!("{}.weight", transformers(part, self.config));
+        Ok(self.layer(layer).tensor(&name, [width])?)
+    }
+
+    fn last_norm(&self, width: usize) -> Result<Tensor, ArchError> {
+        Ok(self.body.tensor("norm.weight", [width])?)
+    }
+
+    fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
+        Ok(Table::Dense(self.body.tensor("embed_tokens.weight", [tokens, width])?))
+    }
+
+    fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {
+        let inside = self.root.contains("language_model.lm_head.weight");
+        let scope = if inside { self.root.sub("language_model") } else { self.root.clone() };
+        Ok(Projection::Dense(scope.linear("lm_head", width, tokens, Bias::Absent)?))
+    }
+}

@@ -1,0 +1,91 @@
+//! Text in, text out, token by token.
+
+mod answer;
+mod chat;
+mod options;
+mod validate;
+
+pub use answer::{Choice, Completion, FinishReason, Token, TokenLogprob, TokenLogprobs};
+pub use chat::{Chat, Message, Role, ToolCall};
+pub use options::{ResponseFormat, SamplingOptions};
+
+use super::Capability;
+
+/// Continues a prompt or answers a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct TextToText;
+
+impl Capability for TextToText {
+    const NAME: &'static str = "text-to-text";
+    type Request = GenerateRequest;
+    type Event = Token;
+    type Output = Completion;
+}
+
+/// What to continue.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Text, given to the tokenizer as it is: what looks like a special token in it becomes one.
+    Raw(String),
+    /// A conversation, put into words by the model's own chat template. What looks like a special token in
+    /// it stays text.
+    Chat(Chat),
+}
+
+impl From<Chat> for Prompt {
+    fn from(chat: Chat) -> Self {
+        Self::Chat(chat)
+    }
+}
+
+/// One prompt and how to continue it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct GenerateRequest {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// At most so many tokens in each choice. Default 256.
+    pub max_tokens: usize,
+    /// How the next token is chosen. Default: the likeliest, always.
+    pub sampling: SamplingOptions,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end the answer, beside the model's own.
+    pub stop_token_ids: Vec<u32>,
+    /// Report the probability of each token, and of so many of the likeliest in its place. Default: neither.
+    pub logprobs: Option<usize>,
+    /// How many answers, each drawn on its own. Default 1.
+    pub n: usize,
+    /// What form the answer must have. Default: any.
+    pub response_format: ResponseFormat,
+}
+
+impl GenerateRequest {
+    /// Continues `prompt` with the defaults above.
+    pub fn new(prompt: impl Into<Prompt>) -> Self {
+        Self {
+            prompt: prompt.into(),
+            max_tokens: 256,
+            sampling: SamplingOptions::default(),
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            logprobs: None,
+            n: 1,
+            response_format: ResponseFormat::Text,
+        }
+    }
+
+    /// Sets [`max_tokens`](Self::max_tokens).
+    #[must_use]
+    pub fn max_tokens(mut self, max_tokens: usize) -> Self {
+        self.max_tokens = max_tokens;
+        self
+    }
+
+    /// Sets [`sampling`](Self::sampling).
+    #[must_use]
+    pub fn sampling(mut self, sampling: SamplingOptions) -> Self {
+        self.sampling = sampling;
+        self
+    }
+}

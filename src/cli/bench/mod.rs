@@ -1,0 +1,170 @@
+//! `millpond bench`: how fast a pool serves a model here.
+
+mod embedding;
+mod figures;
+mod generation;
+mod round;
+mod words;
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use super::failure::Failure;
+use super::interrupt::Interrupt;
+use super::model::{ModelArgs, count};
+use super::output::{Output, counted};
+use super::progress;
+use super::writer::Writer;
+use crate::capability::Capability;
+use crate::engine::Capabilities;
+use crate::pool::Pool;
+use embedding::Texts;
+use figures::Figures;
+pub(super) use figures::{milliseconds, quantile};
+use generation::Prompts;
+use round::{Round, Sample, Subject};
+
+/// Measure how fast a pool serves a model
+///
+/// So many callers each submit a request, wait for the answer and submit the next: a request's time is what
+/// its caller waits, queueing included. A warm-up comes first and does not count. Answers of models that write
+/// are the likeliest tokens, and tokens that would end them early are passed over.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  millpond bench embed -m shapes-embed
+  millpond bench embed -m shapes-embed --concurrency 1 --workers 1 --threads 1
+  millpond bench text-embedding -m BAAI/bge-small-en-v1.5 --requests 500 --tokens 128 --json
+  millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
+
+--json prints one object:
+  {\"requests_per_second\":..,\"p50_ms\":..,\"p99_ms\":..,\"tokens_per_second\":..,\"peak_rss_bytes\":..}
+and of text generation, where tokens_per_second counts those of answers, besides
+  \"first_token_p50_ms\", \"first_token_p99_ms\", \"between_tokens_p50_ms\", \"between_tokens_p99_ms\"")]
+pub(super) struct Bench {
+    /// What to measure.
+    #[arg(value_enum, value_name = "CAPABILITY")]
+    capability: Measured,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// How many callers there are.
+    #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
+    concurrency: NonZeroUsize,
+    /// How many requests are measured. Default: 500 texts, or 64 answers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+    /// About how many tokens each text has, default 32; or how many each answer has, default 64.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(2..=65536))]
+    tokens: Option<u32>,
+    /// About how many tokens each prompt has, for text generation. Default: 64.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(2..=65536))]
+    prompt_tokens: Option<u32>,
+    /// Print JSON: one object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The capabilities that have models to measure.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Measured {
+    /// Texts in, vectors out; `embed` for short.
+    #[value(alias = "embed")]
+    TextEmbedding,
+    /// Prompts in, answers out; `generate` for short.
+    #[value(alias = "generate")]
+    TextToText,
+}
+
+impl Bench {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let interrupt = Interrupt::listen()?;
+        match self.capability {
+            Measured::TextEmbedding => self.embedding(&interrupt),
+            Measured::TextToText => self.generation(&interrupt),
+        }
+    }
+
+    fn embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        if self.prompt_tokens.is_some() {
+            return Err(Failure::Usage("--prompt-tokens is for text generation; a text has --tokens"));
+        }
+        let engine = self.model.engine(self.model.files()?, Capabilities::TextEmbedding)?;
+        interrupt.orderly();
+        let key = &self.model.model;
+        let texts = Texts::of_tokens(&engine, key, self.tokens.unwrap_or(32) as usize)?;
+        let (samples, took) = self.measure(&texts, self.requests.unwrap_or(500), interrupt)?;
+        self.print(engine.text_embedding(), Capabilities::TextEmbedding, &samples, took)
+    }
+
+    fn generation(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let writer = Writer::open(&self.model)?;
+        interrupt.orderly();
+        let (prompt, tokens) = (self.prompt_tokens.unwrap_or(64), self.tokens.unwrap_or(64));
+        let prompts = Prompts::of_tokens(&writer, prompt as usize, tokens as usize)?;
+        let (samples, took) = self.measure(&prompts, self.requests.unwrap_or(64), interrupt)?;
+        prompts.check(&samples);
+        self.print(writer.pool(), Capabilities::TextToText, &samples, took)
+    }
+
+    /// Runs every code path warm, then measures.
+    fn measure(
+        &self,
+        subject: &impl Subject,
+        requests: u64,
+        interrupt: &Interrupt,
+    ) -> Result<(Vec<Sample>, Duration), Failure> {
+        let callers = self.concurrency.get();
+        let warm = (requests / 10).clamp(1, 2 * callers as u64);
+        Round::new(subject, 1, warm).run(callers, &ProgressBar::hidden(), interrupt)?;
+        let bar = progress::requests(requests, "measuring");
+        let began = Instant::now();
+        let measured = Round::new(subject, 1 + warm, requests).run(callers, &bar, interrupt);
+        let took = began.elapsed();
+        bar.finish_and_clear();
+        Ok((measured?, took))
+    }
+
+    fn print<C: Capability>(
+        &self,
+        pool: &Pool<C>,
+        does: Capabilities,
+        samples: &[Sample],
+        took: Duration,
+    ) -> Result<(), Failure> {
+        let figures = Figures::of(samples, took);
+        let mut output = Output::stdout();
+        if self.json {
+            output.json(&figures)?;
+            return output.flush();
+        }
+        let workers = pool.key_status(&self.model.model).map_err(crate::Error::from)?.ready;
+        let requests = samples.len();
+        let tokens = samples.iter().map(|sample| sample.tokens).sum::<usize>() / requests.max(1);
+        let threads = counted(self.model.threads(does).get(), "thread");
+        let Self { concurrency, .. } = self;
+        output.line(format_args!("{requests} requests of {tokens} tokens from {concurrency} callers"))?;
+        output.line(format_args!("workers         {workers} at the end, {threads} each"))?;
+        figures.print(&mut output)?;
+        output.flush()
+    }
+}
+
+impl Figures {
+    fn print(&self, output: &mut Output) -> Result<(), Failure> {
+        output.line(format_args!("requests/s      {:.1}", self.requests_per_second))?;
+        output.line(format_args!("tokens/s        {:.0}", self.tokens_per_second))?;
+        output.line(format_args!("p50             {:.2} ms", self.p50_ms))?;
+        output.line(format_args!("p99             {:.2} ms", self.p99_ms))?;
+        if let Some(pace) = &self.pace {
+            let between = |p50: f64, p99: f64| format!("{p50:.2} ms p50, {p99:.2} ms p99");
+            let first = between(pace.first_token_p50_ms, pace.first_token_p99_ms);
+            output.line(format_args!("first token     {first}"))?;
+            let rest = between(pace.between_tokens_p50_ms, pace.between_tokens_p99_ms);
+            output.line(format_args!("between tokens  {rest}"))?;
+        }
+        output.line(format_args!("peak memory     {}", self.peak_rss_bytes))
+    }
+}

@@ -1,0 +1,46 @@
+//! Small files that users write: conversations, schemas, prompts on standard input.
+
+use std::fs::File;
+use std::io::{Error, Read, stdin};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+use crate::id::ByteSize;
+
+/// No prompt, schema or conversation is longer.
+const MOST: u64 = 16 << 20;
+
+/// What the JSON in the file says.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let file = || path.display().to_string();
+    let unreadable = |source| Failure::File { file: file(), source };
+    let bytes = read(File::open(path).map_err(unreadable)?, unreadable, file)?;
+    serde_json::from_slice(&bytes).map_err(|source| Failure::NotJson { file: file(), source })
+}
+
+/// All of standard input, as it is.
+pub(super) fn read_prompt() -> Result<String, Failure> {
+    let bytes = read(stdin().lock(), Failure::Input, || "standard input".to_owned())?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..valid];
+        let line_began = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Failure::NotUtf8 { line, byte: valid - line_began + 1 }
+    })
+}
+
+fn read(
+    input: impl Read,
+    unreadable: impl Fn(Error) -> Failure,
+    name: impl Fn() -> String,
+) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    input.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MOST {
+        return Err(Failure::FileTooLong { file: name(), limit: ByteSize::new(MOST) });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,206 @@
+//! `millpond generate`: a prompt in, its continuation out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::answer_args::{AnswerArgs, TemplateArg, template_arg};
+use super::conversation::read_conversation;
+use super::failure::Failure;
+use super::files::read_prompt;
+use super::follow::follow;
+use super::interrupt::Interrupt;
+use super::model::ModelArgs;
+use super::output::Output;
+use super::writer::Writer;
+use crate::capability::{
+    Chat, Choice, FinishReason, GenerateRequest, Message, Prompt, TextCompletion, TokenLogprob, TokenLogprobs,
+};
+
+/// Continue a text, or answer a question
+///
+/// The prompt goes through the model's own chat template where it has one, and to the tokenizer as it is where
+/// it has none or with --raw. The answer is printed as it comes; several answers, when they are complete.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
+  millpond generate -m ./model.gguf --raw --max-tokens 20 \"Once upon a time\"
+  millpond generate -m ./my-model --system \"Answer in one word.\" --temperature 0.7 --seed 1 - < question.txt
+  millpond generate -m ./my-model --messages chat.json --template-arg enable_thinking=false --json
+
+--json prints one object; with --n one for each answer, with its \"index\":
+  {\"text\":..,\"token_ids\":[..],\"prompt_token_ids\":[..],\"prompt_tokens\":..,\"completion_tokens\":..,
+   \"finish_reason\":\"stop|length\"}")]
+pub(super) struct Generate {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What to answer or continue; or `-` for all of standard input, as it is.
+    #[arg(value_name = "PROMPT", required_unless_present = "messages")]
+    prompt: Option<String>,
+    /// Continue the prompt as it is: no chat template.
+    #[arg(long, conflicts_with_all = ["system", "messages", "template_args"])]
+    raw: bool,
+    /// What the model is told before the prompt.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Answer the conversation in this file: [{"role":"user","content":".."}, ..], as for OpenAI's API.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "system"])]
+    messages: Option<PathBuf>,
+    /// Tell the chat template this too, such as enable_thinking=false; may be given several times.
+    #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = template_arg)]
+    template_args: Vec<TemplateArg>,
+    #[command(flatten)]
+    answer: AnswerArgs,
+    /// How many answers, each drawn on its own.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    n: usize,
+    /// Say how likely each token was, and so many of the likeliest in its place.
+    #[arg(long, value_name = "N", requires = "json")]
+    logprobs: Option<usize>,
+    /// Print JSON, one object for each answer.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    text: &'a str,
+    token_ids: &'a [u32],
+    prompt_token_ids: &'a [u32],
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    finish_reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Vec<Likely<'a>>>,
+}
+
+/// One token, and what else there could have been.
+#[derive(Serialize)]
+struct Likely<'a> {
+    #[serde(flatten)]
+    chosen: One<'a>,
+    top: Vec<One<'a>>,
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    id: u32,
+    bytes: &'a [u8],
+    logprob: f32,
+}
+
+impl Generate {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let interrupt = Interrupt::listen()?;
+        let said = match self.prompt.as_deref() {
+            Some("-") => Some(read_prompt()?),
+            prompt => prompt.map(str::to_owned),
+        };
+        let chat = self.messages.as_deref().map(read_conversation).transpose()?;
+        let writer = Writer::open(&self.model)?;
+        let prompt = self.prompt(said.unwrap_or_default(), chat, writer.has_chat_template());
+        let request = self.request(prompt, writer.context())?;
+        interrupt.orderly();
+        let ticket = writer.submit(request)?;
+        let mut stream = Stream { output: Output::stdout(), written: String::new() };
+        let streams = self.n == 1 && !self.json;
+        let answer =
+            follow(ticket, &interrupt, |token| if streams { stream.write(&token.text) } else { Ok(()) })?;
+        match answer {
+            Some(answer) => self.print(&mut stream, &answer),
+            None => Err(stream.output.flush().err().unwrap_or(Failure::Interrupted)),
+        }
+    }
+
+    fn prompt(&self, said: String, chat: Option<Chat>, has_template: bool) -> Prompt {
+        let asks_for_chat = chat.is_some() || self.system.is_some() || !self.template_args.is_empty();
+        if self.raw || !(has_template || asks_for_chat) {
+            return Prompt::Raw(said);
+        }
+        let mut chat = chat.unwrap_or_else(|| {
+            let system = self.system.iter().map(Message::system);
+            Chat::new(system.chain([Message::user(said)]).collect())
+        });
+        chat.template_args.extend(self.template_args.iter().cloned());
+        Prompt::Chat(chat)
+    }
+
+    fn request(&self, prompt: Prompt, context: usize) -> Result<GenerateRequest, Failure> {
+        let mut request = self.answer.apply(GenerateRequest::new(prompt), context)?;
+        request.n = self.n;
+        request.logprobs = self.logprobs;
+        request.validate()?;
+        Ok(request)
+    }
+
+    fn print(&self, stream: &mut Stream, answer: &TextCompletion) -> Result<(), Failure> {
+        for (index, choice) in answer.choices.iter().enumerate() {
+            if self.json {
+                let index = (self.n > 1).then_some(index);
+                stream.output.json(&Line::new(index, choice, answer, self.logprobs.is_some()))?;
+            } else {
+                stream.end(&choice.text)?;
+            }
+        }
+        stream.output.flush()
+    }
+}
+
+/// An answer, printed as it comes.
+struct Stream {
+    output: Output,
+    written: String,
+}
+
+impl Stream {
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.written.push_str(text);
+        self.output.text(text)?;
+        self.output.flush()
+    }
+
+    /// Writes what `text`, the whole answer, has beyond what came before.
+    fn end(&mut self, text: &str) -> Result<(), Failure> {
+        let rest = text.strip_prefix(self.written.as_str()).unwrap_or_default();
+        self.written.clear();
+        self.output.line(rest)
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(index: Option<usize>, choice: &'a Choice, answer: &'a TextCompletion, likely: bool) -> Self {
+        Self {
+            index,
+            text: &choice.text,
+            token_ids: &choice.token_ids,
+            prompt_token_ids: &answer.prompt_token_ids,
+            prompt_tokens: answer.prompt_tokens(),
+            completion_tokens: choice.token_ids.len(),
+            finish_reason: match choice.finish_reason {
+                FinishReason::Stop => "stop",
+                FinishReason::Length => "length",
+            },
+            logprobs: likely.then(|| choice.logprobs.iter().map(Likely::from).collect()),
+        }
+    }
+}
+
+impl<'a> From<&'a TokenLogprobs> for Likely<'a> {
+    fn from(told: &'a TokenLogprobs) -> Self {
+        Self { chosen: One::from(&told.chosen), top: told.top.iter().map(One::from).collect() }
+    }
+}
+
+impl<'a> From<&'a TokenLogprob> for One<'a> {
+    fn from(told: &'a TokenLogprob) -> Self {
+        Self { id: told.id, bytes: &told.bytes, logprob: told.logprob }
+    }
+}

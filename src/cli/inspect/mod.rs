@@ -1,0 +1,76 @@
+//! `millpond inspect`: what a model is and what it would take, before anything is loaded.
+
+mod report;
+mod tensors;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::model::ModelArgs;
+use super::output::Output;
+use crate::arch::EncoderPlan;
+use crate::engine::Capabilities;
+use crate::weights::{ModelFiles, ModelFolder};
+use report::Report;
+use tensors::Stored;
+
+/// Say what a model is and whether it fits into memory, without loading it
+///
+/// Reads the model's configuration and the headers of its weights, nothing more. Says what it can do, what
+/// it would take to serve it with so many workers, and whether this machine has that now.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  millpond inspect -m shapes-embed
+  millpond inspect -m ./model.gguf
+  millpond inspect -m ./my-model --workers 4 --memory 2GiB
+  millpond inspect -m shapes-embed --json | jq .fits
+  millpond inspect -m shapes-embed --tensors")]
+pub(super) struct Inspect {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// List every tensor too: its name, dtype and shape.
+    #[arg(long)]
+    tensors: bool,
+    /// Print JSON, one object per line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let files = self.model.files()?;
+        let (report, stored) = match (Capabilities::of(&files)?, &files) {
+            (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.encoder(folder)?,
+            _ => self.decoder(&files)?,
+        };
+        let mut output = Output::stdout();
+        if self.json {
+            output.json(&report)?;
+        } else {
+            report.print(&mut output)?;
+        }
+        if self.tensors {
+            stored.print(&mut output, self.json)?;
+        }
+        output.flush()
+    }
+
+    fn encoder(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+        let plan = EncoderPlan::read(folder, self.model.dtype()).map_err(crate::Error::from)?;
+        let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
+        Ok((report::of_encoder(&self.model, folder.label(), &plan, &stored)?, stored))
+    }
+
+    fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {
+        let plan = self.model.decoder_plan(files)?;
+        let footprint = plan.footprint(files).map_err(crate::Error::from)?;
+        let (label, stored) = match files {
+            ModelFiles::Folder(folder) => {
+                (folder.label(), Stored::from(&folder.weight_files().map_err(crate::Error::from)?))
+            }
+            ModelFiles::Gguf(file) => (file.label(), Stored::from(file)),
+        };
+        Ok((report::of_decoder(&self.model, label, &plan, footprint, &stored)?, stored))
+    }
+}

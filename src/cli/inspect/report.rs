@@ -1,0 +1,202 @@
+//! What there is to say of a model.
+
+use serde::Serialize;
+
+use super::tensors::Stored;
+use crate::arch::{DecoderPlan, EncoderPlan};
+use crate::cli::failure::Failure;
+use crate::cli::model::ModelArgs;
+use crate::cli::output::{Output, counted};
+use crate::engine::Capabilities;
+use crate::id::ByteSize;
+use crate::memory::Footprint;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+pub(super) struct Report {
+    model: String,
+    capability: String,
+    architecture: &'static str,
+    /// Of most of the stored bytes.
+    dtype: String,
+    computes_in: String,
+    tensors: usize,
+    parameters: u64,
+    bytes_on_disk: ByteSize,
+    #[serde(flatten)]
+    skills: Skills,
+    footprint: Predicted,
+    fits: bool,
+    /// Why it fits, or why not.
+    reason: String,
+}
+
+/// What depends on what the model does.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Skills {
+    Embeds {
+        dimensions: usize,
+        max_tokens: usize,
+        prompts: Vec<String>,
+    },
+    Writes {
+        /// What the model reads.
+        context_length: usize,
+        /// Of prompt and answer together: the same, or what a worker's cache holds if that is less.
+        max_tokens: usize,
+        kv_bytes_per_token: ByteSize,
+        chat_template: bool,
+    },
+}
+
+/// The memory it would take.
+#[derive(Serialize)]
+struct Predicted {
+    weights: ByteSize,
+    per_worker: ByteSize,
+    workers: usize,
+    /// Of each worker.
+    threads: usize,
+    total: ByteSize,
+}
+
+/// A model that embeds.
+pub(super) fn of_encoder(
+    args: &ModelArgs,
+    label: &str,
+    plan: &EncoderPlan,
+    stored: &Stored,
+) -> Result<Report, Failure> {
+    let skills = Skills::Embeds {
+        dimensions: plan.dimensions(),
+        max_tokens: plan.max_tokens(),
+        prompts: plan.prompt_names().map(str::to_owned).collect(),
+    };
+    let model = Model {
+        label,
+        does: Capabilities::TextEmbedding,
+        architecture: plan.config().architecture.model_type(),
+        computes_in: plan.computes_in(),
+    };
+    let footprint = plan.footprint(args.threads(Capabilities::TextEmbedding)).map_err(crate::Error::from)?;
+    Report::new(args, model, skills, footprint, stored)
+}
+
+/// A model that writes, and the memory it takes.
+pub(super) fn of_decoder(
+    args: &ModelArgs,
+    label: &str,
+    plan: &DecoderPlan,
+    footprint: Footprint,
+    stored: &Stored,
+) -> Result<Report, Failure> {
+    let skills = Skills::Writes {
+        context_length: plan.context_length(),
+        max_tokens: plan.max_tokens(),
+        kv_bytes_per_token: plan.kv_bytes_per_token(),
+        chat_template: plan.has_chat_template(),
+    };
+    let model = Model {
+        label,
+        does: Capabilities::TextToText,
+        architecture: plan.family(),
+        computes_in: plan.computes_in(),
+    };
+    Report::new(args, model, skills, footprint, stored)
+}
+
+/// What every model is.
+struct Model<'a> {
+    label: &'a str,
+    does: Capabilities,
+    architecture: &'static str,
+    computes_in: String,
+}
+
+impl Report {
+    fn new(
+        args: &ModelArgs,
+        model: Model<'_>,
+        skills: Skills,
+        footprint: Footprint,
+        stored: &Stored,
+    ) -> Result<Self, Failure> {
+        let (workers, threads) = (args.config(model.does).initial_workers, args.threads(model.does).get());
+        let (fits, reason) = verdict(args, footprint, workers as u64);
+        let Footprint { weights, per_worker } = footprint;
+        let total = footprint.with_workers(workers as u64);
+        Ok(Self {
+            model: model.label.to_owned(),
+            capability: model.does.to_string(),
+            architecture: model.architecture,
+            dtype: stored.dtype(),
+            computes_in: model.computes_in,
+            tensors: stored.count(),
+            parameters: stored.parameters(),
+            bytes_on_disk: stored.bytes_on_disk,
+            skills,
+            footprint: Predicted { weights, per_worker, workers, threads, total },
+            fits,
+            reason,
+        })
+    }
+
+    pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
+        let Predicted { weights, per_worker, workers, threads, total } = &self.footprint;
+        let before = [
+            ("model", self.model.clone()),
+            ("capability", self.capability.clone()),
+            ("architecture", self.architecture.to_owned()),
+            ("dtype", format!("{} on disk, computed in {}", self.dtype, self.computes_in)),
+            ("tensors", format!("{}, with {} numbers", self.tensors, self.parameters)),
+            ("on disk", self.bytes_on_disk.to_string()),
+        ];
+        let after = [
+            ("weights", format!("{weights} in memory, once")),
+            ("per worker", format!("{per_worker}, on {}", counted(*threads, "thread"))),
+            ("footprint", format!("{total} with {}", counted(*workers, "worker"))),
+            ("fits", format!("{}: {}", if self.fits { "yes" } else { "no" }, self.reason)),
+        ];
+        let mut lines = before.into_iter().chain(self.skills.lines()).chain(after);
+        lines.try_for_each(|(name, value)| output.line(format_args!("{name:<13} {value}")))
+    }
+}
+
+impl Skills {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Embeds { dimensions, max_tokens, prompts } => {
+                let prompts = if prompts.is_empty() { "none".to_owned() } else { prompts.join(", ") };
+                vec![
+                    ("embeddings", format!("{dimensions} numbers each")),
+                    ("reads", format!("at most {max_tokens} tokens of a text")),
+                    ("prompts", prompts),
+                ]
+            }
+            Self::Writes { context_length, max_tokens, kv_bytes_per_token, chat_template } => vec![
+                ("context", format!("{context_length} tokens")),
+                ("serves", format!("at most {max_tokens} tokens of prompt and answer together")),
+                ("cache", format!("{kv_bytes_per_token} for each token of a text under way")),
+                ("chat", if *chat_template { "by its own template" } else { "no template" }.to_owned()),
+            ],
+        }
+    }
+}
+
+/// As the pool would decide: all the workers, or else the one that a cold start cannot do without.
+fn verdict(args: &ModelArgs, footprint: Footprint, workers: u64) -> (bool, String) {
+    let budget = args.budget();
+    let limit = budget.limit();
+    match (budget.would_fit(footprint.with_workers(workers)), budget.would_fit(footprint.with_workers(1))) {
+        (Ok(()), _) => {
+            let free = budget.status().free;
+            (true, format!("{} of {free} that are free", footprint.with_workers(workers)))
+        }
+        (Err(_), Ok(())) => {
+            let one = footprint.with_workers(1);
+            (true, format!("with 1 worker, which takes {one}; {workers} would take more than {limit}"))
+        }
+        (_, Err(over)) => (false, over.to_string()),
+    }
+}

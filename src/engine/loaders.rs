@@ -1,0 +1,107 @@
+//! How the pools get their models.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::model::ModelOptions;
+use crate::arch::{
+    DecoderOptions, DecoderPlan, DecoderWeights, EncoderPlan, EncoderWeights, TextEmbedder, TextGenerator,
+};
+use crate::capability::{EmbedRequest, GenerateRequest, InvalidRequest, TextEmbedding, TextToText};
+use crate::error::Error;
+use crate::kernels::Dtype;
+use crate::memory::Footprint;
+use crate::pool::{LoadError, Loader};
+use crate::weights::{ModelFiles, ModelFolder};
+
+/// Loads encoders for the text-embedding pool.
+#[derive(Debug)]
+pub struct EncoderLoader {
+    folder: ModelFolder,
+    plan: Arc<EncoderPlan>,
+    threads: NonZeroUsize,
+    dtype: Dtype,
+}
+
+impl EncoderLoader {
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
+    pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
+        let plan = Arc::new(EncoderPlan::read(&folder, dtype)?);
+        Ok(Self { folder, plan, threads, dtype })
+    }
+}
+
+impl Loader<TextEmbedding> for EncoderLoader {
+    type Weights = EncoderWeights;
+    type Model = TextEmbedder;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<EncoderWeights, LoadError> {
+        EncoderWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<EncoderWeights>) -> Result<TextEmbedder, LoadError> {
+        Ok(TextEmbedder::new(weights.clone(), self.threads))
+    }
+
+    fn validate(&self, request: &EmbedRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &EmbedRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Loads decoders for the text-to-text pool.
+#[derive(Debug)]
+pub struct DecoderLoader {
+    files: ModelFiles,
+    plan: Arc<DecoderPlan>,
+    threads: NonZeroUsize,
+    options: DecoderOptions,
+}
+
+impl DecoderLoader {
+    /// Reads the files' configuration. Each worker will compute on `threads` threads.
+    pub fn new(files: ModelFiles, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
+        let options = DecoderOptions { dtype: options.dtype, cache_tokens: options.cache_tokens };
+        let plan = Arc::new(DecoderPlan::of(&files, options)?);
+        Ok(Self { files, plan, threads, options })
+    }
+}
+
+impl Loader<TextToText> for DecoderLoader {
+    type Weights = DecoderWeights;
+    type Model = TextGenerator;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(&self.files).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<DecoderWeights, LoadError> {
+        DecoderWeights::of(&self.files, self.options).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<DecoderWeights>) -> Result<TextGenerator, LoadError> {
+        Ok(TextGenerator::new(weights.clone(), self.threads, unix_now))
+    }
+
+    fn validate(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &GenerateRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Seconds since 1970, for chat templates that tell the model the date.
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,72 @@
+//! What a model can do, and how it is to do it.
+
+use std::fmt;
+
+use crate::arch::Architecture;
+use crate::capability::{Capability, TextEmbedding, TextToText};
+use crate::error::Error;
+use crate::kernels::Dtype;
+use crate::weights::ModelFiles;
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Capabilities {
+    /// It embeds texts.
+    TextEmbedding,
+    /// It continues texts and answers conversations.
+    TextToText,
+}
+
+impl Capabilities {
+    /// What the model in `files` can do, by its architecture. Reads no weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`Architecture::of`]; a GGUF file is checked when it is added.
+    pub fn of(files: &ModelFiles) -> Result<Self, Error> {
+        match files {
+            ModelFiles::Gguf(_) => Ok(Self::TextToText),
+            ModelFiles::Folder(folder) => Ok(match Architecture::of(folder)? {
+                Architecture::Decoder(_) => Self::TextToText,
+                _ => Self::TextEmbedding,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TextEmbedding => TextEmbedding::NAME,
+            Self::TextToText => TextToText::NAME,
+        })
+    }
+}
+
+/// How a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    /// What its weights are kept and multiplied in. Default: [`Dtype::Auto`].
+    pub dtype: Dtype,
+    /// How many tokens a worker of text generation keeps keys and values of. Default: 8192, or what the model
+    /// reads if that is less.
+    pub cache_tokens: Option<usize>,
+}
+
+impl ModelOptions {
+    /// Sets [`dtype`](Self::dtype).
+    #[must_use]
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Sets [`cache_tokens`](Self::cache_tokens).
+    #[must_use]
+    pub fn cache_tokens(mut self, tokens: usize) -> Self {
+        self.cache_tokens = Some(tokens);
+        self
+    }
+}

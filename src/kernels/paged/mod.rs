@@ -1,0 +1,213 @@
+//! Attention of many texts at once, each token seeing its own text's past, with keys and values kept in
+//! blocks that a text holds anywhere in memory (Kwon et al., "Efficient Memory Management for Large Language
+//! Model Serving with `PagedAttention`", arXiv 2309.06180).
+//!
+//! A row's result depends on its own text only, to the last bit: sums run over its past in the same order
+//! whatever else is in the step, and however the text was cut into steps.
+
+mod heads;
+mod tile;
+
+use candle_core::{Result, Storage, Tensor, bail};
+use rayon::prelude::*;
+
+use super::contiguous;
+pub(crate) use heads::{Angles, Pairing};
+use heads::{normalise, turn};
+use tile::Tile;
+
+/// How many tokens a block holds: as many as a wide register holds numbers.
+pub(crate) const BLOCK_TOKENS: usize = 16;
+
+/// How many tokens of a text one task takes.
+const QUERIES_PER_TASK: usize = 8;
+
+/// The keys and values of one layer, in blocks.
+///
+/// Within a block a head's keys are `[head size, tokens]` and its values `[tokens, head size]`: either way
+/// sixteen neighbours are what one instruction takes.
+#[derive(Debug)]
+pub(crate) struct PagedKv {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    heads: usize,
+    head_size: usize,
+}
+
+impl PagedKv {
+    /// `blocks` blocks for `heads` heads. The system commits memory as blocks are first used.
+    pub(crate) fn new(blocks: usize, heads: usize, head_size: usize) -> Self {
+        let numbers = blocks * BLOCK_TOKENS * heads * head_size;
+        Self { keys: vec![0.0; numbers], values: vec![0.0; numbers], heads, head_size }
+    }
+
+    /// How many numbers `blocks` blocks of one layer take.
+    pub(crate) fn numbers(blocks: usize, heads: usize, head_size: usize) -> usize {
+        [2, BLOCK_TOKENS, heads, head_size].into_iter().fold(blocks, usize::saturating_mul)
+    }
+
+    fn blocks(&self) -> usize {
+        self.keys.len() / (BLOCK_TOKENS * self.heads * self.head_size)
+    }
+
+    /// One head's part of a block.
+    fn part<'a>(&self, of: &'a [f32], block: u32, head: usize) -> &'a [f32] {
+        let size = BLOCK_TOKENS * self.head_size;
+        &of[(block as usize * self.heads + head) * size..][..size]
+    }
+
+    /// Keeps a token's keys and values, `[heads, head size]` each.
+    fn write(&mut self, block: u32, place: usize, keys: &[f32], values: &[f32]) {
+        let size = self.head_size;
+        for head in 0..self.heads {
+            let start = (block as usize * self.heads + head) * BLOCK_TOKENS * size;
+            let of_head = &mut self.keys[start..][..BLOCK_TOKENS * size];
+            for (kept, key) in of_head[place..].iter_mut().step_by(BLOCK_TOKENS).zip(&keys[head * size..]) {
+                *kept = *key;
+            }
+            let of_head = &mut self.values[start + place * size..][..size];
+            of_head.copy_from_slice(&values[head * size..][..size]);
+        }
+    }
+}
+
+/// The tokens of one text that a step computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PagedText<'a> {
+    /// How many.
+    pub(crate) tokens: usize,
+    /// The place of the first of them in its text.
+    pub(crate) position: usize,
+    /// Where the text's keys and values are, first to last; the computed tokens' own places included.
+    pub(crate) blocks: &'a [u32],
+}
+
+/// How queries and keys are normalised before they are turned.
+#[derive(Debug)]
+pub(crate) struct RowNorms {
+    /// As wide as one head, or as all of them.
+    pub(crate) query: Vec<f32>,
+    pub(crate) key: Vec<f32>,
+    pub(crate) eps: f32,
+}
+
+/// Causal attention over blocks.
+#[derive(Debug)]
+pub(crate) struct PagedAttention {
+    /// Heads of queries; a multiple of those of keys.
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_size: usize,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    /// A score becomes `cap * tanh(score / cap)`.
+    pub(crate) cap: Option<f32>,
+    /// A token sees so many tokens, itself included.
+    pub(crate) window: Option<usize>,
+    pub(crate) norms: Option<RowNorms>,
+    pub(crate) pairing: Pairing,
+}
+
+impl PagedAttention {
+    /// `qkv` is `[tokens, (heads + 2 kv_heads) x head size]`, the texts' tokens end to end; keys and values go
+    /// into `kv`. The result is `[tokens, heads x head size]`. Without `angles` nothing is turned.
+    pub(crate) fn forward(
+        &self,
+        qkv: &Tensor,
+        angles: Option<&Angles>,
+        texts: &[PagedText<'_>],
+        kv: &mut PagedKv,
+    ) -> Result<Tensor> {
+        let (tokens, width) = qkv.dims2()?;
+        self.check(tokens, width, angles, texts, kv)?;
+        let (storage, layout) = qkv.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { bail!("paged attention is computed on the CPU") };
+        let qkv = contiguous(storage, layout, "paged attention")?;
+        self.keep(qkv, angles, texts, kv);
+        let mut queries = vec![0f32; tokens * self.heads * self.head_size];
+        let rows = queries.par_chunks_mut(self.heads * self.head_size).zip(qkv.par_chunks(width)).enumerate();
+        rows.for_each(|(token, (query, row))| {
+            query.copy_from_slice(&row[..query.len()]);
+            let norm = self.norms.as_ref().map(|norms| norms.query.as_slice());
+            self.prepare(query, norm, angles, token);
+            query.iter_mut().for_each(|x| *x *= self.scale);
+        });
+        let mut out = vec![0f32; queries.len()];
+        self.attend(&queries, texts, kv, &mut out);
+        Tensor::from_vec(out, (tokens, self.heads * self.head_size), &candle_core::Device::Cpu)
+    }
+
+    fn check(
+        &self,
+        tokens: usize,
+        width: usize,
+        angles: Option<&Angles>,
+        texts: &[PagedText<'_>],
+        kv: &PagedKv,
+    ) -> Result<()> {
+        let fits = |text: &PagedText<'_>| {
+            text.position + text.tokens <= text.blocks.len() * BLOCK_TOKENS
+                && text.blocks.iter().all(|block| (*block as usize) < kv.blocks())
+        };
+        let told = texts.iter().map(|text| text.tokens).sum::<usize>();
+        let turned = angles.is_none_or(|angles| angles.fit(tokens, self.head_size));
+        let shaped = width == (self.heads + 2 * self.kv_heads) * self.head_size
+            && (kv.heads, kv.head_size) == (self.kv_heads, self.head_size);
+        if told != tokens || !shaped || !turned || !texts.iter().all(fits) {
+            bail!("paged attention: {tokens} x {width} does not fit {told} tokens in their blocks");
+        }
+        Ok(())
+    }
+
+    /// Puts the keys and values of all tokens into their blocks.
+    fn keep(&self, qkv: &[f32], angles: Option<&Angles>, texts: &[PagedText<'_>], kv: &mut PagedKv) {
+        let (query, key) = (self.heads * self.head_size, self.kv_heads * self.head_size);
+        let places = texts.iter().flat_map(|text| {
+            (text.position..text.position + text.tokens)
+                .map(|position| (text.blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS))
+        });
+        let mut keys = vec![0f32; key];
+        for ((token, row), (block, place)) in qkv.chunks_exact(query + 2 * key).enumerate().zip(places) {
+            keys.copy_from_slice(&row[query..][..key]);
+            let norm = self.norms.as_ref().map(|norms| norms.key.as_slice());
+            self.prepare(&mut keys, norm, angles, token);
+            kv.write(block, place, &keys, &row[query + key..]);
+        }
+    }
+
+    fn prepare(&self, heads: &mut [f32], norm: Option<&[f32]>, angles: Option<&Angles>, token: usize) {
+        if let (Some(weight), Some(norms)) = (norm, &self.norms) {
+            normalise(heads, weight, norms.eps);
+        }
+        if let Some(angles) = angles {
+            turn(heads, self.head_size, angles.of(token), self.pairing);
+        }
+    }
+
+    /// The tokens of a text are cut into tasks, one for each head of keys.
+    fn attend(&self, queries: &[f32], texts: &[PagedText<'_>], kv: &PagedKv, out: &mut [f32]) {
+        let group = self.heads / self.kv_heads * self.head_size;
+        let mut rows = out
+            .chunks_exact_mut(self.heads * self.head_size)
+            .zip(queries.chunks_exact(self.heads * self.head_size));
+        let mut tiles = Vec::new();
+        for text in texts {
+            for first in (0..text.tokens).step_by(QUERIES_PER_TASK) {
+                let tokens = QUERIES_PER_TASK.min(text.tokens - first);
+                let start = tiles.len();
+                tiles.extend((0..self.kv_heads).map(|head| Tile::new(*text, text.position + first, head)));
+                for (out, query) in rows.by_ref().take(tokens) {
+                    let parts = out.chunks_exact_mut(group).zip(query.chunks_exact(group));
+                    tiles[start..]
+                        .iter_mut()
+                        .zip(parts)
+                        .for_each(|(tile, (out, query))| tile.add(out, query));
+                }
+            }
+        }
+        tiles.into_par_iter().for_each(|tile| tile.attend(self, kv));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use candle_core::Device;
+
+use super::*;
+
+const HEADS: usize = 4;
+const KV_HEADS: usize = 2;
+
+fn attention(size: usize) -> PagedAttention {
+    PagedAttention {
+        heads: HEADS,
+        kv_heads: KV_HEADS,
+        head_size: size,
+        scale: 0.3,
+        cap: None,
+        window: None,
+        norms: None,
+        pairing: Pairing::Halves,
+    }
+}
+
+fn width(size: usize) -> usize {
+    (HEADS + 2 * KV_HEADS) * size
+}
+
+/// Attention as its equation has it, in f64; `qkv` is one whole text.
+fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
+    let size = attention.head_size;
+    let rows: Vec<&[f32]> = qkv.chunks_exact(width(size)).collect();
+    let head = |row: usize, head: usize| &rows[row][head * size..][..size];
+    let mut out = Vec::new();
+    for i in 0..rows.len() {
+        for h in 0..HEADS {
+            let kv = h / (HEADS / KV_HEADS);
+            let first = attention.window.map_or(0, |window| (i + 1).saturating_sub(window));
+            let scores: Vec<f64> = (first..=i)
+                .map(|j| {
+                    let dot: f64 = head(i, h)
+                        .iter()
+                        .zip(head(j, HEADS + kv))
+                        .map(|(q, k)| f64::from(*q) * f64::from(*k))
+                        .sum();
+                    let score = dot * f64::from(attention.scale);
+                    attention.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
+                })
+                .collect();
+            let total: f64 = scores.iter().sum();
+            out.extend((0..size).map(|d| {
+                let mixed = (first..=i).zip(&scores);
+                let mixed: f64 = mixed.map(|(j, s)| s * f64::from(head(j, HEADS + KV_HEADS + kv)[d])).sum();
+                (mixed / total) as f32
+            }));
+        }
+    }
+    out
+}
+
+/// Runs texts of `lengths` in steps of at most `chunk` tokens each, all texts side by side; a text's blocks are
+/// scattered, and what was in them before is not a number.
+fn in_steps(attention: &PagedAttention, texts: &[Vec<f32>], chunk: usize) -> Vec<Vec<f32>> {
+    let width = width(attention.head_size);
+    let longest = texts.iter().map(|text| text.len() / width).max().unwrap();
+    let per_text = longest.div_ceil(BLOCK_TOKENS);
+    let mut kv = PagedKv::new(per_text * texts.len(), KV_HEADS, attention.head_size);
+    kv.keys.fill(f32::NAN);
+    kv.values.fill(f32::NAN);
+    let blocks: Vec<Vec<u32>> = (0..texts.len())
+        .map(|text| (0..per_text).rev().map(|block| (block * texts.len() + text) as u32).collect())
+        .collect();
+    let mut outs = vec![Vec::new(); texts.len()];
+    for start in (0..longest).step_by(chunk) {
+        let (mut rows, mut step, mut who) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, text) in texts.iter().enumerate() {
+            let tokens = (text.len() / width).saturating_sub(start).min(chunk);
+            if tokens > 0 {
+                rows.extend_from_slice(&text[start * width..][..tokens * width]);
+                step.push(PagedText { tokens, position: start, blocks: &blocks[i] });
+                who.push((i, tokens));
+            }
+        }
+        let qkv = Tensor::from_vec(rows.clone(), (rows.len() / width, width), &Device::Cpu).unwrap();
+        let out = attention.forward(&qkv, None, &step, &mut kv).unwrap();
+        let mut out = out.to_vec2::<f32>().unwrap().into_iter();
+        for (i, tokens) in who {
+            outs[i].extend(out.by_ref().take(tokens).flatten());
+        }
+    }
+    outs
+}
+
+fn texts(lengths: &[usize], size: usize) -> Vec<Vec<f32>> {
+    let numbers = |n: usize| {
+        let random = Tensor::randn(0f32, 1.0, n, &Device::Cpu).unwrap();
+        random.to_vec1::<f32>().unwrap()
+    };
+    lengths.iter().map(|tokens| numbers(tokens * width(size))).collect()
+}
+
+#[test]
+fn each_text_sees_its_own_past() {
+    for size in [8, 16, 20, 64] {
+        for (window, cap) in [(None, None), (Some(5), None), (Some(20), Some(2.0)), (None, Some(0.5))] {
+            let attention = PagedAttention { window, cap, ..attention(size) };
+            let texts = texts(&[1, 16, 33, 50], size);
+            let got = in_steps(&attention, &texts, 100);
+            for (text, got) in texts.iter().zip(got) {
+                for (got, expected) in got.iter().zip(by_hand(&attention, text)) {
+                    assert!((got - expected).abs() < 1e-5, "{got} is not {expected}: {attention:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn company_and_cuts_change_no_bit() {
+    for window in [None, Some(19)] {
+        let attention = PagedAttention { window, ..attention(20) };
+        let texts = texts(&[3, 40, 61], 20);
+        let whole = in_steps(&attention, &texts, 100);
+        for chunk in [1, 7, 16, 29] {
+            assert_eq!(in_steps(&attention, &texts, chunk), whole, "in steps of {chunk}");
+        }
+        for (text, whole) in texts.iter().zip(&whole) {
+            assert_eq!(&in_steps(&attention, std::slice::from_ref(text), 100)[0], whole, "alone");
+        }
+    }
+}
+
+#[test]
+fn turning_keeps_lengths_and_differs_by_position() {
+    let mut angles = Angles::new(4);
+    (0..3).for_each(|position| angles.push(position, &[1.0, 0.5, 0.25, 0.125], 1.0));
+    for pairing in [Pairing::Halves, Pairing::Neighbours] {
+        let mut turned: Vec<Vec<f32>> = vec![(1..=20i16).map(f32::from).collect(); 3];
+        turned.iter_mut().enumerate().for_each(|(i, row)| turn(row, 10, angles.of(i), pairing));
+        let squares = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
+        assert_eq!(turned[0], (1..=20i16).map(f32::from).collect::<Vec<_>>());
+        assert!((squares(&turned[2]) / squares(&turned[0]) - 1.0).abs() < 1e-6);
+        assert!(turned[1] != turned[2]);
+        // What is beyond the pairs stays.
+        assert_eq!((turned[2][8], turned[2][9], turned[2][18]), (9.0, 10.0, 19.0));
+    }
+    let mut pair = [1.0, 0.0];
+    let mut quarter = Angles::new(1);
+    quarter.push(1, &[std::f32::consts::FRAC_PI_2], 2.0);
+    turn(&mut pair, 2, quarter.of(0), Pairing::Neighbours);
+    assert!(pair[0].abs() < 1e-6 && (pair[1] - 2.0).abs() < 1e-6);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let attention = attention(8);
+    let mut kv = PagedKv::new(2, KV_HEADS, 8);
+    let qkv = Tensor::zeros((20, width(8)), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let mut run = |tokens, position, blocks: &[u32]| {
+        attention.forward(&qkv, None, &[PagedText { tokens, position, blocks }], &mut kv).is_ok()
+    };
+    assert!(run(20, 0, &[0, 1]));
+    assert!(!run(20, 13, &[0, 1]), "past the blocks");
+    assert!(!run(20, 0, &[0, 2]), "no such block");
+    assert!(!run(19, 0, &[0, 1]), "another number of tokens");
+}

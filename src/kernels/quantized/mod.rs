@@ -1,0 +1,38 @@
+//! Linear layers over quantised weights, on a worker's own threads.
+//!
+//! The weights stay as narrow as the file has them, in an order made for byte dot products ([`panel`]). A
+//! product reads them once for all its rows: a panel's stretch is expanded to bytes in the first-level cache
+//! ([`expand`]) and multiplied with all rows' integers ([`activations`]) there ([`tile`]). One row waits for
+//! memory; sixteen cost little more; from about thirty on, arithmetic binds.
+//!
+//! ```text
+//! let layer = QuantizedLinear::from_gguf_blocks(kind, bytes, out, width)?;   once, for all workers
+//! let mut xs = Activations::new(Precision::Byte);                            one per worker, kept
+//! xs.quantize(&hidden, width);                                               once per input
+//! layer.matmul(&xs, &mut out);                                               or `matmul_all`
+//! ```
+//!
+//! Weights are used exactly; activations are rounded, in units of the largest of 32 neighbours. The sum of
+//! each (row, output) is taken in one order, which depends on nothing else, so that a request in a batch gets
+//! the numbers, to the last bit, that it gets alone.
+
+#![allow(dead_code, unused_imports, reason = "text generation is the first to use this")]
+
+mod activations;
+mod expand;
+mod format;
+mod half;
+mod isa;
+mod kind;
+mod linear;
+mod pack;
+mod panel;
+mod product;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub(crate) use activations::{Activations, Precision};
+pub(crate) use kind::QuantKind;
+pub(crate) use linear::{QuantError, QuantizedLinear};
+pub(crate) use product::matmul_all;

@@ -1,0 +1,163 @@
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::text::tiny_tokenizers::{byte_fallback, byte_level, word_piece};
+
+fn compiler(tokenizer: &PromptTokenizer, end: &str) -> GrammarCompiler {
+    GrammarCompiler::new(tokenizer, &[tokenizer.id_of(end).unwrap()]).unwrap()
+}
+
+/// An answer of random tokens, each of those that may come next; the ending ones as soon as they may.
+fn answer(
+    tokenizer: &PromptTokenizer,
+    compiler: &GrammarCompiler,
+    format: &ResponseFormat,
+    seed: u64,
+) -> String {
+    let mut constraint = compiler.compile(format).unwrap().unwrap();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut ids = Vec::new();
+    while ids.len() < 2_000 {
+        if constraint.may_end().unwrap() && random.bool() {
+            break;
+        }
+        let mask = constraint.allowed().unwrap();
+        let allowed: Vec<u32> = (0..tokenizer.vocabulary_size() as u32)
+            .filter(|id| mask[*id as usize / 32] >> (id % 32) & 1 == 1)
+            .collect();
+        let id = *random.choice(&allowed).expect("something may come next");
+        constraint.commit(id).unwrap();
+        if tokenizer.is_control(id) {
+            break;
+        }
+        ids.push(id);
+    }
+    tokenizer.decode(&ids).unwrap()
+}
+
+#[test]
+fn answers_follow_their_schema() {
+    let schema = json!({"type": "object", "additionalProperties": false, "required": ["unit", "days"],
+        "properties": {"unit": {"enum": ["c", "f"]}, "days": {"type": "integer", "minimum": 1, "maximum": 99},
+                       "ok": {"$ref": "#/$defs/flag"}},
+        "$defs": {"flag": {"type": "boolean"}}});
+    for (tokenizer, end) in [(byte_level(), "<|im_end|>"), (byte_fallback(), "</s>")] {
+        let compiler = compiler(&tokenizer, end);
+        for seed in 0..20 {
+            let text = answer(&tokenizer, &compiler, &ResponseFormat::JsonSchema(schema.clone()), seed);
+            let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert!(["c", "f"].contains(&value["unit"].as_str().unwrap()), "{text}");
+            assert!((1..=99).contains(&value["days"].as_u64().unwrap()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn answers_follow_their_expression_or_grammar() {
+    let tokenizer = byte_level();
+    let compiler = compiler(&tokenizer, "<|im_end|>");
+    for seed in 0..20 {
+        let text =
+            answer(&tokenizer, &compiler, &ResponseFormat::Regex("(yes|no) [0-9]{2}".to_owned()), seed);
+        let rest = text.strip_prefix("yes ").or(text.strip_prefix("no ")).unwrap_or_else(|| panic!("{text}"));
+        assert!(rest.len() == 2 && rest.bytes().all(|b| b.is_ascii_digit()), "{text}");
+        let grammar = "start: \"<\" inner \">\"\ninner: \"a\" | \"(\" inner \")\"".to_owned();
+        let text = answer(&tokenizer, &compiler, &ResponseFormat::Lark(grammar), seed);
+        assert_eq!(text.matches('(').count(), text.matches(')').count(), "{text}");
+    }
+    assert!(compiler.compile(&ResponseFormat::Text).unwrap().is_none());
+}
+
+#[test]
+fn a_form_that_is_complete_allows_only_the_end() {
+    let tokenizer = byte_level();
+    let end = tokenizer.id_of("<|im_end|>").unwrap();
+    let compiler = compiler(&tokenizer, "<|im_end|>");
+    let mut constraint = compiler.compile(&ResponseFormat::Regex("a".to_owned())).unwrap().unwrap();
+    let a = tokenizer.id_of("a").unwrap();
+    assert!(!constraint.may_end().unwrap());
+    let other = constraint.clone();
+    constraint.commit(a).unwrap();
+    assert!(constraint.may_end().unwrap());
+    let mask = constraint.allowed().unwrap().to_vec();
+    assert_eq!(mask.iter().map(|word| word.count_ones()).sum::<u32>(), 1);
+    assert_eq!(mask[end as usize / 32] >> (end % 32) & 1, 1);
+    constraint.commit(end).unwrap();
+    assert!(constraint.is_complete());
+    assert!(!other.is_complete(), "a copy goes its own way");
+    let mut wrong = other;
+    assert!(wrong.commit(end).is_err(), "what was not allowed is refused");
+}
+
+#[test]
+fn what_is_no_grammar_is_refused() {
+    let compiler = compiler(&byte_level(), "<|im_end|>");
+    let formats = [
+        ResponseFormat::Regex("(".to_owned()),
+        ResponseFormat::Lark("start: missing".to_owned()),
+        ResponseFormat::Lark("%%%".to_owned()),
+        ResponseFormat::JsonSchema(json!({"type": "nonsense"})),
+        ResponseFormat::JsonSchema(json!({"type": "string", "pattern": "("})),
+        ResponseFormat::JsonSchema(json!({"$ref": "https://example.com/schema.json"})),
+        ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/none"})),
+        ResponseFormat::JsonSchema(json!(3)),
+    ];
+    for format in formats {
+        let error = compiler.compile(&format).expect_err(&format!("{format:?}"));
+        assert_eq!(error.field, "response_format");
+    }
+}
+
+#[test]
+fn bombs_give_errors_in_time() {
+    let compiler = compiler(&byte_level(), "<|im_end|>");
+    let doubled = |n: usize, kind: &str| {
+        let definitions: serde_json::Map<String, Value> = (0..n)
+            .map(|i| {
+                let next = json!({"$ref": format!("#/$defs/d{}", i + 1)});
+                (format!("d{i}"), json!({ kind: [next, next] }))
+            })
+            .chain([(format!("d{n}"), json!({"type": "string"}))])
+            .collect();
+        ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
+    };
+    let bombs = [
+        ResponseFormat::Regex("((((a{1,100}){1,100}){1,100}){1,100}){1,100}".to_owned()),
+        ResponseFormat::Regex(format!("({})*b", "(a|aa)+".repeat(500))),
+        ResponseFormat::JsonSchema(json!({"type": "string", "pattern": "^(.*a.{500}b.*){50}$"})),
+        ResponseFormat::JsonSchema(
+            json!({"type": "array", "minItems": 1_000_000_000, "items": {"type": "integer"}}),
+        ),
+        ResponseFormat::JsonSchema(json!({"type": "string", "minLength": 1_000_000, "maxLength": 2_000_000})),
+        doubled(24, "allOf"),
+        doubled(24, "anyOf"),
+        doubled(24, "oneOf"),
+        ResponseFormat::Lark(format!("start: {}", "\"a\"? ".repeat(100_000))),
+    ];
+    for (place, bomb) in bombs.iter().enumerate() {
+        let start = Instant::now();
+        let outcome = compiler.compile(bomb).map(|constraint| {
+            let mut constraint = constraint.unwrap();
+            let _ = constraint.allowed();
+        });
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{place}: {took:?}, {outcome:?}");
+    }
+}
+
+#[test]
+fn vocabularies_that_cannot_be_held_to_a_form_say_so() {
+    assert_eq!(GrammarCompiler::new(&word_piece(), &[0]).unwrap_err(), GrammarError::NoBytes);
+    assert_eq!(GrammarCompiler::new(&byte_level(), &[]).unwrap_err(), GrammarError::NoEnd);
+    assert_eq!(GrammarCompiler::new(&byte_level(), &[u32::MAX]).unwrap_err(), GrammarError::NoEnd);
+}
+
+#[test]
+fn one_compiler_serves_many_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<GrammarCompiler>();
+    moved::<Constraint>();
+}
