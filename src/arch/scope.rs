@@ -73,6 +73,18 @@ impl<'a> Scope<'a> {
         outputs: [usize; N],
         bias: Bias,
     ) -> Result<Linear, ArchError> {
+        let (weights, biases) = self.layers(names, inputs, outputs, bias)?;
+        Ok(Linear::joined(&weights, &biases, self.precision)?)
+    }
+
+    /// The weights, `[outputs, inputs]` each, and biases, `[outputs]` each, of several linear layers.
+    pub(crate) fn layers<const N: usize>(
+        &self,
+        names: [&str; N],
+        inputs: usize,
+        outputs: [usize; N],
+        bias: Bias,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), WeightsError> {
         let layers = || names.iter().map(|name| self.sub(name)).zip(outputs);
         let weights = layers().map(|(layer, outputs)| layer.tensor("weight", [outputs, inputs]));
         let weights = weights.collect::<Result<Vec<_>, _>>()?;
@@ -80,7 +92,7 @@ impl<'a> Scope<'a> {
             Bias::Present => layers().map(|(layer, outputs)| layer.tensor("bias", [outputs])).collect(),
             Bias::Absent => Ok(Vec::new()),
         };
-        Ok(Linear::joined(&weights, &biases?, self.precision)?)
+        Ok((weights, biases?))
     }
 
     /// The layer norm in the part called `name`.

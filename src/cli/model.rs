@@ -10,12 +10,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
-use crate::arch::{ArchError, DecoderOptions, DecoderPlan};
+use crate::arch::DecoderPlan;
 use crate::engine::{Capabilities, Cores, Engine, ModelOptions};
 use crate::id::ByteSize;
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
+use crate::weights::gguf::Quantization;
 use crate::weights::{Hub, HubConfig, ModelFiles, ModelSource, SourceError, WeightsError};
 
 /// More workers or threads are a slip of the finger.
@@ -31,8 +32,9 @@ pub(super) struct ModelArgs {
     /// or `auto`, which is bf16 where the processor is fastest at it.
     #[arg(long, value_name = "DTYPE", default_value_t = Dtype::Auto, value_parser = dtypes())]
     dtype: Dtype,
-    /// Quantize the weights while they load. So far nothing but `none` is supported.
-    #[arg(long, value_name = "SCHEME", default_value = "none")]
+    /// Quantize the weights of a model that writes while they load: to `q8_0`, 8.5 bits each, or `q4_k`, 4.5
+    /// bits. What a GGUF file has quantized already stays as it is.
+    #[arg(long, value_name = "SCHEME", default_value = "none", value_parser = quantizations())]
     quantize: String,
     /// How many workers serve the model, each of which owns it. Default: 1 at first. When work piles up on a
     /// model that embeds, as many as the cores give K threads each, or 4 where K is not said; a model that
@@ -55,6 +57,11 @@ fn dtypes() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
+/// The names of [`Quantization::ALL`], and one for none of them.
+fn quantizations() -> PossibleValuesParser {
+    PossibleValuesParser::new(["none"].into_iter().chain(Quantization::ALL.map(|(name, _)| name)))
+}
+
 /// A whole number that somebody can mean.
 pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().and_then(NonZeroUsize::new).filter(|number| number.get() <= MOST);
@@ -64,7 +71,6 @@ pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
 impl ModelArgs {
     /// The model's files, fetched if need be. Nothing is loaded.
     pub(super) fn files(&self) -> Result<ModelFiles, Failure> {
-        self.check_supported()?;
         let hub = Hub::new(HubConfig::from_env());
         let files = self.source()?.resolve_with(&hub, &Downloads::default());
         Ok(files.map_err(crate::Error::from)?)
@@ -88,21 +94,18 @@ impl ModelArgs {
         let config = self.config(does);
         let builder = Engine::builder().config(config.clone()).budget(self.budget());
         let engine = builder.threads_per_worker(self.threads(does)).build()?;
-        let options = ModelOptions::default().dtype(self.dtype);
-        engine.add_files_with(&self.model, files, KeyConfig::of(&config), options)?;
+        engine.add_files_with(&self.model, files, KeyConfig::of(&config), self.options())?;
         Ok(engine)
     }
 
     /// What the files of a model that writes say of it.
     pub(super) fn decoder_plan(&self, files: &ModelFiles) -> Result<DecoderPlan, Failure> {
-        let mut options = DecoderOptions::default();
-        options.dtype = self.dtype;
-        Ok(DecoderPlan::of(files, options).map_err(crate::Error::from)?)
+        Ok(DecoderPlan::of(files, self.options().into()).map_err(crate::Error::from)?)
     }
 
-    /// What to compute in.
-    pub(super) fn dtype(&self) -> Dtype {
-        self.dtype
+    /// How the model is to compute.
+    pub(super) fn options(&self) -> ModelOptions {
+        ModelOptions { dtype: self.dtype, quantize: self.quantize.parse().ok(), ..ModelOptions::default() }
     }
 
     /// The memory that models may take.
@@ -127,17 +130,6 @@ impl ModelArgs {
     /// How many threads each worker computes on.
     pub(super) fn threads(&self, does: Capabilities) -> NonZeroUsize {
         self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config(does).max_workers))
-    }
-
-    fn check_supported(&self) -> Result<(), Failure> {
-        match self.quantize.as_str() {
-            "none" => Ok(()),
-            scheme => {
-                let (found, supported) = (scheme.to_owned(), vec!["none"]);
-                let error = ArchError::Unsupported { what: "quantization", found, supported };
-                Err(crate::Error::from(error).into())
-            }
-        }
     }
 
     /// A path that exists, else a name of the catalog, else a model on the hub.

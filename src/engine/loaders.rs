@@ -69,7 +69,7 @@ pub struct DecoderLoader {
 impl DecoderLoader {
     /// Reads the files' configuration. Each worker will compute on `threads` threads.
     pub fn new(files: ModelFiles, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
-        let options = DecoderOptions { dtype: options.dtype, cache_tokens: options.cache_tokens };
+        let options = DecoderOptions::from(options);
         let plan = Arc::new(DecoderPlan::of(&files, options)?);
         Ok(Self { files, plan, threads, options })
     }

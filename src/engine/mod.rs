@@ -121,6 +121,7 @@ impl Engine {
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
         let capability = Capabilities::of(&files)?;
+        options.check(capability)?;
         let threads = self.threads_per_worker(&config);
         match capability {
             Capabilities::TextEmbedding => {

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::arch::Architecture;
+use crate::arch::{ArchError, Architecture, DecoderOptions};
 use crate::capability::{Capability, TextEmbedding, TextToText};
 use crate::error::Error;
 use crate::kernels::Dtype;
 use crate::weights::ModelFiles;
+use crate::weights::gguf::Quantization;
 
 /// What a model can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +51,41 @@ impl fmt::Display for Capabilities {
 pub struct ModelOptions {
     /// What its weights are kept and multiplied in. Default: [`Dtype::Auto`].
     pub dtype: Dtype,
+    /// What the weights of text generation are quantised to while they load, where the files hold numbers.
+    /// Default: nothing.
+    pub quantize: Option<Quantization>,
     /// How many tokens a worker of text generation keeps keys and values of. Default: 8192, or what the model
     /// reads if that is less.
     pub cache_tokens: Option<usize>,
 }
 
 impl ModelOptions {
+    /// Refuses what a model that can do so does not know.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchError::Unsupported`] for quantizing the weights of text embedding.
+    pub(crate) fn check(self, capability: Capabilities) -> Result<(), ArchError> {
+        match (capability, self.quantize) {
+            (Capabilities::TextEmbedding, Some(to)) => {
+                let (found, supported) = (to.to_string(), vec!["none"]);
+                Err(ArchError::Unsupported { what: "quantization of text embedding", found, supported })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets [`dtype`](Self::dtype).
     #[must_use]
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.dtype = dtype;
+        self
+    }
+
+    /// Sets [`quantize`](Self::quantize).
+    #[must_use]
+    pub fn quantize(mut self, to: Quantization) -> Self {
+        self.quantize = Some(to);
         self
     }
 
@@ -68,5 +94,12 @@ impl ModelOptions {
     pub fn cache_tokens(mut self, tokens: usize) -> Self {
         self.cache_tokens = Some(tokens);
         self
+    }
+}
+
+impl From<ModelOptions> for DecoderOptions {
+    fn from(options: ModelOptions) -> Self {
+        let ModelOptions { dtype, quantize, cache_tokens } = options;
+        Self { dtype, quantize, cache_tokens }
     }
 }

@@ -23,7 +23,6 @@ mod gated;
 mod lanes;
 mod linear;
 mod norm;
-#[cfg(target_arch = "x86_64")]
 mod output;
 mod paged;
 #[cfg(target_arch = "x86_64")]
@@ -41,9 +40,7 @@ pub(crate) use norm::Norm;
 pub(crate) use paged::{Angles, BLOCK_TOKENS, PagedAttention, PagedKv, PagedText, Pairing, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
-pub(crate) use quantized::{
-    Activations, Precision as ActivationPrecision, QuantKind, QuantizedLinear, matmul_all,
-};
+pub(crate) use quantized::{QuantKind, QuantizedLayers, QuantizedLinear};
 pub(crate) use rope::{Rope, RopeStyle};
 
 use candle_core::{CpuStorage, Layout, Result, bail};

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use super::panel::Target;
-
 /// Where the results of an operation go: memory with room for all, of which every task writes its own part.
 #[derive(Clone, Copy)]
 pub(super) struct Output(*mut f32);
@@ -22,8 +20,8 @@ impl Output {
     }
 
     /// The place of a row and column of `[rows, width]`.
-    pub(super) fn at(self, row: usize, column: usize, width: usize) -> Target {
-        Target { first: self.0.wrapping_add(row * width + column), stride: width }
+    pub(super) fn at(self, row: usize, column: usize, width: usize) -> *mut f32 {
+        self.0.wrapping_add(row * width + column)
     }
 
     /// These columns of a row of `[rows, width]`.
@@ -34,7 +32,7 @@ impl Output {
     /// touches them meanwhile.
     #[allow(unsafe_code)]
     pub(super) unsafe fn row<'a>(self, row: usize, columns: Range<usize>, width: usize) -> &'a mut [f32] {
-        let first = self.at(row, columns.start, width).first;
+        let first = self.at(row, columns.start, width);
         // SAFETY: the caller's promise. Any bits are an f32.
         unsafe { std::slice::from_raw_parts_mut(first, columns.len()) }
     }

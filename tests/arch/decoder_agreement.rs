@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use millpond::arch::{Continuation, DecoderProbe, ProbeLimits};
+use millpond::arch::{Continuation, DecoderOptions, DecoderProbe, ProbeLimits};
 use millpond::weights::ModelFolder;
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ pub(crate) fn cases(name: &str) -> Vec<Case> {
 
 fn load(name: &str) -> (DecoderProbe, Vec<Case>) {
     let folder = ModelFolder::local(fixture(name)).expect("the folder is there");
-    (DecoderProbe::load(&folder).unwrap_or_else(|error| panic!("{name}: {error}")), cases(name))
+    (DecoderProbe::load(&folder, DecoderOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}")), cases(name))
 }
 
 /// The logits are the reference's to within 1e-3, and the tokens are the same.

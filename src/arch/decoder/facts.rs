@@ -1,9 +1,15 @@
 //! What there is to say of a decoder before anything is loaded.
 
+use super::form::Form;
+use super::gguf;
 use super::network::KvCache;
 use super::plan::DecoderPlan;
+use super::tensors::TABLE;
 use crate::ByteSize;
+use crate::arch::ArchError;
 use crate::kernels::BLOCK_TOKENS;
+use crate::weights::gguf::GgufTensor;
+use crate::weights::{ModelFiles, TensorInfo};
 
 impl DecoderPlan {
     /// The family that it belongs to, by the `model_type` in `config.json`.
@@ -16,10 +22,41 @@ impl DecoderPlan {
         self.config.context
     }
 
-    /// What the linear layers are kept in unless the file has them quantized, `f32` or `bf16`; sums are f32 in
-    /// any case.
+    /// What the linear layers are kept in unless they stay as a file has them quantised: `f32`, `bf16`, `q8_0`
+    /// or `q4_k`; sums are f32 in any case.
     pub fn computes_in(&self) -> String {
-        self.dtype.precision().to_string()
+        Form::of(self.options).in_words()
+    }
+
+    /// The bytes of all tensors that the network has, as they will be kept.
+    pub(super) fn weights_bytes(&self, files: &ModelFiles) -> Result<ByteSize, ArchError> {
+        let form = Form::of(self.options);
+        Ok(match files {
+            ModelFiles::Folder(folder) => {
+                let files = folder.weight_files()?;
+                files.tensors().map(|tensor| self.checkpoint_bytes(tensor, form)).sum()
+            }
+            ModelFiles::Gguf(file) => {
+                let bytes = |tensor: &GgufTensor| match tensor.name.as_str() {
+                    gguf::TABLE if !self.config.tied && form.kept(tensor.stored).is_none() => tensor.bytes_as_f32(),
+                    _ => gguf::kept_bytes(tensor, form),
+                };
+                file.tensors().map(bytes).sum()
+            }
+        })
+    }
+
+    fn checkpoint_bytes(&self, tensor: &TensorInfo, form: Form) -> ByteSize {
+        let f32s = ByteSize::new((tensor.elements() as u64).saturating_mul(4));
+        // A head that is saved although it is the table is not read.
+        if self.config.tied && tensor.name.ends_with("lm_head.weight") {
+            return ByteSize::ZERO;
+        }
+        let [rows, width] = tensor.shape[..] else { return f32s };
+        if tensor.name.ends_with(TABLE) && !self.config.tied && !form.quantizes(width) {
+            return f32s;
+        }
+        ByteSize::new(form.bytes(1, rows, width))
     }
 
     /// Whether conversations can be put into words: there is a chat template. It may yet turn out to be one that

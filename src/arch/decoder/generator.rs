@@ -157,11 +157,8 @@ impl Model<TextToText> for TextGenerator {
 
     /// One token for every running answer, and a part of the prompts that are new.
     fn step(&mut self, out: &mut Outbox<TextToText>) -> Result<(), ModelError> {
-        let mut sayings = self.runner.step()?;
-        for said in sayings.each() {
-            self.advance(said.text, said.logits, out);
-        }
-        Ok(())
+        let sayings = self.runner.step()?;
+        sayings.each(|said| self.advance(said.text, said.logits, out))
     }
 
     fn cancel(&mut self, slot: Slot) {

@@ -1,29 +1,31 @@
 //! A decoder's tensors from a GGUF file.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor};
 
+use super::form::{Form, packed};
 use super::names::{Part, gguf};
-use super::projection::{Projection, Quantized, Table};
-use super::tensors::Tensors;
+use super::projection::{Projection, Table};
+use super::tensors::{Tensors, form_of};
 use crate::ByteSize;
 use crate::arch::{ArchError, Bias};
-use crate::kernels::{Linear, Precision, QuantKind, QuantizedLinear};
-use crate::weights::gguf::{GgmlType, GgufTensor};
+use crate::kernels::{QuantizedLayers, QuantizedLinear};
+use crate::weights::gguf::GgufTensor;
 use crate::weights::{GgufError, GgufFile, WeightsError};
+
+/// The tokens' vectors.
+pub(super) const TABLE: &str = "token_embd.weight";
 
 /// One file.
 #[derive(Debug)]
 pub(super) struct GgufTensors<'a> {
     file: &'a GgufFile,
-    precision: Precision,
+    form: Form,
 }
 
 impl<'a> GgufTensors<'a> {
-    /// Linear layers are kept in `precision`.
-    pub(super) fn new(file: &'a GgufFile, precision: Precision) -> Self {
-        Self { file, precision }
+    /// Linear layers are kept in `form`.
+    pub(super) fn new(file: &'a GgufFile, form: Form) -> Self {
+        Self { file, form }
     }
 
     fn read<const N: usize>(&self, name: &str, shape: [usize; N]) -> Result<Tensor, ArchError> {
@@ -31,7 +33,7 @@ impl<'a> GgufTensors<'a> {
         Ok(Tensor::from_vec(numbers, shape.to_vec(), &Device::Cpu)?)
     }
 
-    /// Experts whose parts are all quantised.
+    /// Experts whose parts all stay quantised.
     fn quantized_experts(
         &self,
         names: &[String],
@@ -39,20 +41,20 @@ impl<'a> GgufTensors<'a> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Option<Vec<Projection>>, ArchError> {
-        let mut units: Vec<Vec<Arc<QuantizedLinear>>> = vec![Vec::new(); count];
+        let mut units: Vec<Vec<QuantizedLinear>> = (0..count).map(|_| Vec::new()).collect();
         for name in names {
             let tensor = self.file.shaped(name, [count, outputs, inputs].as_slice()).map_err(unreadable)?;
-            let Some(kind) = kind(tensor.stored) else { return Ok(None) };
+            let Some(kind) = self.form.kept(tensor.stored) else { return Ok(None) };
             let bytes = self.file.read_raw(name).map_err(unreadable)?;
             for (unit, bytes) in units.iter_mut().zip(bytes.chunks_exact(bytes.len() / count)) {
-                unit.push(Arc::new(packed(kind, bytes, outputs, inputs)?));
+                unit.push(packed(kind, bytes, outputs, inputs)?);
             }
         }
-        let whole = |parts| Projection::Quantized(Quantized::new(parts, Vec::new()));
+        let whole = |parts| Projection::Quantized(QuantizedLayers::new(parts, Vec::new()));
         Ok(Some(units.into_iter().map(whole).collect()))
     }
 
-    /// The layer called `name`, if its weights are quantised.
+    /// The layer called `name`, if its weights stay quantised.
     fn quantized(
         &self,
         name: &str,
@@ -60,83 +62,59 @@ impl<'a> GgufTensors<'a> {
         inputs: usize,
     ) -> Result<Option<QuantizedLinear>, ArchError> {
         let tensor = self.file.shaped(name, [outputs, inputs].as_slice()).map_err(unreadable)?;
-        let Some(kind) = kind(tensor.stored) else { return Ok(None) };
+        let Some(kind) = self.form.kept(tensor.stored) else { return Ok(None) };
         let bytes = self.file.read_raw(name).map_err(unreadable)?;
         Ok(Some(packed(kind, &bytes, outputs, inputs)?))
     }
 
+    /// The layers called `names` as one, in `form` unless all stay quantised.
     fn joined(
         &self,
         names: &[String],
         inputs: usize,
         outputs: &[usize],
         bias: Bias,
+        form: Form,
     ) -> Result<Projection, ArchError> {
         let layers = || names.iter().zip(outputs);
-        let is_quantized = |name: &String| {
-            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| kind(t.stored).is_some())
-        };
-        if names.iter().all(is_quantized) {
-            let parts =
-                layers().map(|(name, outputs)| self.quantized(&format!("{name}.weight"), *outputs, inputs));
-            let parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(Arc::new).collect();
-            let mut joined = Vec::new();
-            for (name, outputs) in layers().filter(|_| bias == Bias::Present) {
-                let bias = self.file.read_f32(&format!("{name}.bias"), *outputs).map_err(unreadable)?;
-                joined.extend(bias);
-            }
-            return Ok(Projection::Quantized(Quantized::new(parts, joined)));
-        }
-        let weights =
-            layers().map(|(name, outputs)| self.read(&format!("{name}.weight"), [*outputs, inputs]));
-        let weights = weights.collect::<Result<Vec<_>, _>>()?;
         let biases = match bias {
             Bias::Present => {
                 layers().map(|(name, outputs)| self.read(&format!("{name}.bias"), [*outputs])).collect()
             }
             Bias::Absent => Ok(Vec::new()),
         };
-        Ok(Projection::Dense(Linear::joined(&weights, &biases?, self.precision)?))
-    }
-}
-
-/// How the kernels call the format, if it is one of those that stay as they are.
-pub(super) fn kind(stored: GgmlType) -> Option<QuantKind> {
-    match stored {
-        GgmlType::Q8_0 => Some(QuantKind::Q8_0),
-        GgmlType::Q4_0 => Some(QuantKind::Q4_0),
-        GgmlType::Q4K => Some(QuantKind::Q4K),
-        GgmlType::Q5K => Some(QuantKind::Q5K),
-        GgmlType::Q6K => Some(QuantKind::Q6K),
-        _ => None,
-    }
-}
-
-/// What a tensor takes in memory: matrices of the formats above packed, all else as f32.
-pub(super) fn kept_bytes(tensor: &GgufTensor) -> ByteSize {
-    match kind(tensor.stored) {
-        Some(kind) if tensor.shape.len() > 1 => {
-            let width = tensor.width();
-            // The experts of one tensor are layers of their own, and each is filled up to whole panels.
-            let (rows, layers) = match tensor.shape[..] {
-                [layers, rows, _] => (rows, layers),
-                _ => (tensor.elements() / width, 1),
-            };
-            let each = QuantizedLinear::packed_bytes(kind, rows, width) as u64;
-            ByteSize::new(each.saturating_mul(layers as u64))
+        let biases: Vec<Tensor> = biases?;
+        let stays = |name: &String| {
+            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| form.kept(t.stored).is_some())
+        };
+        if names.iter().all(stays) {
+            let parts =
+                layers().map(|(name, outputs)| self.quantized(&format!("{name}.weight"), *outputs, inputs));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+            let biases = biases.iter().map(Tensor::to_vec1).collect::<candle_core::Result<Vec<_>>>()?;
+            return Ok(Projection::Quantized(QuantizedLayers::new(parts, biases.concat())));
         }
-        _ => tensor.bytes_as_f32(),
+        let weights =
+            layers().map(|(name, outputs)| self.read(&format!("{name}.weight"), [*outputs, inputs]));
+        form.layer(&weights.collect::<Result<Vec<_>, _>>()?, &biases)
     }
 }
 
-fn packed(
-    kind: QuantKind,
-    bytes: &[u8],
-    outputs: usize,
-    inputs: usize,
-) -> Result<QuantizedLinear, ArchError> {
-    QuantizedLinear::from_gguf_blocks(kind, bytes, outputs, inputs)
-        .map_err(|error| ArchError::Tensor(candle_core::Error::wrap(error)))
+/// What a tensor takes in memory: matrices in `form`, all else as f32.
+pub(super) fn kept_bytes(tensor: &GgufTensor, form: Form) -> ByteSize {
+    // The experts of one tensor are layers of their own.
+    let (layers, rows, width) = match tensor.shape[..] {
+        [layers, rows, width] => (layers, rows, width),
+        [rows, width] => (1, rows, width),
+        _ => return tensor.bytes_as_f32(),
+    };
+    ByteSize::new(match form.kept(tensor.stored) {
+        // Each is filled up to whole panels.
+        Some(kind) => {
+            (QuantizedLinear::packed_bytes(kind, rows, width) as u64).saturating_mul(layers as u64)
+        }
+        None => form.bytes(layers, rows, width),
+    })
 }
 
 fn unreadable(error: GgufError) -> ArchError {
@@ -152,7 +130,8 @@ impl Tensors for GgufTensors<'_> {
         outputs: [usize; N],
         bias: Bias,
     ) -> Result<Projection, ArchError> {
-        self.joined(&parts.map(|part| format!("blk.{layer}.{}", gguf(part))), inputs, &outputs, bias)
+        let form = form_of(&parts, self.form);
+        self.joined(&parts.map(|part| format!("blk.{layer}.{}", gguf(part))), inputs, &outputs, bias, form)
     }
 
     /// Experts lie behind one another in one tensor.
@@ -172,7 +151,7 @@ impl Tensors for GgufTensors<'_> {
         let all = all.collect::<Result<Vec<_>, _>>()?;
         let load = |index| {
             let weights = all.iter().map(|all| all.get(index)).collect::<candle_core::Result<Vec<_>>>()?;
-            Ok(Projection::Dense(Linear::joined(&weights, &[], self.precision)?))
+            self.form.layer(&weights, &[])
         };
         (0..count).map(load).collect()
     }
@@ -185,15 +164,18 @@ impl Tensors for GgufTensors<'_> {
         self.read("output_norm.weight", [width])
     }
 
+    fn tied(&self, tokens: usize, width: usize) -> Result<Projection, ArchError> {
+        self.joined(&["token_embd".to_owned()], width, &[tokens], Bias::Absent, self.form)
+    }
+
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
-        const NAME: &str = "token_embd.weight";
-        Ok(match self.quantized(NAME, tokens, width)? {
-            Some(table) => Table::Quantized(Arc::new(table)),
-            None => Table::Dense(self.read(NAME, [tokens, width])?),
+        Ok(match self.quantized(TABLE, tokens, width)? {
+            Some(table) => Table::Weights(Projection::Quantized(QuantizedLayers::new(vec![table], Vec::new()))),
+            None => Table::Numbers(self.read(TABLE, [tokens, width])?),
         })
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {
-        self.joined(&["output".to_owned()], width, &[tokens], Bias::Absent)
+        self.joined(&["output".to_owned()], width, &[tokens], Bias::Absent, self.form)
     }
 }

@@ -9,6 +9,7 @@ mod blocks;
 mod config;
 mod experts;
 mod facts;
+mod form;
 mod generator;
 mod gguf;
 mod layer;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig, RopeConfig};
 use super::layer::{Layer, Surroundings, norm};
-use super::projection::{Projection, Table};
+use super::projection::Vocabulary;
 use super::tensors::Tensors;
 use crate::arch::ArchError;
 use crate::kernels::{Angles, Norm, PagedKv, PagedText};
@@ -16,10 +16,9 @@ use crate::kernels::{Angles, Norm, PagedKv, PagedText};
 #[derive(Debug)]
 pub(super) struct Network {
     config: DecoderConfig,
-    table: Table,
+    vocabulary: Vocabulary,
     layers: Vec<Layer>,
     norm: Norm,
-    head: Projection,
 }
 
 /// One worker's keys and values, a set of blocks per layer.
@@ -66,11 +65,15 @@ impl Network {
         config: DecoderConfig,
     ) -> std::result::Result<Self, ArchError> {
         let (tokens, width) = (config.vocab_size, config.hidden_size);
-        let table = tensors.table(tokens, width)?;
+        let vocabulary = if config.tied {
+            Vocabulary::Tied(tensors.tied(tokens, width)?)
+        } else {
+            let table = tensors.table(tokens, width)?;
+            Vocabulary::Apart { table, head: tensors.head(width, tokens)? }
+        };
         let layers = (0..config.layers.len()).map(|index| Layer::load(tensors, &config, index));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
-        let head = if config.tied { table.tied_head()? } else { tensors.head(width, tokens)? };
-        Ok(Self { table, layers, norm: norm(&tensors.last_norm(width)?, &config)?, head, config })
+        Ok(Self { vocabulary, layers, norm: norm(&tensors.last_norm(width)?, &config)?, config })
     }
 
     pub(super) fn config(&self) -> &DecoderConfig {
@@ -87,7 +90,7 @@ impl Network {
     ) -> Result<Tensor> {
         let mut xs = match inputs {
             Inputs::Ids(ids) => {
-                let rows = self.table.rows(ids)?;
+                let rows = self.vocabulary.vectors(ids)?;
                 // Doubled sums are exact, so that a scale of one changes nothing.
                 rows.affine(self.config.embedding_scale, 0.0)?
             }
@@ -105,7 +108,7 @@ impl Network {
     /// The logits of some of the rows that [`forward`](Self::forward) gave: `[rows, vocabulary]`.
     pub(super) fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let hidden = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
-        let logits = self.head.forward(&self.norm.forward(&hidden)?)?;
+        let logits = self.vocabulary.logits(&self.norm.forward(&hidden)?)?;
         match self.config.logit_cap {
             Some(cap) => logits.affine(cap.recip(), 0.0)?.tanh()?.affine(cap, 0.0),
             None => Ok(logits),

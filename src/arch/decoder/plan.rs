@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::config::{DecoderConfig, RawConfig};
-use super::gguf::kept_bytes;
 use super::network::{KvCache, step_numbers};
 use super::scheduler::Limits;
 use crate::ByteSize;
@@ -12,6 +11,7 @@ use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
+use crate::weights::gguf::Quantization;
 use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightsError};
 
 /// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
@@ -37,7 +37,7 @@ pub struct DecoderPlan {
     pub(super) template: Option<String>,
     /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
     pub(super) ends: Vec<u32>,
-    pub(super) dtype: Dtype,
+    pub(super) options: DecoderOptions,
     cache_tokens: usize,
 }
 
@@ -45,8 +45,10 @@ pub struct DecoderPlan {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct DecoderOptions {
-    /// What it computes in.
+    /// What weights are kept in. With [`Dtype::Auto`] those that are quantised in a GGUF file stay as they are.
     pub dtype: Dtype,
+    /// What weights that the files hold as numbers are quantised to while they load. Default: nothing.
+    pub quantize: Option<Quantization>,
     /// How many tokens, of all texts under way and of what is kept of earlier ones, a worker's cache holds.
     /// Default: 8192, or what the model reads if that is less.
     pub cache_tokens: Option<usize>,
@@ -131,7 +133,7 @@ impl DecoderPlan {
         let wanted = options.cache_tokens.unwrap_or(CACHE_TOKENS.min(config.context));
         // A cache of less than two blocks could not hold a prompt and its answer.
         let cache_tokens = wanted.max(2 * BLOCK_TOKENS).next_multiple_of(BLOCK_TOKENS);
-        Self { config, chat, template, ends, dtype: options.dtype, cache_tokens }
+        Self { config, chat, template, ends, options, cache_tokens }
     }
 
     /// The shape of the network.
@@ -196,10 +198,7 @@ impl DecoderPlan {
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, files: &ModelFiles) -> Result<Footprint, ArchError> {
-        let weights = match files {
-            ModelFiles::Folder(folder) => folder.weight_files()?.predicted_bytes(candle_core::DType::F32),
-            ModelFiles::Gguf(file) => file.tensors().map(kept_bytes).sum(),
-        };
+        let weights = self.weights_bytes(files)?;
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
         let step = step_numbers(&self.config, READ_ALONE, TEXTS, self.max_tokens()).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })

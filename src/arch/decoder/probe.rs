@@ -1,19 +1,22 @@
 //! A decoder without tokenizer and pool: token ids in, the likeliest tokens out. For tests and benches.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
 use super::config::{DecoderConfig, RawConfig};
+use super::form::Form;
 use super::gguf::GgufTensors;
 use super::network::Network;
+use super::plan::DecoderOptions;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
 use super::tensors::Checkpoint;
 use crate::arch::{ArchError, Scope, read_required};
 use crate::capability::ModelError;
-use crate::kernels::Precision;
+use crate::kernels::threads;
 use crate::weights::{GgufFile, ModelFolder, WeightStore};
 
 /// A network with nothing around it. Not part of the stable interface.
@@ -60,19 +63,25 @@ pub struct ProbeRun {
 
 impl DecoderProbe {
     /// Reads the configuration and weights of a folder.
-    pub fn load(folder: &ModelFolder) -> Result<Self, ArchError> {
+    pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
         let config = DecoderConfig::from_raw(read_required::<RawConfig>(folder, "config.json")?)?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let tensors = Checkpoint::new(Scope::root(&store, Precision::F32), &config);
+        let root = Scope::root(&store, options.dtype.precision());
+        let tensors = Checkpoint::new(root, &config, Form::of(options));
         let network = Network::load(&tensors, config.clone())?;
         Ok(Self { network: Arc::new(network) })
     }
 
     /// Reads the metadata and weights of a GGUF file.
-    pub fn load_gguf(file: &GgufFile) -> Result<Self, ArchError> {
+    pub fn load_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
         let config = DecoderConfig::from_gguf(file)?;
-        let network = Network::load(&GgufTensors::new(file, Precision::F32), config)?;
+        let network = Network::load(&GgufTensors::new(file, Form::of(options)), config)?;
         Ok(Self { network: Arc::new(network) })
+    }
+
+    /// Gives the calling thread so many threads to compute on, itself included, for as long as it lives.
+    pub fn adopt_threads(threads: NonZeroUsize) {
+        threads::adopt(threads);
     }
 
     /// Starts with an empty cache.
@@ -104,8 +113,8 @@ impl ProbeRun {
 
     /// Computes one step; whether there was one to compute.
     pub fn step(&mut self) -> Result<bool, ModelError> {
-        let mut sayings = self.runner.step()?;
-        for said in sayings.each() {
+        let sayings = self.runner.step()?;
+        sayings.each(|said| {
             let (wanted, text) = self.wanted.get_mut(&said.text).expect("only admitted texts are computed");
             if text.tokens.is_empty() {
                 (text.logits, text.found) = (said.logits.to_vec(), self.runner.scheduler.found(said.text));
@@ -117,7 +126,7 @@ impl ProbeRun {
             } else {
                 self.end(said.text);
             }
-        }
+        })?;
         Ok(!self.wanted.is_empty())
     }
 
@@ -144,6 +153,16 @@ impl ProbeRun {
     /// What became of the texts so far, in the order of admission; empty for those under way.
     pub fn ended(&self) -> &[Continuation] {
         &self.ended
+    }
+
+    /// How many tokens all texts under way have been given.
+    pub fn said(&self) -> usize {
+        self.wanted.values().map(|(_, text)| text.tokens.len()).sum()
+    }
+
+    /// As few tokens as any text under way has been given.
+    pub fn least_said(&self) -> usize {
+        self.wanted.values().map(|(_, text)| text.tokens.len()).min().unwrap_or(0)
     }
 
     /// Blocks that no text holds, and all there are.

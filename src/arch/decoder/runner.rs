@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use candle_core::{CpuStorage, Storage, Tensor};
+
 use super::network::{Inputs, KvCache, Network, StepText};
 use super::scheduler::{Limits, Refusal, Scheduler, Share, TextId};
 use crate::capability::ModelError;
-use crate::kernels::PagedText;
+use crate::kernels::{PagedText, threads};
 
 /// The texts of one worker, and their keys and values.
 #[derive(Debug)]
@@ -21,22 +23,30 @@ pub(super) struct Runner {
 pub(super) struct Said<'a> {
     pub(super) text: TextId,
     /// One number for each token of the vocabulary.
-    pub(super) logits: &'a mut [f32],
+    pub(super) logits: &'a [f32],
 }
 
 /// The logits of a step, for those of its texts that have been read to their ends.
 #[derive(Debug, Default)]
 pub(super) struct Sayings {
     texts: Vec<TextId>,
-    logits: Vec<f32>,
+    /// `[texts, vocabulary]`, unless there are none.
+    logits: Option<Tensor>,
 }
 
 impl Sayings {
     /// Each text with its logits, in the order of the step.
-    pub(super) fn each(&mut self) -> impl Iterator<Item = Said<'_>> {
-        let vocabulary = (self.logits.len() / self.texts.len().max(1)).max(1);
-        let rows = self.logits.chunks_exact_mut(vocabulary);
-        self.texts.iter().zip(rows).map(|(text, logits)| Said { text: *text, logits })
+    pub(super) fn each(&self, mut tell: impl FnMut(Said<'_>)) -> Result<(), ModelError> {
+        let Some(logits) = &self.logits else { return Ok(()) };
+        let (storage, layout) = logits.storage_and_layout();
+        let (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) =
+            (&*storage, layout.contiguous_offsets())
+        else {
+            return Err(ModelError::failed("logits are not f32 on the CPU"));
+        };
+        let rows = numbers[start..end].chunks_exact(layout.dims()[1].max(1));
+        self.texts.iter().zip(rows).for_each(|(text, logits)| tell(Said { text: *text, logits }));
+        Ok(())
     }
 }
 
@@ -65,7 +75,7 @@ impl Runner {
         if shares.is_empty() {
             return Ok(Sayings::default());
         }
-        let sayings = self.compute(&shares).map_err(ModelError::failed)?;
+        let sayings = threads::awake(|| self.compute(&shares)).map_err(ModelError::failed)?;
         self.scheduler.computed(&shares);
         Ok(sayings)
     }
@@ -96,7 +106,7 @@ impl Runner {
         if rows.is_empty() {
             return Ok(Sayings::default());
         }
-        let logits = self.network.logits(&hidden, &rows)?.flatten_all()?.to_vec1()?;
+        let logits = Some(self.network.logits(&hidden, &rows)?);
         Ok(Sayings { texts: said, logits })
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::DecoderConfig;
+use super::form::Form;
 use super::names::{Part, expert, transformers};
 use super::projection::{Projection, Table};
 use crate::arch::{ArchError, Bias, Scope};
@@ -35,7 +36,10 @@ pub(super) trait Tensors {
     /// The weights of the last norm, `[width]`.
     fn last_norm(&self, width: usize) -> Result<Tensor, ArchError>;
 
-    /// The tokens' vectors.
+    /// The tokens' vectors, which are the linear layer to logits too.
+    fn tied(&self, tokens: usize, width: usize) -> Result<Projection, ArchError>;
+
+    /// The tokens' vectors, where they are nothing else.
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError>;
 
     /// The linear layer from the last norm to logits.
@@ -46,9 +50,18 @@ pub(super) trait Tensors {
 #[derive(Debug)]
 pub(super) struct Checkpoint<'a> {
     config: &'a DecoderConfig,
+    form: Form,
     root: Scope<'a>,
     /// The network without its head.
     body: Scope<'a>,
+}
+
+/// The tokens' vectors, in the body.
+pub(super) const TABLE: &str = "embed_tokens.weight";
+
+/// Routers are small, and which experts they choose hangs on little: they are not quantised.
+pub(super) fn form_of(parts: &[Part], form: Form) -> Form {
+    if parts == [Part::Router] { form.as_numbers() } else { form }
 }
 
 /// Where the network may lie: alone, under a head, or as the language half of a model that also sees, as
@@ -56,10 +69,11 @@ pub(super) struct Checkpoint<'a> {
 const BODIES: [&str; 3] = ["model", "model.language_model", "language_model.model"];
 
 impl<'a> Checkpoint<'a> {
-    pub(super) fn new(root: Scope<'a>, config: &'a DecoderConfig) -> Self {
+    /// Linear layers are kept in `form`.
+    pub(super) fn new(root: Scope<'a>, config: &'a DecoderConfig, form: Form) -> Self {
         let body = BODIES.iter().find(|body| root.contains(&format!("{body}.embed_tokens.weight")));
         let body = body.map_or_else(|| root.clone(), |body| root.sub(body));
-        Self { config, root, body }
+        Self { config, form, root, body }
     }
 
     fn layer(&self, layer: usize) -> Scope<'a> {
@@ -77,7 +91,8 @@ impl Tensors for Checkpoint<'_> {
         bias: Bias,
     ) -> Result<Projection, ArchError> {
         let names = parts.map(|part| transformers(part, self.config));
-        Ok(Projection::Dense(self.layer(layer).joined(names, inputs, outputs, bias)?))
+        let (weights, biases) = self.layer(layer).layers(names, inputs, outputs, bias)?;
+        form_of(&parts, self.form).layer(&weights, &biases)
     }
 
     fn experts<const N: usize>(
@@ -92,7 +107,8 @@ impl Tensors for Checkpoint<'_> {
         let load = |index| {
             let names = parts.map(|part| expert(part, index, self.config));
             let names = names.each_ref().map(String::as_str);
-            Ok(Projection::Dense(scope.joined(names, inputs, [outputs; N], Bias::Absent)?))
+            let (weights, biases) = scope.layers(names, inputs, [outputs; N], Bias::Absent)?;
+            self.form.layer(&weights, &biases)
         };
         (0..count).map(load).collect()
     }
@@ -106,13 +122,22 @@ impl Tensors for Checkpoint<'_> {
         Ok(self.body.tensor("norm.weight", [width])?)
     }
 
+    fn tied(&self, tokens: usize, width: usize) -> Result<Projection, ArchError> {
+        self.form.layer(&[self.body.tensor(TABLE, [tokens, width])?], &[])
+    }
+
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
-        Ok(Table::Dense(self.body.tensor("embed_tokens.weight", [tokens, width])?))
+        let table = self.body.tensor(TABLE, [tokens, width])?;
+        Ok(match self.form.layer_if_quantized(&table)? {
+            Some(weights) => Table::Weights(weights),
+            None => Table::Numbers(table),
+        })
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {
         let inside = self.root.contains("language_model.lm_head.weight");
         let scope = if inside { self.root.sub("language_model") } else { self.root.clone() };
-        Ok(Projection::Dense(scope.linear("lm_head", width, tokens, Bias::Absent)?))
+        let (weights, biases) = scope.layers(["lm_head"], width, [tokens], Bias::Absent)?;
+        self.form.layer(&weights, &biases)
     }
 }

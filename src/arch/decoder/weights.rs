@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
+use super::form::Form;
 use super::gguf::GgufTensors;
 use super::network::Network;
 use super::plan::{DecoderOptions, DecoderPlan};
@@ -52,7 +53,8 @@ impl DecoderWeights {
         let path = folder.file("tokenizer.json").ok_or_else(missing)?;
         let tokenizer = PromptTokenizer::load(&path, &plan.ends)?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let tensors = Checkpoint::new(Scope::root(&store, plan.dtype.precision()), &plan.config);
+        let root = Scope::root(&store, plan.options.dtype.precision());
+        let tensors = Checkpoint::new(root, &plan.config, Form::of(plan.options));
         let network = Network::load(&tensors, plan.config.clone())?;
         Ok(Self::whole(plan, network, tokenizer))
     }
@@ -66,7 +68,7 @@ impl DecoderWeights {
         let plan = DecoderPlan::from_gguf(file, options)?;
         let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
         let tokenizer = PromptTokenizer::new(library, &plan.ends)?;
-        let tensors = GgufTensors::new(file, plan.dtype.precision());
+        let tensors = GgufTensors::new(file, Form::of(plan.options));
         let network = Network::load(&tensors, plan.config.clone())?;
         Ok(Self::whole(plan, network, tokenizer))
     }

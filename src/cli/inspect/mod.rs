@@ -57,7 +57,9 @@ impl Inspect {
     }
 
     fn encoder(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
-        let plan = EncoderPlan::read(folder, self.model.dtype()).map_err(crate::Error::from)?;
+        let options = self.model.options();
+        options.check(Capabilities::TextEmbedding).map_err(crate::Error::from)?;
+        let plan = EncoderPlan::read(folder, options.dtype).map_err(crate::Error::from)?;
         let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
         Ok((report::of_encoder(&self.model, folder.label(), &plan, &stored)?, stored))
     }

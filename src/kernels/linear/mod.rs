@@ -13,7 +13,7 @@ mod tile_unit;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::activation::{Activation, add_bias};
 use super::precision::Precision;
@@ -66,6 +66,18 @@ impl Linear {
         Ok(Self(Arrangement::Plain { weight: weight.to_dtype(precision.dtype())?, bias }))
     }
 
+    /// The weights of some of the outputs, all of them below `out`: `[outputs, in]`.
+    pub(crate) fn weights_of(&self, outputs: &[u32]) -> Result<Tensor> {
+        match &self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Arrangement::Packed(weights) => weights.weights_of(outputs),
+            Arrangement::Plain { weight, .. } => {
+                let columns = weight.index_select(&Tensor::new(outputs, weight.device())?, 1)?;
+                columns.t()?.contiguous()?.to_dtype(DType::F32)
+            }
+        }
+    }
+
     /// `[rows, in]` to `[rows, out]`. A row's result is the same, to the bit, whatever the other rows are.
     pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         self.forward_activated(xs, Activation::Identity)
@@ -86,7 +98,7 @@ impl Linear {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
 
@@ -136,6 +148,21 @@ mod tests {
             for (row, together) in together.iter().enumerate() {
                 let alone = layer.forward(&xs.narrow(0, row, 1)?)?.to_vec2::<f32>()?;
                 assert_eq!(&alone[0], together, "row {row}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn weights_come_back_as_they_went_in() -> Result<()> {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let weights = Tensor::randn(0f32, 1.0, (70, 33), &Device::Cpu)?;
+            let weights = weights.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+            let parts = [weights.narrow(0, 0, 41)?, weights.narrow(0, 41, 29)?];
+            for layer in [Linear::joined(&parts, &[], precision)?, Linear::plain(&parts, &[], precision)?] {
+                let some = [69, 0, 31, 32, 40, 41, 0];
+                let expected = weights.index_select(&Tensor::new(&some, &Device::Cpu)?, 0)?;
+                assert_eq!(layer.weights_of(&some)?.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
             }
         }
         Ok(())

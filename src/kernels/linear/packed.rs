@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 use super::tile_unit::TileUnit;
@@ -76,6 +76,19 @@ impl Packed {
         Ok(Self { panels, bias, inputs, outputs, vectors })
     }
 
+    /// The weights of some outputs: `[outputs, in]`.
+    pub(super) fn weights_of(&self, outputs: &[u32]) -> Result<Tensor> {
+        let mut numbers = vec![0.0; outputs.len() * self.inputs];
+        for (output, row) in outputs.iter().zip(numbers.chunks_exact_mut(self.inputs)) {
+            let output = *output as usize;
+            if output >= self.outputs {
+                bail!("linear: output {output} of {}", self.outputs);
+            }
+            self.panels.column(output, panel_width(self.vectors), row);
+        }
+        Tensor::from_vec(numbers, (outputs.len(), self.inputs), &Device::Cpu)
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(super) fn forward(&self, xs: &Tensor, activation: Activation) -> Result<Tensor> {
         xs.apply_op1_no_bwd(&Forward { weights: self, activation })
@@ -146,7 +159,7 @@ impl Packed {
                 spare.resize(left.count * width, 0.0);
             }
             let target = if whole {
-                out.at(rows.start, columns.start, self.outputs)
+                Target { first: out.at(rows.start, columns.start, self.outputs), stride: self.outputs }
             } else {
                 Target { first: spare.as_mut_ptr(), stride: width }
             };
@@ -205,6 +218,27 @@ const fn pairs(inputs: usize) -> usize {
 }
 
 impl Panels {
+    /// What [`set_column`](Self::set_column) put there.
+    fn column(&self, output: usize, width: usize, row: &mut [f32]) {
+        let (panel, column) = (output / width, output % width);
+        match self {
+            Self::F32(numbers) => {
+                let panel = &numbers[panel * width * row.len()..];
+                for (x, number) in row.iter_mut().zip(panel[column..].iter().step_by(width)) {
+                    *x = *number;
+                }
+            }
+            Self::Bf16(words) => {
+                let panel = &words[panel * width * pairs(row.len())..];
+                for (pair, word) in row.chunks_mut(2).zip(panel[column..].iter().step_by(width)) {
+                    for (x, bits) in pair.iter_mut().zip([word << 16, word & 0xffff_0000]) {
+                        *x = f32::from_bits(bits);
+                    }
+                }
+            }
+        }
+    }
+
     /// Puts one output's weights where its column is.
     fn set_column(&mut self, output: usize, width: usize, row: &[f32]) {
         let (panel, column) = (output / width, output % width);
@@ -272,7 +306,7 @@ impl CustomOp1 for Forward<'_> {
 mod tests {
     use std::slice;
 
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     use super::super::tile_unit::emulated::Emulated;
     use super::*;

@@ -2,9 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activations::Activations;
 use super::panel::{LANES, Record};
-use super::product::matmul_all;
 use super::{QuantKind, expand, pack};
 
 /// Why blocks do not become a linear layer.
@@ -110,16 +108,9 @@ impl QuantizedLinear {
     }
 
     /// Bytes of memory held.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
-    }
-
-    /// `out[r] = W xs[r]` for each row; `out` is `[xs.rows(), self.out()]`.
-    ///
-    /// Uses the threads of the current rayon pool. A row's result is the same, to the last bit, whatever
-    /// other rows there are and however many threads.
-    pub(crate) fn matmul(&self, xs: &Activations, out: &mut [f32]) {
-        matmul_all(&[self], xs, &mut [out]);
     }
 
     /// The weights of one row, as numbers: the embedding of a token where embeddings are tied to the output.

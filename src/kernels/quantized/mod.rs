@@ -7,16 +7,14 @@
 //!
 //! ```text
 //! let layer = QuantizedLinear::from_gguf_blocks(kind, bytes, out, width)?;   once, for all workers
-//! let mut xs = Activations::new(Precision::Byte);                            one per worker, kept
+//! let mut xs = Activations::new(Precision::Byte);
 //! xs.quantize(&hidden, width);                                               once per input
-//! layer.matmul(&xs, &mut out);                                               or `matmul_all`
+//! let out = matmul_all(&layers, &xs);                                        all layers on that input
 //! ```
 //!
 //! Weights are used exactly; activations are rounded, in units of the largest of 32 neighbours. The sum of
 //! each (row, output) is taken in one order, which depends on nothing else, so that a request in a batch gets
 //! the numbers, to the last bit, that it gets alone.
-
-#![allow(dead_code, unused_imports, reason = "text generation is the first to use this")]
 
 mod activations;
 mod expand;
@@ -24,6 +22,7 @@ mod format;
 mod half;
 mod isa;
 mod kind;
+mod layers;
 mod linear;
 mod pack;
 mod panel;
@@ -32,7 +31,10 @@ mod product;
 mod tests;
 mod tile;
 
-pub(crate) use activations::{Activations, Precision};
+use activations::{Activations, Precision};
 pub(crate) use kind::QuantKind;
-pub(crate) use linear::{QuantError, QuantizedLinear};
-pub(crate) use product::matmul_all;
+pub(crate) use layers::QuantizedLayers;
+#[cfg(test)]
+use linear::QuantError;
+pub(crate) use linear::QuantizedLinear;
+use product::matmul_all;

@@ -11,6 +11,7 @@ use super::format;
 use super::linear::QuantizedLinear;
 use super::panel::{LANES, Record};
 use super::tile::{self, Functions, Work};
+use crate::kernels::output::Output;
 
 /// Bytes that come from memory at once.
 const LINE: usize = 64;
@@ -24,22 +25,43 @@ const AHEAD: usize = 8192;
 /// Shares of the work for each thread, so that one that started late takes fewer.
 const SHARES: usize = 4;
 
-/// The products of several layers with the same input: `outs[i]` is `[xs.rows(), layers[i].out()]`.
+/// The products of several layers with the same input, side by side: `[xs.rows(), sum of their outputs]`. A
+/// row's result is the same, to the last bit, whatever other rows there are and however many threads.
 ///
 /// One hand-over to other threads for all of them. Uses the threads of the current rayon pool.
-pub(crate) fn matmul_all(layers: &[&QuantizedLinear], xs: &Activations, outs: &mut [&mut [f32]]) {
-    assert_eq!(layers.len(), outs.len(), "an output for each layer");
-    let parts: Vec<Part> = layers.iter().zip(outs).map(|(layer, out)| Part::new(layer, xs, out)).collect();
-    let panels: usize = parts.iter().map(|part| part.layer.panels()).sum();
+pub(crate) fn matmul_all(layers: &[QuantizedLinear], xs: &Activations) -> Vec<f32> {
+    let width: usize = layers.iter().map(QuantizedLinear::out).sum();
+    let numbers = xs.rows() * width;
+    let mut joined = Vec::with_capacity(numbers);
+    let out = Output::of(&mut joined);
+    let mut column = 0;
+    let place = |layer| {
+        let part = Part::new(layer, xs, Columns { out, first: column, width });
+        column += layer.out();
+        part
+    };
+    let parts: Vec<Part> = layers.iter().map(place).collect();
+    compute(&parts, xs);
+    // SAFETY: the panels of all parts have written all columns of all rows.
+    #[allow(unsafe_code)]
+    unsafe {
+        joined.set_len(numbers);
+    }
+    joined
+}
+
+/// Shares out the panels of all parts.
+fn compute(parts: &[Part], xs: &Activations) {
     if xs.rows() == 0 {
         return;
     }
+    let panels: usize = parts.iter().map(|part| part.layer.panels()).sum();
     let shares = if rayon::current_num_threads() == 1 { 1 } else { rayon::current_num_threads() * SHARES };
     let tiles: Vec<Tile> = xs.tiles().collect();
     let share = |index: usize| {
         let (from, to) = (index * panels / shares, (index + 1) * panels / shares);
         let mut first = 0;
-        for part in &parts {
+        for part in parts {
             let end = first + part.layer.panels();
             let (from, to) = (from.clamp(first, end), to.clamp(first, end));
             if from < to {
@@ -51,30 +73,25 @@ pub(crate) fn matmul_all(layers: &[&QuantizedLinear], xs: &Activations, outs: &m
     if shares == 1 { share(0) } else { (0..shares).into_par_iter().for_each(share) }
 }
 
+/// Neighbouring columns of a result.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// `[rows, width]`
+    out: Output,
+    first: usize,
+    width: usize,
+}
+
 /// One layer and where its output goes.
 struct Part<'a> {
     layer: &'a QuantizedLinear,
     functions: Functions,
-    /// `[rows, layer.out()]`, borrowed as long as this lives.
-    out: *mut f32,
+    columns: Columns,
 }
 
-// SAFETY: the one thing in it that is not `Sync` is `out`, which threads only write to, each in the columns
-// of the panels that are its own.
-#[allow(unsafe_code)]
-unsafe impl Sync for Part<'_> {}
-
 impl<'a> Part<'a> {
-    fn new(layer: &'a QuantizedLinear, xs: &Activations, out: &'a mut [f32]) -> Self {
-        assert!(
-            xs.width() == layer.width() && Some(out.len()) == xs.rows().checked_mul(layer.out()),
-            "{} rows of {} into {} numbers, through {} x {}",
-            xs.rows(),
-            xs.width(),
-            out.len(),
-            layer.out(),
-            layer.width()
-        );
+    fn new(layer: &'a QuantizedLinear, xs: &Activations, columns: Columns) -> Self {
+        assert_eq!(xs.width(), layer.width(), "an input to {} outputs", layer.out());
         let (isa, precision) = (xs.isa(), xs.precision());
         let functions = match layer.kind() {
             QuantKind::Q8_0 => tile::functions::<format::Q8_0>(isa, precision),
@@ -83,7 +100,7 @@ impl<'a> Part<'a> {
             QuantKind::Q5K => tile::functions::<format::Q5K>(isa, precision),
             QuantKind::Q6K => tile::functions::<format::Q6K>(isa, precision),
         };
-        Self { layer, functions, out: out.as_mut_ptr() }
+        Self { layer, functions, columns }
     }
 
     /// Computes the columns of some panels, which no one else computes.
@@ -151,14 +168,15 @@ impl<'a> Part<'a> {
 
     /// Writes the sums of rows from `first` on to the columns of a panel.
     fn write(&self, first: usize, panel: usize, sums: &[[f32; LANES]]) {
-        let (out, lane) = (self.layer.out(), panel * LANES);
-        let lanes = LANES.min(out - lane);
+        let Columns { out, first: column, width } = self.columns;
+        let lane = panel * LANES;
+        let lanes = LANES.min(self.layer.out() - lane);
         for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: the row is one of `rows` and the columns end at `out`, so this is within the output,
-            // and no other thread has this panel.
+            let to = out.at(first + row, column + lane, width);
+            // SAFETY: the row is one of `rows` and the columns end where the layer's do, so this is within the
+            // output, and no other thread has this panel.
             #[allow(unsafe_code)]
             unsafe {
-                let to = self.out.add((first + row) * out + lane);
                 if lanes == LANES {
                     to.cast::<[f32; LANES]>().write_unaligned(*sums);
                 } else {

@@ -32,7 +32,7 @@ pub use error::{GgufError, GgufFlaw, KeyError};
 pub use file::GgufFile;
 pub use header::{Description, read_description};
 pub use metadata::{FromValue, MAX_KEY_BYTES, MAX_KEYS, Metadata, NumberKind, Numbers, Texts, Value};
-pub use quantize::{Quantization, QuantizeError, quantize_rows};
+pub use quantize::{Quantization, QuantizeError, UnknownQuantization, quantize_rows};
 pub use storage::GgmlType;
 pub use tensors::GgufTensor;
 pub use tokenizer::{GgufTokenizer, SpecialTokens, VocabularyFlaw};

@@ -3,6 +3,9 @@
 //! Both formats are chosen as ggml does without an importance matrix, so a model quantised here is as good as
 //! one quantised there.
 
+use std::fmt;
+use std::str::FromStr;
+
 use half::f16;
 
 use super::blocks::{GROUP, SUPER, small_scales};
@@ -32,12 +35,36 @@ pub enum QuantizeError {
 }
 
 impl Quantization {
+    /// All of them, by the names users write.
+    pub const ALL: [(&'static str, Self); 2] = [("q8_0", Self::Q8_0), ("q4_k", Self::Q4K)];
+
     /// How the blocks are stored.
     pub fn stored(self) -> GgmlType {
         match self {
             Self::Q8_0 => GgmlType::Q8_0,
             Self::Q4K => GgmlType::Q4K,
         }
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, quantization)| quantization == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// A name that is none of [`Quantization::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no quantization is called {0:?}; there are q8_0 and q4_k")]
+pub struct UnknownQuantization(String);
+
+impl FromStr for Quantization {
+    type Err = UnknownQuantization;
+
+    fn from_str(name: &str) -> Result<Self, UnknownQuantization> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|(_, quantization)| *quantization).ok_or_else(|| UnknownQuantization(name.to_owned()))
     }
 }
 
