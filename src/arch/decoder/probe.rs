@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use super::config::{DecoderConfig, RawConfig};
+use super::config::DecoderConfig;
 use super::gguf::GgufTensors;
 use super::network::Network;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
 use super::tensors::Checkpoint;
-use crate::arch::{ArchError, Scope, read_required};
+use crate::arch::{ArchError, Scope};
 use crate::capability::ModelError;
 use crate::kernels::Precision;
 use crate::weights::{GgufFile, ModelFolder, WeightStore};
@@ -61,7 +61,7 @@ pub struct ProbeRun {
 impl DecoderProbe {
     /// Reads the configuration and weights of a folder.
     pub fn load(folder: &ModelFolder) -> Result<Self, ArchError> {
-        let config = DecoderConfig::from_raw(read_required::<RawConfig>(folder, "config.json")?)?;
+        let config = DecoderConfig::read(folder)?.that_writes()?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let tensors = Checkpoint::new(Scope::root(&store, Precision::F32), &config);
         let network = Network::load(&tensors, config.clone())?;
