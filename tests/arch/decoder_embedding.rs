@@ -46,7 +46,8 @@ fn every_model_agrees() {
 fn the_reference_tells_windows_and_directions_apart() {
     let changed = |name: &str, field: &str, value: Value| {
         let copy = copy_of(name);
-        let network = if name == "llama" { copy.path().join("0_Transformer") } else { copy.path().to_owned() };
+        let network =
+            if name == "llama" { copy.path().join("0_Transformer") } else { copy.path().to_owned() };
         patch(&network, "config.json", field, value);
         let found = agreement(name, copy.path());
         assert!(found.max_difference > 1e-3, "{name} with another {field}: {found:?}");
@@ -139,4 +140,30 @@ fn the_footprint_covers_the_weights_once_and_a_pass_per_worker() {
     let more = of(Dtype::F32).footprint(NonZeroUsize::new(2).unwrap()).unwrap();
     assert_eq!(more.weights, f32.weights);
     assert!(more.per_worker > f32.per_worker);
+}
+
+#[test]
+fn files_that_do_not_fit_each_other_are_refused() {
+    let changes = [
+        ("config.json", "sliding_window", json!(u64::MAX)),
+        ("config.json", "vocab_size", json!(7)),
+        ("config.json", "hidden_size", json!(64)),
+        ("config.json", "num_key_value_heads", json!(3)),
+        ("config.json", "max_position_embeddings", json!(u64::MAX)),
+        ("config.json", "layer_types", json!(["full_attention"])),
+        ("config.json", "model_type", json!("qwen3")),
+        ("1_Pooling/config.json", "word_embedding_dimension", json!(48)),
+        ("2_Dense/config.json", "in_features", json!(48)),
+        ("3_Dense/config.json", "activation_function", json!("torch.nn.Softmax")),
+        ("sentence_bert_config.json", "max_seq_length", json!(2)),
+    ];
+    for (file, field, value) in changes {
+        let copy = copy_of("gemma3");
+        patch(copy.path(), file, field, value.clone());
+        let error = load(copy.path()).expect_err(&format!("{file}: {field} = {value} is refused"));
+        assert!(!error.to_string().is_empty());
+        if let Ok(plan) = EmbeddingPlan::read(&folder(copy.path()), Dtype::F32) {
+            let _ = plan.footprint(NonZeroUsize::MIN);
+        }
+    }
 }
