@@ -107,7 +107,7 @@ fn each_text_sees_its_own_past_or_all_of_itself() {
     let kinds = [(None, None), (Some(1), None), (Some(5), None), (Some(20), Some(2.0)), (None, Some(0.5))];
     for (window, cap) in kinds {
         for (size, direction) in [8, 16, 20, 64].into_iter().flat_map(both_directions) {
-            let attention = PagedAttention { direction, window, cap, ..attention(size) };
+            let attention = PagedAttention { cap, direction, window, ..attention(size) };
             let texts = texts(&[1, 16, 33, 50], size);
             let got = in_steps(&attention, &texts, 100);
             for (text, got) in texts.iter().zip(got) {
