@@ -2,8 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::Result;
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig};
 use super::network::{Body, Inputs, KvCache, StepText, widest_feed_forward};
