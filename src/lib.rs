@@ -41,7 +41,7 @@ pub mod cli;
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
 pub use engine::{
-    Capabilities, DecoderLoader, EncoderLoader, Engine, EngineBuilder, EngineStatus, ModelOptions,
+    Capabilities, DecoderLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus, ModelOptions,
 };
 #[cfg(feature = "candle")]
 pub use error::Error;

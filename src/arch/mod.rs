@@ -3,11 +3,12 @@
 //! Every family reads the same way: a `Config` that mirrors the model's `config.json`, blocks with `load`
 //! and `forward`, shapes in comments, the paper and the reference implementation named on top. A family has
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
-//! ([`EncoderWeights`], [`DecoderWeights`]), and the model that one worker owns ([`TextEmbedder`],
+//! ([`EmbeddingWeights`], [`DecoderWeights`]), and the model that one worker owns ([`TextEmbedder`],
 //! [`TextGenerator`]), which copies nothing of them.
 //!
-//! What sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of
-//! them (`sentence`, `dense`).
+//! Encoders and decoders both embed texts (`embedding`), packed end to end (`packed`). What
+//! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
+//! (`sentence`, `dense`).
 //!
 //! [`Architecture::of`] is the one place where a model's own configuration decides which code runs it.
 //!
@@ -15,8 +16,10 @@
 
 mod decoder;
 mod dense;
+mod embedding;
 mod encoder;
 mod error;
+mod packed;
 mod scope;
 mod sentence;
 
@@ -26,11 +29,13 @@ pub use crate::text::{RecipeError, TokenizerError};
 #[doc(hidden)]
 pub use decoder::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
 pub use decoder::{DecoderConfig, DecoderFamily, DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
-pub use encoder::{
-    EncoderConfig, EncoderPlan, EncoderWeights, MAX_TEXT_BYTES, TextEmbedder, estimated_cost, footprint,
+pub use embedding::{
+    EmbeddingPlan, EmbeddingWeights, MAX_TEXT_BYTES, NetworkConfig, TextEmbedder, estimated_cost, footprint,
 };
+pub use encoder::EncoderConfig;
 pub use error::ArchError;
 pub(crate) use scope::{Bias, Scope};
+pub(crate) use sentence::has_pooling;
 
 use crate::weights::ModelFolder;
 
@@ -38,8 +43,8 @@ use crate::weights::ModelFolder;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
-    /// BERT and what shares its graph: `MiniLM`, BGE, E5, GTE (base). Served by [`EncoderWeights`], as are
-    /// all below.
+    /// BERT and what shares its graph: `MiniLM`, BGE, E5, GTE (base). Served by [`EmbeddingWeights`], as
+    /// are all below.
     Bert,
     /// `RoBERTa`: all-distilroberta, all-roberta.
     Roberta,
@@ -55,7 +60,7 @@ pub enum Architecture {
     ModernBert,
     /// Nomic-BERT: nomic-embed-text.
     NomicBert,
-    /// A decoder. Served by [`DecoderWeights`].
+    /// A decoder. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),
 }
 

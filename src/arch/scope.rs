@@ -29,6 +29,11 @@ impl<'a> Scope<'a> {
         Self { store, prefix: String::new(), precision }
     }
 
+    /// What linear layers are kept in.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The part called `name` of this part.
     pub(crate) fn sub(&self, name: impl Display) -> Self {
         Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }

@@ -67,6 +67,11 @@ pub(crate) fn network_folder(folder: &ModelFolder) -> Result<ModelFolder, ArchEr
     }
 }
 
+/// Whether the folder says how a text's token vectors become one: then the model embeds, whatever its network.
+pub(crate) fn has_pooling(folder: &ModelFolder) -> Result<bool, ArchError> {
+    Ok(read_stages(folder)?.pooling.is_some())
+}
+
 /// How the tokenizer in `network` is to be set up, and how many tokens of a text are read: `max_seq_length` of
 /// `sentence_bert_config.json`, else `model_max_length` of `tokenizer_config.json`, and never more than
 /// `most`.

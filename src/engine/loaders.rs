@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::model::ModelOptions;
 use crate::arch::{
-    DecoderOptions, DecoderPlan, DecoderWeights, EncoderPlan, EncoderWeights, TextEmbedder, TextGenerator,
+    DecoderOptions, DecoderPlan, DecoderWeights, EmbeddingPlan, EmbeddingWeights, TextEmbedder, TextGenerator,
 };
 use crate::capability::{EmbedRequest, GenerateRequest, InvalidRequest, TextEmbedding, TextToText};
 use crate::error::Error;
@@ -15,36 +15,36 @@ use crate::memory::Footprint;
 use crate::pool::{LoadError, Loader};
 use crate::weights::{ModelFiles, ModelFolder};
 
-/// Loads encoders for the text-embedding pool.
+/// Loads networks that embed for the text-embedding pool.
 #[derive(Debug)]
-pub struct EncoderLoader {
+pub struct EmbeddingLoader {
     folder: ModelFolder,
-    plan: Arc<EncoderPlan>,
+    plan: Arc<EmbeddingPlan>,
     threads: NonZeroUsize,
     dtype: Dtype,
 }
 
-impl EncoderLoader {
+impl EmbeddingLoader {
     /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
     pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
-        let plan = Arc::new(EncoderPlan::read(&folder, dtype)?);
+        let plan = Arc::new(EmbeddingPlan::read(&folder, dtype)?);
         Ok(Self { folder, plan, threads, dtype })
     }
 }
 
-impl Loader<TextEmbedding> for EncoderLoader {
-    type Weights = EncoderWeights;
+impl Loader<TextEmbedding> for EmbeddingLoader {
+    type Weights = EmbeddingWeights;
     type Model = TextEmbedder;
 
     fn footprint(&self) -> Result<Footprint, LoadError> {
         self.plan.footprint(self.threads).map_err(LoadError::invalid)
     }
 
-    fn load(&self) -> Result<EncoderWeights, LoadError> {
-        EncoderWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
+    fn load(&self) -> Result<EmbeddingWeights, LoadError> {
+        EmbeddingWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
     }
 
-    fn build(&self, weights: &Arc<EncoderWeights>) -> Result<TextEmbedder, LoadError> {
+    fn build(&self, weights: &Arc<EmbeddingWeights>) -> Result<TextEmbedder, LoadError> {
         Ok(TextEmbedder::new(weights.clone(), self.threads))
     }
 

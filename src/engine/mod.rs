@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
-pub use loaders::{DecoderLoader, EncoderLoader};
+pub use loaders::{DecoderLoader, EmbeddingLoader};
 pub use model::{Capabilities, ModelOptions};
 
 use crate::capability::{
@@ -125,7 +125,7 @@ impl Engine {
         let threads = self.threads_per_worker(&config);
         match capability {
             Capabilities::TextEmbedding => {
-                let loader = EncoderLoader::new(files.folder()?, threads, options.dtype)?;
+                let loader = EmbeddingLoader::new(files.folder()?, threads, options.dtype)?;
                 self.text_embedding.register_with(key, loader, config)?;
             }
             Capabilities::TextToText => {

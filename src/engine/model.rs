@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::arch::{ArchError, Architecture, DecoderOptions};
+use crate::arch::{ArchError, Architecture, DecoderOptions, has_pooling};
 use crate::capability::{Capability, TextEmbedding, TextToText};
 use crate::error::Error;
 use crate::kernels::Dtype;
@@ -20,16 +20,17 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
-    /// What the model in `files` can do, by its architecture. Reads no weights.
+    /// What the model in `files` can do, by its architecture; a decoder embeds if a `modules.json` says how to
+    /// pool, and writes otherwise. Reads no weights.
     ///
     /// # Errors
     ///
-    /// As [`Architecture::of`]; a GGUF file is checked when it is added.
+    /// As [`Architecture::of`], and for a malformed `modules.json`; a GGUF file is checked when it is added.
     pub fn of(files: &ModelFiles) -> Result<Self, Error> {
         match files {
             ModelFiles::Gguf(_) => Ok(Self::TextToText),
             ModelFiles::Folder(folder) => Ok(match Architecture::of(folder)? {
-                Architecture::Decoder(_) => Self::TextToText,
+                Architecture::Decoder(_) if !has_pooling(folder)? => Self::TextToText,
                 _ => Self::TextEmbedding,
             }),
         }

@@ -37,7 +37,9 @@ pub(crate) use attention::{Attention, scratch_numbers};
 pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
-pub(crate) use paged::{Angles, BLOCK_TOKENS, PagedAttention, PagedKv, PagedText, Pairing, RowNorms};
+pub(crate) use paged::{
+    Angles, BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText, Pairing, RowNorms,
+};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
 pub(crate) use quantized::{QuantKind, QuantizedLayers, QuantizedLinear};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use millpond::Dtype;
-use millpond::arch::{Architecture, EncoderWeights};
+use millpond::arch::{Architecture, EmbeddingWeights};
 use millpond::capability::EmbedRequest;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ fn norms_may_have_their_older_names() {
 #[test]
 fn bf16_stays_near_f32() {
     for (name, _) in FAMILIES {
-        let weights = EncoderWeights::load(&folder(&fixture(name)), Dtype::Bf16).unwrap();
+        let weights = EmbeddingWeights::load(&folder(&fixture(name)), Dtype::Bf16).unwrap();
         let mut agreement = Agreement::PERFECT;
         for case in cases(name).iter().filter(|case| !case.text.trim().is_empty()) {
             let got = embed_one(&weights, case.request()).unwrap();

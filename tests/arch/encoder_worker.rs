@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millpond::Dtype;
-use millpond::arch::{EncoderPlan, EncoderWeights, MAX_TEXT_BYTES, TextEmbedder, estimated_cost, footprint};
+use millpond::arch::{
+    EmbeddingPlan, EmbeddingWeights, MAX_TEXT_BYTES, NetworkConfig, TextEmbedder, estimated_cost, footprint,
+};
 use millpond::capability::{
     EmbedRequest, Embedding, JobContext, Model, ModelError, Outbox, Overlong, Slot, TextEmbedding,
 };
 
 use crate::support::{Agreement, embed_one, fixture, folder, load, shapes_embed};
 
-fn embedder(weights: &Arc<EncoderWeights>) -> TextEmbedder {
+fn embedder(weights: &Arc<EmbeddingWeights>) -> TextEmbedder {
     TextEmbedder::new(Arc::clone(weights), NonZeroUsize::MIN)
 }
 
@@ -244,7 +246,8 @@ fn the_footprint_covers_the_weights_once_and_a_step_per_worker() {
     let (one, four) = (f32.per_worker.bytes(), four.per_worker.bytes());
     assert!(3 * one < four && four <= 4 * one, "{one} and {four}");
     // In bf16 the linear layers of 3 layers of 128 take half as much, all else stays.
-    let config = EncoderPlan::read(&folder(&shapes_embed()), Dtype::F32).unwrap().config().clone();
+    let plan = EmbeddingPlan::read(&folder(&shapes_embed()), Dtype::F32).unwrap();
+    let NetworkConfig::Encoder(config) = plan.config() else { panic!("it is an encoder") };
     let (width, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
     let linear = config.num_hidden_layers() as u64 * (4 * width * width + 2 * width * inner);
     assert_eq!(f32.weights.bytes() - bf16.weights.bytes(), 2 * linear);

@@ -2,6 +2,7 @@
 #![cfg(feature = "candle")]
 
 mod decoder_agreement;
+mod decoder_embedding;
 mod decoder_engine;
 mod decoder_gguf;
 mod decoder_worker;

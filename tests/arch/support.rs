@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millpond::Dtype;
-use millpond::arch::{ArchError, EncoderWeights};
+use millpond::arch::{ArchError, EmbeddingWeights};
 use millpond::capability::{EmbedRequest, Embedding, ModelError};
 use millpond::weights::ModelFolder;
 use serde::Deserialize;
@@ -48,11 +48,11 @@ pub(crate) fn folder(path: &Path) -> ModelFolder {
     ModelFolder::local(path).expect("the folder is there")
 }
 
-pub(crate) fn load(path: &Path) -> Result<Arc<EncoderWeights>, ArchError> {
-    EncoderWeights::load(&folder(path), Dtype::F32).map(Arc::new)
+pub(crate) fn load(path: &Path) -> Result<Arc<EmbeddingWeights>, ArchError> {
+    EmbeddingWeights::load(&folder(path), Dtype::F32).map(Arc::new)
 }
 
-pub(crate) fn embed_one(weights: &EncoderWeights, request: EmbedRequest) -> Result<Embedding, ModelError> {
+pub(crate) fn embed_one(weights: &EmbeddingWeights, request: EmbedRequest) -> Result<Embedding, ModelError> {
     weights.embed(&[request]).pop().expect("one answer to one request")
 }
 

@@ -33,6 +33,11 @@ impl Form {
         }
     }
 
+    /// All layers as numbers.
+    pub(super) fn numbers(precision: Precision) -> Self {
+        Self { precision, quantize: None, keeps: false }
+    }
+
     /// The same for layers too small to be worth quantising.
     pub(super) fn as_numbers(self) -> Self {
         Self { quantize: None, ..self }

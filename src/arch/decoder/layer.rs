@@ -149,6 +149,7 @@ fn load_attention(
         head_size: config.head_size,
         scale: config.attention_scale as f32,
         cap: config.attention_cap.map(|cap| cap as f32),
+        direction: config.direction,
         window: layer.window,
         norms: norms.transpose()?,
         pairing: match pairs {

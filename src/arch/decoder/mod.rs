@@ -1,8 +1,9 @@
-//! Decoders: networks that read a text from left to right and say what comes next.
+//! Decoders: networks that read a text from left to right and say what comes next, or what it was about.
 //!
 //! One forward pass takes tokens of many texts, each at its own place in its own text: a step decodes one
 //! token of every running text and reads a part of a new one beside them. What a text has been read up to is
-//! kept as keys and values in blocks of sixteen tokens, which texts with a common beginning share.
+//! kept as keys and values in blocks of sixteen tokens, which texts with a common beginning share. A text that is
+//! to be embedded is read whole in one step, and nothing of it is kept (`reading`).
 
 mod answer;
 mod blocks;
@@ -18,6 +19,7 @@ mod network;
 mod plan;
 mod probe;
 mod projection;
+mod reading;
 mod runner;
 mod scheduler;
 mod tensors;
@@ -25,6 +27,7 @@ mod weights;
 
 pub use config::{DecoderConfig, DecoderFamily};
 pub use generator::TextGenerator;
+pub(crate) use network::Body;
 pub use plan::{DecoderOptions, DecoderPlan};
 pub use probe::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
 pub use weights::DecoderWeights;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig, RopeConfig};
 use super::layer::{Layer, Surroundings, norm};
-use super::projection::Vocabulary;
+use super::projection::{Projection, Table};
 use super::tensors::Tensors;
 use crate::arch::ArchError;
 use crate::kernels::{Angles, Norm, PagedKv, PagedText};
@@ -15,13 +15,21 @@ use crate::kernels::{Angles, Norm, PagedKv, PagedText};
 /// A decoder's weights: what all workers of a model share.
 #[derive(Debug)]
 pub(super) struct Network {
+    body: Body,
+    /// None where the table is the head.
+    head: Option<Projection>,
+}
+
+/// A decoder without its head: from tokens to vectors.
+#[derive(Debug)]
+pub(crate) struct Body {
     config: DecoderConfig,
-    vocabulary: Vocabulary,
+    table: Table,
     layers: Vec<Layer>,
     norm: Norm,
 }
 
-/// One worker's keys and values, a set of blocks per layer.
+/// Keys and values: one worker's, a set of blocks per layer, or one set for all.
 #[derive(Debug)]
 pub(super) struct KvCache {
     layers: Vec<PagedKv>,
@@ -34,7 +42,17 @@ impl KvCache {
         Self { layers: config.layers.iter().map(layer).collect() }
     }
 
-    /// How many bytes that takes.
+    /// `blocks` blocks that the layers use in turn, for texts that are read in one step and not kept.
+    pub(super) fn passing(config: &DecoderConfig, blocks: usize) -> Self {
+        Self { layers: vec![PagedKv::new(blocks, config.kv_heads, config.head_size)] }
+    }
+
+    fn of_layer(&mut self, layer: usize) -> &mut PagedKv {
+        let last = self.layers.len() - 1;
+        &mut self.layers[layer.min(last)]
+    }
+
+    /// How many bytes the blocks of all layers take.
     pub(super) fn bytes(config: &DecoderConfig, blocks: usize) -> u64 {
         let numbers = PagedKv::numbers(blocks, config.kv_heads, config.head_size) as u64;
         numbers.saturating_mul(4).saturating_mul(config.layers.len() as u64)
@@ -65,15 +83,60 @@ impl Network {
         config: DecoderConfig,
     ) -> std::result::Result<Self, ArchError> {
         let (tokens, width) = (config.vocab_size, config.hidden_size);
-        let vocabulary = if config.tied {
-            Vocabulary::Tied(tensors.tied(tokens, width)?)
+        let (table, head) = if config.tied {
+            (Table::Weights(tensors.tied(tokens, width)?), None)
         } else {
-            let table = tensors.table(tokens, width)?;
-            Vocabulary::Apart { table, head: tensors.head(width, tokens)? }
+            (tensors.table(tokens, width)?, Some(tensors.head(width, tokens)?))
         };
+        Ok(Self { body: Body::on(table, tensors, config)?, head })
+    }
+
+    pub(super) fn config(&self) -> &DecoderConfig {
+        &self.body.config
+    }
+
+    /// As [`Body::forward`].
+    pub(super) fn forward(
+        &self,
+        inputs: Inputs<'_>,
+        texts: &[StepText<'_>],
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
+        self.body.forward(inputs, texts, cache)
+    }
+
+    /// The logits of some of the rows that [`forward`](Self::forward) gave: `[rows, vocabulary]`.
+    pub(super) fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        let hidden = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
+        let hidden = self.body.normalised(&hidden)?;
+        let logits = match &self.head {
+            Some(head) => head.forward(&hidden)?,
+            None => self.body.table.logits(&hidden)?,
+        };
+        match self.config().logit_cap {
+            Some(cap) => logits.affine(cap.recip(), 0.0)?.tanh()?.affine(cap, 0.0),
+            None => Ok(logits),
+        }
+    }
+}
+
+impl Body {
+    pub(super) fn load(
+        tensors: &impl Tensors,
+        config: DecoderConfig,
+    ) -> std::result::Result<Self, ArchError> {
+        Self::on(tensors.table(config.vocab_size, config.hidden_size)?, tensors, config)
+    }
+
+    fn on(
+        table: Table,
+        tensors: &impl Tensors,
+        config: DecoderConfig,
+    ) -> std::result::Result<Self, ArchError> {
         let layers = (0..config.layers.len()).map(|index| Layer::load(tensors, &config, index));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
-        Ok(Self { vocabulary, layers, norm: norm(&tensors.last_norm(width)?, &config)?, config })
+        let norm = norm(&tensors.last_norm(config.hidden_size)?, &config)?;
+        Ok(Self { table, layers, norm, config })
     }
 
     pub(super) fn config(&self) -> &DecoderConfig {
@@ -90,7 +153,7 @@ impl Network {
     ) -> Result<Tensor> {
         let mut xs = match inputs {
             Inputs::Ids(ids) => {
-                let rows = self.vocabulary.vectors(ids)?;
+                let rows = self.table.rows(ids)?;
                 // Doubled sums are exact, so that a scale of one changes nothing.
                 rows.affine(self.config.embedding_scale, 0.0)?
             }
@@ -99,20 +162,15 @@ impl Network {
         let angles: Vec<Angles> = self.config.ropes.iter().map(|rope| angles(rope, texts)).collect();
         let paged: Vec<PagedText<'_>> = texts.iter().map(|text| text.paged).collect();
         let around = Surroundings { texts: &paged, angles: &angles };
-        for (layer, kv) in self.layers.iter().zip(&mut cache.layers) {
-            xs = layer.forward(&xs, around, kv)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            xs = layer.forward(&xs, around, cache.of_layer(index))?;
         }
         Ok(xs)
     }
 
-    /// The logits of some of the rows that [`forward`](Self::forward) gave: `[rows, vocabulary]`.
-    pub(super) fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let hidden = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
-        let logits = self.vocabulary.logits(&self.norm.forward(&hidden)?)?;
-        match self.config.logit_cap {
-            Some(cap) => logits.affine(cap.recip(), 0.0)?.tanh()?.affine(cap, 0.0),
-            None => Ok(logits),
-        }
+    /// Rows that [`forward`](Self::forward) gave, after the last norm.
+    pub(super) fn normalised(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.norm.forward(hidden)
     }
 }
 
@@ -135,16 +193,21 @@ fn angles(rope: &RopeConfig, texts: &[StepText<'_>]) -> Angles {
 /// continues `texts` texts of up to `length` tokens.
 pub(super) fn step_numbers(config: &DecoderConfig, read: usize, texts: usize, length: usize) -> u64 {
     let rows = (read + texts) as u64;
-    let wide = config.layers.iter().map(|layer| match layer.feed_forward {
-        FeedForwardConfig::Dense { width } => 3 * width,
-        FeedForwardConfig::Experts { chosen, width, .. } => 3 * chosen * width,
-    });
     let (query, kv) = (config.query_width(), config.kv_width());
     // What comes in, its norm, and either queries, keys, values and what attention makes of them, or gate and
     // up and their product.
-    let within = (3 * query + 2 * kv).max(wide.max().unwrap_or(0)) + 3 * config.hidden_size;
+    let within = (3 * query + 2 * kv).max(widest_feed_forward(config)) + 3 * config.hidden_size;
     // Scores of each thread's task, and the logits of all texts.
     let scores = 64 * config.heads / config.kv_heads * length;
     let logits = 3 * texts * config.vocab_size;
     rows.saturating_mul(within as u64).saturating_add(scores as u64).saturating_add(logits as u64)
+}
+
+/// How many numbers gate, up and their product are of one token, in the layer where they are most.
+pub(super) fn widest_feed_forward(config: &DecoderConfig) -> usize {
+    let widths = config.layers.iter().map(|layer| match layer.feed_forward {
+        FeedForwardConfig::Dense { width } => 3 * width,
+        FeedForwardConfig::Experts { chosen, width, .. } => 3 * chosen * width,
+    });
+    widths.max().unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::config::{DecoderConfig, RawConfig};
+use super::config::DecoderConfig;
 use super::network::{KvCache, step_numbers};
 use super::scheduler::Limits;
 use crate::ByteSize;
@@ -99,7 +99,7 @@ impl DecoderPlan {
     /// [`ArchError`] for a missing or malformed file, an architecture that is not implemented, and numbers out
     /// of bounds.
     pub fn read(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
-        let config = DecoderConfig::from_raw(read_required::<RawConfig>(folder, "config.json")?)?;
+        let config = DecoderConfig::read(folder)?.that_writes()?;
         let generation: Endings = folder.read_json("generation_config.json")?.unwrap_or_default();
         let network: Endings = read_required(folder, "config.json")?;
         let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();

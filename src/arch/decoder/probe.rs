@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use super::config::{DecoderConfig, RawConfig};
+use super::config::DecoderConfig;
 use super::form::Form;
 use super::gguf::GgufTensors;
 use super::network::Network;
@@ -14,7 +14,7 @@ use super::plan::DecoderOptions;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
 use super::tensors::Checkpoint;
-use crate::arch::{ArchError, Scope, read_required};
+use crate::arch::{ArchError, Scope};
 use crate::capability::ModelError;
 use crate::kernels::threads;
 use crate::weights::{GgufFile, ModelFolder, WeightStore};
@@ -64,7 +64,7 @@ pub struct ProbeRun {
 impl DecoderProbe {
     /// Reads the configuration and weights of a folder.
     pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
-        let config = DecoderConfig::from_raw(read_required::<RawConfig>(folder, "config.json")?)?;
+        let config = DecoderConfig::read(folder)?.that_writes()?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let root = Scope::root(&store, options.dtype.precision());
         let tensors = Checkpoint::new(root, &config, Form::of(options));

@@ -31,44 +31,30 @@ impl Projection {
     }
 }
 
-/// The way in, from tokens to vectors, and the way out, from vectors to a number for each token.
-#[derive(Debug)]
-pub(super) enum Vocabulary {
-    /// The same weights, in memory once.
-    Tied(Projection),
-    /// Weights of their own.
-    Apart {
-        /// The tokens' vectors.
-        table: Table,
-        /// The way out.
-        head: Projection,
-    },
-}
-
-/// The tokens' vectors, where they are nothing else.
+/// The tokens' vectors.
 #[derive(Debug)]
 pub(super) enum Table {
     /// `[tokens, width]`
     Numbers(Tensor),
-    /// As weights are kept.
+    /// The weights of a linear layer to as many outputs, in memory once: where the table is the head too, or is
+    /// quantised.
     Weights(Projection),
 }
 
-impl Vocabulary {
-    /// The vectors of `ids`, which are all in the vocabulary: `[ids, width]`.
-    pub(super) fn vectors(&self, ids: &[u32]) -> Result<Tensor> {
+impl Table {
+    /// The vectors of `ids`, which are all in the table: `[ids, width]`.
+    pub(super) fn rows(&self, ids: &[u32]) -> Result<Tensor> {
         match self {
-            Self::Tied(weights) | Self::Apart { table: Table::Weights(weights), .. } => weights.weights_of(ids),
-            Self::Apart { table: Table::Numbers(table), .. } => {
-                table.index_select(&Tensor::new(ids, table.device())?, 0)
-            }
+            Self::Numbers(table) => table.index_select(&Tensor::new(ids, table.device())?, 0),
+            Self::Weights(weights) => weights.weights_of(ids),
         }
     }
 
     /// `[rows, width]` to `[rows, tokens]`.
     pub(super) fn logits(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Tied(head) | Self::Apart { head, .. } => head.forward(xs),
+            Self::Numbers(table) => xs.matmul(&table.t()?),
+            Self::Weights(weights) => weights.forward(xs),
         }
     }
 }

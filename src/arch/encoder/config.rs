@@ -209,13 +209,6 @@ impl EncoderConfig {
             Gate::Present => 2 * self.intermediate_size,
         }
     }
-
-    /// How many numbers the weights of all linear layers are.
-    pub(crate) fn linear_numbers(&self) -> u64 {
-        let (width, inner) = (self.hidden_size as u64, self.intermediate_size as u64);
-        let layer = 4 * width * width + width * (self.up_size() as u64) + width * inner;
-        layer.saturating_mul(self.layers.len() as u64)
-    }
 }
 
 impl Rotary {

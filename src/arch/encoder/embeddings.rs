@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::config::{EncoderConfig, Places, Segments};
 use super::layout::Layout;
-use super::packed::PackedTexts;
+use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Activation, Norm, add, add_bias};
 

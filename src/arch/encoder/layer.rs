@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::config::{EncoderConfig, Gate, Norms};
 use super::layout::Layout;
-use super::packed::PackedTexts;
+use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Activation, Attention, Linear, Norm, Rope, add, gate};
 

@@ -1,4 +1,4 @@
-//! Encoders: networks that read a whole text at once and embed it.
+//! Encoders: networks that read a whole text at once.
 //!
 //! One forward pass takes any number of texts of any lengths, their tokens laid end to end, with no padding:
 //! what is computed is what was asked. Linear layers and norms see one long sequence; only attention looks
@@ -7,27 +7,19 @@
 //! The families differ in few things, and those are data: each has a file with a `Config` that mirrors its
 //! `config.json` and comes down to an [`EncoderConfig`], and with the names of its tensors. What is computed
 //! from them, `Network`, is the same code for all.
-//!
-//! [`EncoderPlan`] is what the small files of a model folder say, read before any weight; [`EncoderWeights`]
-//! adds tokenizer and weights and is shared; [`TextEmbedder`] is the model one worker owns.
 
 mod bert;
 mod config;
 mod distilbert;
-mod embedder;
 mod embeddings;
+mod families;
 mod layer;
 mod layout;
 mod modernbert;
 mod mpnet;
 mod network;
 mod nomic_bert;
-mod packed;
-mod pass;
-mod plan;
-mod weights;
+mod sizes;
 
 pub use config::EncoderConfig;
-pub use embedder::TextEmbedder;
-pub use plan::{EncoderPlan, MAX_TEXT_BYTES, estimated_cost, footprint};
-pub use weights::EncoderWeights;
+pub(crate) use network::Network;

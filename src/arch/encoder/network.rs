@@ -11,7 +11,7 @@ use super::embeddings::Embeddings;
 use super::layer::{Layer, Orientation};
 use super::layout::Layout;
 use super::mpnet::biases_by_distance;
-use super::packed::PackedTexts;
+use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Norm, Rope};
 
@@ -58,7 +58,7 @@ impl Network {
     }
 
     /// One vector per token, `[tokens, hidden]`. There must be at least one token; ids, segments and
-    /// positions must be within the tables, which [`super::EncoderWeights`] sees to.
+    /// positions must be within the tables, which whoever embeds sees to.
     pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
         let mut xs = self.embeddings.forward(texts)?;
         for layer in &self.layers {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::model::ModelArgs;
 use super::output::Output;
-use crate::arch::EncoderPlan;
+use crate::arch::EmbeddingPlan;
 use crate::engine::Capabilities;
 use crate::weights::{ModelFiles, ModelFolder};
 use report::Report;
@@ -41,7 +41,7 @@ impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let files = self.model.files()?;
         let (report, stored) = match (Capabilities::of(&files)?, &files) {
-            (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.encoder(folder)?,
+            (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
             _ => self.decoder(&files)?,
         };
         let mut output = Output::stdout();
@@ -56,12 +56,12 @@ impl Inspect {
         output.flush()
     }
 
-    fn encoder(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+    fn embedder(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
         let options = self.model.options();
         options.check(Capabilities::TextEmbedding).map_err(crate::Error::from)?;
-        let plan = EncoderPlan::read(folder, options.dtype).map_err(crate::Error::from)?;
+        let plan = EmbeddingPlan::read(folder, options.dtype).map_err(crate::Error::from)?;
         let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
-        Ok((report::of_encoder(&self.model, folder.label(), &plan, &stored)?, stored))
+        Ok((report::of_embedder(&self.model, folder.label(), &plan, &stored)?, stored))
     }
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::tensors::Stored;
-use crate::arch::{DecoderPlan, EncoderPlan};
+use crate::arch::{DecoderPlan, EmbeddingPlan};
 use crate::cli::failure::Failure;
 use crate::cli::model::ModelArgs;
 use crate::cli::output::{Output, counted};
@@ -62,10 +62,10 @@ struct Predicted {
 }
 
 /// A model that embeds.
-pub(super) fn of_encoder(
+pub(super) fn of_embedder(
     args: &ModelArgs,
     label: &str,
-    plan: &EncoderPlan,
+    plan: &EmbeddingPlan,
     stored: &Stored,
 ) -> Result<Report, Failure> {
     let skills = Skills::Embeds {
@@ -76,7 +76,7 @@ pub(super) fn of_encoder(
     let model = Model {
         label,
         does: Capabilities::TextEmbedding,
-        architecture: plan.config().architecture.model_type(),
+        architecture: plan.config().architecture().model_type(),
         computes_in: plan.computes_in(),
     };
     let footprint = plan.footprint(args.threads(Capabilities::TextEmbedding)).map_err(crate::Error::from)?;

@@ -1,5 +1,5 @@
-//! Attention of many texts at once, each token seeing its own text's past, with keys and values kept in
-//! blocks that a text holds anywhere in memory (Kwon et al., "Efficient Memory Management for Large Language
+//! Attention of many texts at once, each token seeing its own text's past, or all of it, with keys and values kept
+//! in blocks that a text holds anywhere in memory (Kwon et al., "Efficient Memory Management for Large Language
 //! Model Serving with `PagedAttention`", arXiv 2309.06180).
 //!
 //! A row's result depends on its own text only, to the last bit: sums run over its past in the same order
@@ -91,7 +91,16 @@ pub(crate) struct RowNorms {
     pub(crate) eps: f32,
 }
 
-/// Causal attention over blocks.
+/// Which way a token looks in its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// At itself and what is before it.
+    Backward,
+    /// At what is after it, too: a text must be computed whole, in one step.
+    BothWays,
+}
+
+/// Attention over blocks.
 #[derive(Debug)]
 pub(crate) struct PagedAttention {
     /// Heads of queries; a multiple of those of keys.
@@ -102,13 +111,21 @@ pub(crate) struct PagedAttention {
     pub(crate) scale: f32,
     /// A score becomes `cap * tanh(score / cap)`.
     pub(crate) cap: Option<f32>,
-    /// A token sees so many tokens, itself included.
+    pub(crate) direction: Direction,
+    /// In each direction a token sees so many tokens, itself included.
     pub(crate) window: Option<usize>,
     pub(crate) norms: Option<RowNorms>,
     pub(crate) pairing: Pairing,
 }
 
 impl PagedAttention {
+    /// How many numbers a thread needs besides input and output, to attend over a text of `tokens` with `group`
+    /// heads of queries to each of keys.
+    pub(crate) fn scratch_numbers(group: usize, head_size: usize, tokens: usize) -> usize {
+        let columns = tokens.saturating_add(2 * BLOCK_TOKENS);
+        (QUERIES_PER_TASK * group).saturating_mul(columns.saturating_add(head_size))
+    }
+
     /// `qkv` is `[tokens, (heads + 2 kv_heads) x head size]`, the texts' tokens end to end; keys and values go
     /// into `kv`. The result is `[tokens, heads x head size]`. Without `angles` nothing is turned.
     pub(crate) fn forward(

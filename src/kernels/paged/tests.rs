@@ -12,6 +12,7 @@ fn attention(size: usize) -> PagedAttention {
         head_size: size,
         scale: 0.3,
         cap: None,
+        direction: Direction::Backward,
         window: None,
         norms: None,
         pairing: Pairing::Halves,
@@ -31,8 +32,14 @@ fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
     for i in 0..rows.len() {
         for h in 0..HEADS {
             let kv = h / (HEADS / KV_HEADS);
-            let first = attention.window.map_or(0, |window| (i + 1).saturating_sub(window));
-            let scores: Vec<f64> = (first..=i)
+            let window = attention.window.unwrap_or(rows.len());
+            let end = match attention.direction {
+                Direction::Backward => i + 1,
+                Direction::BothWays => rows.len().min(i + window),
+            };
+            let seen = (i + 1).saturating_sub(window)..end;
+            let scores: Vec<f64> = seen
+                .clone()
                 .map(|j| {
                     let dot: f64 = head(i, h)
                         .iter()
@@ -45,7 +52,7 @@ fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
                 .collect();
             let total: f64 = scores.iter().sum();
             out.extend((0..size).map(|d| {
-                let mixed = (first..=i).zip(&scores);
+                let mixed = seen.clone().zip(&scores);
                 let mixed: f64 = mixed.map(|(j, s)| s * f64::from(head(j, HEADS + KV_HEADS + kv)[d])).sum();
                 (mixed / total) as f32
             }));
@@ -96,10 +103,11 @@ fn texts(lengths: &[usize], size: usize) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn each_text_sees_its_own_past() {
-    for size in [8, 16, 20, 64] {
-        for (window, cap) in [(None, None), (Some(5), None), (Some(20), Some(2.0)), (None, Some(0.5))] {
-            let attention = PagedAttention { window, cap, ..attention(size) };
+fn each_text_sees_its_own_past_or_all_of_itself() {
+    let kinds = [(None, None), (Some(1), None), (Some(5), None), (Some(20), Some(2.0)), (None, Some(0.5))];
+    for (window, cap) in kinds {
+        for (size, direction) in [8, 16, 20, 64].into_iter().flat_map(both_directions) {
+            let attention = PagedAttention { cap, direction, window, ..attention(size) };
             let texts = texts(&[1, 16, 33, 50], size);
             let got = in_steps(&attention, &texts, 100);
             for (text, got) in texts.iter().zip(got) {
@@ -107,6 +115,21 @@ fn each_text_sees_its_own_past() {
                     assert!((got - expected).abs() < 1e-5, "{got} is not {expected}: {attention:?}");
                 }
             }
+        }
+    }
+}
+
+fn both_directions(size: usize) -> [(usize, Direction); 2] {
+    [(size, Direction::Backward), (size, Direction::BothWays)]
+}
+
+#[test]
+fn company_changes_no_bit_of_a_text_seen_whole() {
+    for window in [None, Some(19)] {
+        let attention = PagedAttention { direction: Direction::BothWays, window, ..attention(20) };
+        let texts = texts(&[3, 40, 61], 20);
+        for (text, together) in texts.iter().zip(in_steps(&attention, &texts, 100)) {
+            assert_eq!(in_steps(&attention, std::slice::from_ref(text), 100)[0], together, "alone");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::array::from_fn;
 use std::ops::Range;
 
 use super::super::widened;
-use super::{BLOCK_TOKENS, PagedAttention, PagedKv, PagedText};
+use super::{BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText};
 
 /// Rows that one pass over a block's keys or values serves.
 const ROWS: usize = 4;
@@ -38,8 +38,15 @@ impl<'a> Tile<'a> {
         let group = attention.heads / attention.kv_heads;
         let rows = self.queries.len() / size;
         let seen = |row: usize| {
-            let end = self.position + row / group + 1;
-            end - attention.window.map_or(end, |window| window.min(end))..end
+            let token = self.position + row / group;
+            let window = attention.window.unwrap_or(usize::MAX);
+            let end = match attention.direction {
+                Direction::Backward => token + 1,
+                Direction::BothWays => {
+                    token.saturating_add(window).min(self.text.position + self.text.tokens)
+                }
+            };
+            (token + 1).saturating_sub(window)..end
         };
         let blocks = seen(0).start / BLOCK_TOKENS..seen(rows - 1).end.div_ceil(BLOCK_TOKENS);
         let offset = blocks.start * BLOCK_TOKENS;

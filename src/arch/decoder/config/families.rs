@@ -5,7 +5,7 @@ use super::raw::{RawConfig, RopeParameters};
 use super::rope::{RopeConfig, Surroundings};
 use super::{DecoderConfig, ExpertWeights, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces};
 use crate::arch::{ArchError, Bias};
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Direction};
 
 /// A family of decoders: networks that share a `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,9 +110,6 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
     let named = raw.model_type.as_deref().unwrap_or_default();
     let known = || DecoderFamily::ALL.map(|(name, _)| name);
     let family = DecoderFamily::named(named).ok_or_else(|| not_supported("decoder", named, &known()))?;
-    if raw.use_bidirectional_attention == Some(true) {
-        return Err(bad("use_bidirectional_attention", true, "only decoders are supported".to_owned()));
-    }
     let defaults = Defaults::of(family);
     let hidden_size = bounded("hidden_size", raw.hidden_size, 1..=1 << 17)?;
     let vocab_size = bounded("vocab_size", raw.vocab_size.or(defaults.vocab_size), 1..=1 << 24)?;
@@ -150,6 +147,7 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
         feed_forward_bias: bias(raw.mlp_bias == Some(true)),
         joined: family == DecoderFamily::Phi3,
         activation: activation(family, raw)?,
+        direction: direction(family, raw)?,
         attention_scale: scale.sqrt().recip(),
         attention_cap: raw.attn_logit_softcapping.filter(|_| family == DecoderFamily::Gemma2),
         logit_cap: raw.final_logit_softcapping.filter(|_| family.is_gemma()),
@@ -248,6 +246,17 @@ fn layers(family: DecoderFamily, raw: &RawConfig, ropes: usize) -> Result<Vec<La
     (0..count).map(layer).collect()
 }
 
+/// Gemma 3 says that it looks both ways in words of its own.
+fn direction(family: DecoderFamily, raw: &RawConfig) -> Result<Direction, ArchError> {
+    let both = raw.use_bidirectional_attention == Some(true);
+    if both && family != DecoderFamily::Gemma3 {
+        let expected = "only in Gemma 3 is it known what that means".to_owned();
+        return Err(bad("use_bidirectional_attention", true, expected));
+    }
+    let both = both || raw.is_causal == Some(false);
+    Ok(if both { Direction::BothWays } else { Direction::Backward })
+}
+
 /// How far layer `i` sees: by its kind in `layer_types`, or by the family's own rule where that is missing.
 fn window(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<Option<usize>, ArchError> {
     let slides = match raw.layer_types.as_ref().map(|kinds| kinds.get(i).map(String::as_str)) {
@@ -268,6 +277,11 @@ fn window(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<Option<usi
         DecoderFamily::Llama | DecoderFamily::Olmo2 => None,
         DecoderFamily::Mistral | DecoderFamily::Mixtral | DecoderFamily::Phi3 => raw.sliding_window,
     };
+    // Where a token looks both ways, Gemma's window is divided between them, and other families' is how far it
+    // sees in each; neither counts the token itself.
+    let halved = raw.use_bidirectional_attention == Some(true);
+    let window = window.map(|window| if halved { window / 2 + 1 } else { window });
+    let window = window.map(|window| window.saturating_add(usize::from(raw.is_causal == Some(false))));
     Ok(window.filter(|_| slides))
 }
 

@@ -12,8 +12,9 @@ pub(crate) use rope::{Pairs, RopeConfig};
 
 use bounds::{bad, within};
 
-use crate::arch::{ArchError, Bias};
-use crate::kernels::Activation;
+use crate::arch::{ArchError, Bias, read_required};
+use crate::kernels::{Activation, Direction};
+use crate::weights::ModelFolder;
 
 /// The shape of a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,8 @@ pub struct DecoderConfig {
     /// Whether queries, keys and values, and gate and up, are one tensor each in the files.
     pub(crate) joined: bool,
     pub(crate) activation: Activation,
+    /// Which way a token looks.
+    pub(crate) direction: Direction,
     /// What scores are multiplied by.
     pub(crate) attention_scale: f64,
     /// Scores become `cap * tanh(score / cap)`.
@@ -61,7 +64,7 @@ pub struct DecoderConfig {
 /// What differs from layer to layer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LayerConfig {
-    /// A token sees so many, itself included; `None`: all before it.
+    /// A token sees so many in each direction, itself included; `None`: all.
     pub(crate) window: Option<usize>,
     /// Which of the ropes; `None`: positions do not enter here.
     pub(crate) rope: Option<usize>,
@@ -107,6 +110,23 @@ pub(crate) enum HeadNorm {
 }
 
 impl DecoderConfig {
+    /// Reads `config.json`.
+    pub(crate) fn read(folder: &ModelFolder) -> Result<Self, ArchError> {
+        Self::from_raw(read_required::<RawConfig>(folder, "config.json")?)
+    }
+
+    /// Refuses a network that cannot continue a text, having learnt to see what comes next.
+    pub(crate) fn that_writes(self) -> Result<Self, ArchError> {
+        match self.direction {
+            Direction::Backward => Ok(self),
+            Direction::BothWays => {
+                let expected =
+                    "a network that sees both ways only embeds, and needs a modules.json that says how";
+                Err(bad("use_bidirectional_attention or is_causal", "both ways", expected.to_owned()))
+            }
+        }
+    }
+
     /// From `config.json`.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub(crate) struct RawConfig {
     #[serde(rename = "_sliding_window_pattern")]
     pub(super) private_sliding_window_pattern: Option<usize>,
     pub(super) use_bidirectional_attention: Option<bool>,
+    pub(super) is_causal: Option<bool>,
 
     pub(super) query_pre_attn_scalar: Option<f64>,
     pub(super) attn_logit_softcapping: Option<f64>,

@@ -52,6 +52,30 @@ fn windows_follow_each_familys_rule() {
 }
 
 #[test]
+fn networks_that_embed_may_look_both_ways() {
+    let of = |family: &str, changes: Value| {
+        let config = with(family, changes).unwrap();
+        (config.direction, windows(&config)[0], config.that_writes().is_ok())
+    };
+    let (back, both) = (Direction::Backward, Direction::BothWays);
+    let gemma = |both: Value| json!({"sliding_window": 32, "use_bidirectional_attention": both});
+    assert_eq!(of("gemma3_text", gemma(json!(null))), (back, Some(32), true));
+    assert_eq!(of("gemma3_text", gemma(json!(false))), (back, Some(32), true));
+    // 16 on either side, and the token itself.
+    assert_eq!(of("gemma3_text", gemma(json!(true))), (both, Some(17), false));
+    assert_eq!(of("mistral", json!({"sliding_window": 32, "is_causal": true})), (back, Some(32), true));
+    assert_eq!(of("mistral", json!({"sliding_window": 32, "is_causal": false})), (both, Some(33), false));
+    assert_eq!(of("llama", json!({"is_causal": false})), (both, None, false));
+    let refused = with("llama", gemma(json!(true))).unwrap_err();
+    assert!(
+        matches!(refused, ArchError::BadConfig { field: "use_bidirectional_attention", .. }),
+        "{refused}"
+    );
+    let huge = with("mistral", json!({"sliding_window": u64::MAX, "is_causal": false})).unwrap_err();
+    assert!(matches!(huge, ArchError::BadConfig { field: "sliding_window", .. }), "{huge}");
+}
+
+#[test]
 fn a_gemma_that_sees_describes_its_language_half_in_few_words() {
     let config = json!({"model_type": "gemma3", "vision_config": {"hidden_size": 1152}, "text_config": {
         "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,

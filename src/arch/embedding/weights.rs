@@ -1,14 +1,13 @@
-//! What all workers of one encoder share.
+//! What all workers of one embedding model share.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
 
-use super::config::Segments;
 use super::network::Network;
-use super::packed::PackedTexts;
 use super::pass::Pass;
-use super::plan::EncoderPlan;
+use super::plan::EmbeddingPlan;
+use crate::arch::packed::PackedTexts;
 use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope};
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError, Overlong};
@@ -16,11 +15,11 @@ use crate::kernels::Dtype;
 use crate::text::{EncodedText, Tokenizer, TokenizerError};
 use crate::weights::{ModelFolder, WeightStore};
 
-/// A loaded encoder: network, tokenizer and recipe, read-only. Computing takes `&self`, so that any number
+/// A loaded embedding model: network, tokenizer and recipe, read-only. Computing takes `&self`, so that any number
 /// of workers can share one behind an `Arc`.
 #[derive(Debug)]
-pub struct EncoderWeights {
-    plan: EncoderPlan,
+pub struct EmbeddingWeights {
+    plan: EmbeddingPlan,
     network: Network,
     head: SentenceHead,
     tokenizer: Tokenizer,
@@ -50,7 +49,7 @@ pub(crate) struct Prepared {
     pub(crate) finishing: Finishing,
 }
 
-impl EncoderWeights {
+impl EmbeddingWeights {
     /// Loads a model folder in the layout of sentence-transformers, or of transformers alone (then texts get
     /// the mean of their tokens' vectors). Computes in `dtype` on the CPU, whatever the files hold.
     ///
@@ -58,18 +57,18 @@ impl EncoderWeights {
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
     pub fn load(folder: &ModelFolder, dtype: Dtype) -> Result<Self, ArchError> {
-        let plan = EncoderPlan::read(folder, dtype)?;
+        let plan = EmbeddingPlan::read(folder, dtype)?;
         let tokenizer = load_tokenizer(&plan)?;
         let prompt_tokens = count_prompts(&plan, &tokenizer)?;
         let store = WeightStore::open(&plan.weight_files()?, DType::F32, &Device::Cpu)?;
         let root = Scope::root(&store, plan.precision);
-        let network = Network::load(&root, &plan.config, plan.max_tokens())?;
+        let network = plan.config.load(&root, plan.max_tokens())?;
         let head = plan.sentence.load()?;
         Ok(Self { plan, network, head, tokenizer, prompt_tokens })
     }
 
     /// What the folder's configuration says.
-    pub fn plan(&self) -> &EncoderPlan {
+    pub fn plan(&self) -> &EmbeddingPlan {
         &self.plan
     }
 
@@ -121,7 +120,7 @@ impl EncoderWeights {
     pub(crate) fn pooled(&self, texts: &[Prepared]) -> Result<Vec<Vec<f32>>, ModelError> {
         let packed = PackedTexts::new(texts.iter().map(|prepared| &prepared.input.text));
         let hidden = if packed.spans.is_empty() { Vec::new() } else { self.hidden(&packed)? };
-        let width = self.plan.config.hidden_size;
+        let width = self.plan.config.width();
         let mut rest = hidden.as_slice();
         let vectors = texts.iter().map(|prepared| {
             let (own, others) = rest.split_at(prepared.tokens() * width);
@@ -139,7 +138,7 @@ impl EncoderWeights {
 
     /// The vector of a text from those of its tokens.
     fn pool(&self, hidden: &[f32], prepared: &Prepared) -> Vec<f32> {
-        let (pooling, width) = (&self.plan.sentence.recipe.pooling, self.plan.config.hidden_size);
+        let (pooling, width) = (&self.plan.sentence.recipe.pooling, self.plan.config.width());
         match hidden {
             // A tokenizer without special tokens makes nothing of an empty text: no tokens, no meaning.
             [] => vec![0.0; pooling.dimensions(width)],
@@ -165,12 +164,12 @@ impl EncoderWeights {
     fn check_ids(&self, text: &EncodedText) -> Result<(), InvalidRequest> {
         let beyond = |ids: &[u32], size: usize| ids.iter().copied().find(|id| *id as usize >= size);
         let c = &self.plan.config;
-        if let Some(id) = beyond(&text.ids, c.vocab_size) {
-            let reason =
-                format!("the tokenizer makes token {id} of it, but the model knows only {}", c.vocab_size);
+        if let Some(id) = beyond(&text.ids, c.vocab_size()) {
+            let known = c.vocab_size();
+            let reason = format!("the tokenizer makes token {id} of it, but the model knows only {known}");
             return Err(InvalidRequest::new("text", reason));
         }
-        let Segments::Given(segments) = c.segments else { return Ok(()) };
+        let Some(segments) = c.segments() else { return Ok(()) };
         if let Some(id) = beyond(&text.type_ids, segments) {
             let reason =
                 format!("the tokenizer puts it in segment {id}, but the model knows only {segments}");
@@ -187,7 +186,7 @@ impl Prepared {
     }
 }
 
-fn load_tokenizer(plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
+fn load_tokenizer(plan: &EmbeddingPlan) -> Result<Tokenizer, ArchError> {
     let folder = &plan.network;
     let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
     let path = folder.file("tokenizer.json").ok_or_else(missing)?;
@@ -196,7 +195,7 @@ fn load_tokenizer(plan: &EncoderPlan) -> Result<Tokenizer, ArchError> {
 
 /// How many tokens stand before the text for each prompt: those of the prompt alone, less the special one
 /// that ends it. Empty where prompts count like any other text.
-fn count_prompts(plan: &EncoderPlan, tokenizer: &Tokenizer) -> Result<BTreeMap<String, usize>, ArchError> {
+fn count_prompts(plan: &EmbeddingPlan, tokenizer: &Tokenizer) -> Result<BTreeMap<String, usize>, ArchError> {
     let mut counts = BTreeMap::new();
     if plan.sentence.recipe.pooling.includes_prompt() {
         return Ok(counts);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::weights::{EncoderWeights, Finishing, Prepared};
+use super::weights::{EmbeddingWeights, Finishing, Prepared};
 use crate::capability::{Embedding, ModelError};
 use crate::kernels::threads;
 
@@ -77,7 +77,7 @@ impl<T: Copy> Pass<T> {
 
     /// Computes every text, on the calling thread's pool, and answers every request. An error is the whole
     /// pass's; a text whose numbers went wrong fails alone, its neighbours having never met it.
-    pub(crate) fn compute(&self, weights: &EncoderWeights) -> Result<Vec<Answer<T>>, ModelError>
+    pub(crate) fn compute(&self, weights: &EmbeddingWeights) -> Result<Vec<Answer<T>>, ModelError>
     where
         T: Sync,
     {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::pass::Pass;
-use super::weights::{EncoderWeights, Prepared};
+use super::weights::{EmbeddingWeights, Prepared};
 use crate::capability::{Capacity, EmbedRequest, JobContext, Model, ModelError, Outbox, Slot, TextEmbedding};
 use crate::kernels::threads;
 
@@ -20,7 +20,7 @@ const CAPACITY: Capacity = Capacity { jobs: 64, cost: 16_384 };
 /// first step after it was admitted, all that are new at once and on all of the worker's threads.
 #[derive(Debug)]
 pub struct TextEmbedder {
-    weights: Arc<EncoderWeights>,
+    weights: Arc<EmbeddingWeights>,
     threads: usize,
     /// Not yet tokenized, in the order of admission.
     admitted: Vec<(Slot, EmbedRequest)>,
@@ -34,13 +34,13 @@ impl TextEmbedder {
     ///
     /// A thread takes its threads once and keeps them while it lives: for a second model on the same thread
     /// `threads` changes nothing.
-    pub fn new(weights: Arc<EncoderWeights>, threads: NonZeroUsize) -> Self {
+    pub fn new(weights: Arc<EmbeddingWeights>, threads: NonZeroUsize) -> Self {
         let threads = threads::adopt(threads);
         Self { weights, threads, admitted: Vec::new(), waiting: Vec::new() }
     }
 
     /// The shared weights.
-    pub fn weights(&self) -> &Arc<EncoderWeights> {
+    pub fn weights(&self) -> &Arc<EmbeddingWeights> {
         &self.weights
     }
 }

@@ -4,19 +4,13 @@ use std::num::NonZeroUsize;
 
 use candle_core::DType;
 
-use super::bert::BertConfig;
-use super::config::{EncoderConfig, Gate};
-use super::distilbert::DistilBertConfig;
-use super::layer::FEED_FORWARD_ROWS;
-use super::modernbert::ModernBertConfig;
-use super::mpnet::MpNetConfig;
-use super::nomic_bert::NomicBertConfig;
+use super::network::NetworkConfig;
 use super::pass::PASS_TOKENS;
 use crate::ByteSize;
+use crate::arch::ArchError;
 use crate::arch::sentence::{SentencePlan, network_folder, tokenizer_settings};
-use crate::arch::{ArchError, Architecture, read_required};
 use crate::capability::{EmbedRequest, InvalidRequest};
-use crate::kernels::{Dtype, Precision, scratch_numbers};
+use crate::kernels::{Dtype, Precision};
 use crate::memory::Footprint;
 use crate::text::TokenizerSettings;
 use crate::weights::{ModelFolder, WeightFiles};
@@ -27,8 +21,8 @@ pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// Everything but tokenizer and weights: cheap to read, enough to check requests and to predict memory.
 #[derive(Clone, Debug)]
-pub struct EncoderPlan {
-    pub(crate) config: EncoderConfig,
+pub struct EmbeddingPlan {
+    pub(crate) config: NetworkConfig,
     pub(crate) sentence: SentencePlan,
     pub(crate) settings: TokenizerSettings,
     pub(crate) precision: Precision,
@@ -37,7 +31,7 @@ pub struct EncoderPlan {
     max_tokens: usize,
 }
 
-impl EncoderPlan {
+impl EmbeddingPlan {
     /// Reads and checks the folder's configuration files, for a model that computes in `dtype`.
     ///
     /// # Errors
@@ -46,14 +40,14 @@ impl EncoderPlan {
     /// implemented, and numbers out of bounds.
     pub fn read(folder: &ModelFolder, dtype: Dtype) -> Result<Self, ArchError> {
         let network = network_folder(folder)?;
-        let config = read_config(&network)?;
-        let sentence = SentencePlan::read(folder, config.hidden_size)?;
-        let (settings, max_tokens) = tokenizer_settings(&network, config.max_positions)?;
+        let config = NetworkConfig::read(&network)?;
+        let sentence = SentencePlan::read(folder, config.width())?;
+        let (settings, max_tokens) = tokenizer_settings(&network, config.positions())?;
         Ok(Self { config, sentence, settings, precision: dtype.precision(), network, max_tokens })
     }
 
     /// The shape of the network.
-    pub fn config(&self) -> &EncoderConfig {
+    pub fn config(&self) -> &NetworkConfig {
         &self.config
     }
 
@@ -118,62 +112,12 @@ impl EncoderPlan {
         // What a configuration claims beyond what its files hold is not there to be saved.
         let saved = self.config.linear_numbers().saturating_mul(4 - self.precision.bytes() as u64);
         let weights = ByteSize::new(all.bytes().saturating_sub(saved.min(all.bytes() / 2)));
-        let shared =
-            weights.saturating_add(self.sentence.bytes()?).saturating_add(f32s(self.table_numbers()));
-        Ok(Footprint { weights: shared, per_worker: f32s(self.step_numbers(threads)) })
+        let tables = f32s(self.config.table_numbers(self.max_tokens));
+        let shared = weights.saturating_add(self.sentence.bytes()?).saturating_add(tables);
+        let batch = PASS_TOKENS.saturating_mul(threads.get());
+        let pass = self.config.pass_numbers(batch, self.max_tokens, threads);
+        Ok(Footprint { weights: shared, per_worker: f32s(pass) })
     }
-
-    /// How many numbers are computed once and shared by all layers: angles, and biases by distance.
-    fn table_numbers(&self) -> u64 {
-        let mut rotary: Vec<_> = self.config.layers.iter().filter_map(|layer| layer.rotary).collect();
-        rotary.dedup();
-        rotary.truncate(2);
-        let angles: u64 = rotary.iter().map(|rotary| numbers(self.max_tokens, rotary.turned)).sum();
-        match self.config.distances {
-            Some(_) => angles.saturating_add(numbers(self.max_tokens, 2 * self.config.num_attention_heads)),
-            None => angles,
-        }
-    }
-
-    /// How many numbers the largest step holds at once, on so many threads.
-    fn step_numbers(&self, threads: NonZeroUsize) -> u64 {
-        let c = &self.config;
-        let tokens = PASS_TOKENS.saturating_mul(threads.get()).max(self.max_tokens);
-        // Either attention, with input as it is and normalised, query, key, value and output; or the
-        // feed-forward part of one block, with input, output so far and the block's own.
-        let scratch = scratch_numbers(c.num_attention_heads, c.head_size(), self.max_tokens) as u64;
-        let attention = numbers(tokens, 7 * c.hidden_size).saturating_add(scratch);
-        // Each thread computes a piece of its own at most.
-        let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));
-        let gated = if c.gate == Gate::Present { c.intermediate_size } else { 0 };
-        let feed_forward = numbers(tokens, 3 * c.hidden_size)
-            .saturating_add(numbers(rows, c.up_size() + gated + 2 * c.hidden_size));
-        attention.max(feed_forward)
-    }
-}
-
-fn read_config(network: &ModelFolder) -> Result<EncoderConfig, ArchError> {
-    const FILE: &str = "config.json";
-    match Architecture::of(network)? {
-        Architecture::Bert => read_required::<BertConfig>(network, FILE)?.bert(),
-        family @ (Architecture::Roberta | Architecture::XlmRoberta | Architecture::Camembert) => {
-            read_required::<BertConfig>(network, FILE)?.roberta(family)
-        }
-        Architecture::DistilBert => read_required::<DistilBertConfig>(network, FILE)?.lower(),
-        Architecture::MpNet => read_required::<MpNetConfig>(network, FILE)?.lower(),
-        Architecture::ModernBert => read_required::<ModernBertConfig>(network, FILE)?.lower(),
-        Architecture::NomicBert => read_required::<NomicBertConfig>(network, FILE)?.lower(),
-        Architecture::Decoder(family) => {
-            let (what, found) = ("architecture of an embedding model", family.model_type().to_owned());
-            let encoders = |of: &&Architecture| !matches!(of, Architecture::Decoder(_));
-            let supported = Architecture::ALL.iter().filter(encoders).map(|of| of.model_type()).collect();
-            Err(ArchError::Unsupported { what, found, supported })
-        }
-    }
-}
-
-fn numbers(rows: usize, width: usize) -> u64 {
-    (rows as u64).saturating_mul(width as u64)
 }
 
 fn f32s(numbers: u64) -> ByteSize {
@@ -188,9 +132,9 @@ fn f32s(numbers: u64) -> ByteSize {
 ///
 /// # Errors
 ///
-/// As [`EncoderPlan::read`], and if the weight files' headers are unreadable.
+/// As [`EmbeddingPlan::read`], and if the weight files' headers are unreadable.
 pub fn footprint(folder: &ModelFolder, dtype: Dtype, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
-    EncoderPlan::read(folder, dtype)?.footprint(threads)
+    EmbeddingPlan::read(folder, dtype)?.footprint(threads)
 }
 
 /// About how many tokens a text has: a quarter of its bytes, and the two special ones. Looks at nothing but
