@@ -108,7 +108,7 @@ impl Seal<'_> {
             let item = self.part(&item, depth)?.unwrap_or(item);
             entries.push((key, item));
         }
-        Ok(Some(entries.into_iter().collect()))
+        Ok(Some(Value::from_pairs(entries)))
     }
 
     fn pay(&self, bytes: usize) -> Result<(), Error> {
