@@ -128,7 +128,10 @@ impl Show {
         let took = began.elapsed().as_secs_f64();
         waited.sort_unstable();
         let [p50, p99] = [0.5, 0.99].map(|q| milliseconds(quantile(&waited, q)));
-        let (workers, each) = (pool.status().workers, engine.threads_per_worker(&engine.key_config(Capabilities::TextEmbedding)).get());
+        let (workers, each) = (
+            pool.status().workers,
+            engine.threads_per_worker(&engine.key_config(Capabilities::TextEmbedding)).get(),
+        );
         let rate = waited.len() as f64 / took;
         self.say(format_args!("   answered   {} in {took:.2} s: {rate:.0} each second", waited.len()))?;
         self.say(format_args!(
