@@ -30,7 +30,7 @@ impl DecoderPlan {
 
     /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
     pub fn ending_tokens(&self) -> &[u32] {
-        &self.ends
+        &self.forms.ends
     }
 
     /// What a worker's cache keeps of each token.

@@ -9,6 +9,7 @@ mod blocks;
 mod config;
 mod experts;
 mod facts;
+mod forms;
 mod generator;
 mod gguf;
 mod layer;

@@ -6,14 +6,12 @@ use candle_core::{DType, Device};
 
 use super::gguf::GgufTensors;
 use super::network::Network;
-use super::plan::{DecoderOptions, DecoderPlan};
+use super::plan::DecoderPlan;
 use super::tensors::Checkpoint;
 use crate::arch::{ArchError, Scope};
-use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt, ResponseFormat};
-use crate::text::{
-    ChatTemplate, ChatTemplateError, CivilTime, Constraint, EncodeChatError, GrammarCompiler, PromptTokenizer,
-};
-use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightStore, WeightsError};
+use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt};
+use crate::text::{ChatTemplate, ChatTemplateError, CivilTime, EncodeChatError, PromptTokenizer};
+use crate::weights::{ModelFiles, WeightStore};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -23,62 +21,29 @@ pub struct DecoderWeights {
     pub(super) tokenizer: Arc<PromptTokenizer>,
     /// Why there is none, where there is none.
     template: Result<ChatTemplate, ChatTemplateError>,
-    grammars: Result<GrammarCompiler, crate::text::GrammarError>,
     /// Tokens that end an answer.
     pub(super) ends: Vec<u32>,
 }
 
 impl DecoderWeights {
-    /// Loads a folder or a GGUF file.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn of(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
-        match files {
-            ModelFiles::Folder(folder) => Self::load(folder, options),
-            ModelFiles::Gguf(file) => Self::from_gguf(file, options),
-        }
-    }
-
-    /// Loads a model folder in the layout of transformers.
+    /// Loads the network, tokenizer and chat template of the files that `plan` was read from.
     ///
     /// # Errors
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
-    pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
-        let plan = DecoderPlan::read(folder, options)?;
-        let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
-        let path = folder.file("tokenizer.json").ok_or_else(missing)?;
-        let tokenizer = PromptTokenizer::load(&path, &plan.ends)?;
-        let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let tensors = Checkpoint::new(Scope::root(&store, plan.dtype.precision()), &plan.config);
-        let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::whole(plan, network, tokenizer))
-    }
-
-    /// Loads a GGUF file: network, tokenizer and chat template.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
-        let plan = DecoderPlan::from_gguf(file, options)?;
-        let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
-        let tokenizer = PromptTokenizer::new(library, &plan.ends)?;
-        let tensors = GgufTensors::new(file, plan.dtype.precision());
-        let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::whole(plan, network, tokenizer))
-    }
-
-    fn whole(plan: DecoderPlan, network: Network, tokenizer: PromptTokenizer) -> Self {
-        let mut ends = plan.ends.clone();
-        if ends.is_empty() {
-            ends.extend(plan.chat.eos_token().and_then(|token| tokenizer.id_of(token)));
-        }
+    pub fn load(files: &ModelFiles, plan: DecoderPlan) -> Result<Self, ArchError> {
+        let tokenizer = plan.forms.read_tokenizer()?;
+        let (precision, config) = (plan.dtype.precision(), plan.config.clone());
+        let network = match files {
+            ModelFiles::Folder(folder) => {
+                let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
+                Network::load(&Checkpoint::new(Scope::root(&store, precision), &plan.config), config)?
+            }
+            ModelFiles::Gguf(file) => Network::load(&GgufTensors::new(file, precision), config)?,
+        };
         let template = ChatTemplate::new(&plan.chat, plan.template.as_deref());
-        let grammars = GrammarCompiler::new(&tokenizer, &ends);
-        Self { plan, network: Arc::new(network), tokenizer: Arc::new(tokenizer), template, grammars, ends }
+        let ends = plan.forms.ends(&tokenizer);
+        Ok(Self { plan, network: Arc::new(network), tokenizer: Arc::new(tokenizer), template, ends })
     }
 
     /// What the folder's configuration says.
@@ -110,15 +75,6 @@ impl DecoderWeights {
             }
             None => Ok(ids),
         }
-    }
-
-    /// What holds an answer to the form that a request asks for.
-    pub(super) fn constraint(&self, format: &ResponseFormat) -> Result<Option<Constraint>, ModelError> {
-        if *format == ResponseFormat::Text {
-            return Ok(None);
-        }
-        let grammars = self.grammars.as_ref().map_err(|error| refused("response_format", error))?;
-        Ok(grammars.compile(format)?)
     }
 }
 
