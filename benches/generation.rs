@@ -87,10 +87,7 @@ fn rates(probe: &DecoderProbe, texts: usize, lengths: Lengths) -> [f64; 2] {
     let before = run.said();
     let writing = timed(|| run.finish().map(<[_]>::len).expect("it computes"));
     let written = texts * lengths.answer - before;
-    [
-        (texts * lengths.prompt) as f64 / reading.as_secs_f64(),
-        written as f64 / writing.as_secs_f64(),
-    ]
+    [(texts * lengths.prompt) as f64 / reading.as_secs_f64(), written as f64 / writing.as_secs_f64()]
 }
 
 /// Milliseconds between the tokens of three running texts while a long prompt is read: the median before it

@@ -63,7 +63,6 @@ pub struct DecoderLoader {
     files: ModelFiles,
     plan: Arc<DecoderPlan>,
     threads: NonZeroUsize,
-    options: DecoderOptions,
 }
 
 impl DecoderLoader {
@@ -71,7 +70,7 @@ impl DecoderLoader {
     pub fn new(files: ModelFiles, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
         let options = DecoderOptions::from(options);
         let plan = Arc::new(DecoderPlan::of(&files, options)?);
-        Ok(Self { files, plan, threads, options })
+        Ok(Self { files, plan, threads })
     }
 }
 
@@ -84,7 +83,7 @@ impl Loader<TextToText> for DecoderLoader {
     }
 
     fn load(&self) -> Result<DecoderWeights, LoadError> {
-        DecoderWeights::of(&self.files, self.options).map_err(LoadError::invalid)
+        DecoderWeights::load(&self.files, DecoderPlan::clone(&self.plan)).map_err(LoadError::invalid)
     }
 
     fn build(&self, weights: &Arc<DecoderWeights>) -> Result<TextGenerator, LoadError> {

@@ -8,6 +8,8 @@
 //! A grammar is a stranger's. The library's own limits are for grammars one trusts: its lexer alone may take
 //! 500 MB. [`lowered`] has ours, each with its reason.
 
+mod bounds;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,6 +96,13 @@ impl GrammarCompiler {
     ///
     /// [`InvalidRequest`] if the format is not understood or too large.
     pub(crate) fn compile(&self, format: &ResponseFormat) -> Result<Option<Constraint>, InvalidRequest> {
+        let bounded = match format {
+            ResponseFormat::Text => return Ok(None),
+            ResponseFormat::JsonSchema(schema) => bounds::schema(schema),
+            ResponseFormat::Regex(expression) => bounds::regex(expression),
+            ResponseFormat::Lark(grammar) => bounds::lark(grammar),
+        };
+        bounded.map_err(|reason| InvalidRequest::new("response_format", reason))?;
         let grammar = match format {
             ResponseFormat::Text => return Ok(None),
             ResponseFormat::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
@@ -153,10 +162,17 @@ impl TokenizerEnv for Vocabulary {
 }
 
 /// What one answer is held to, and how far it has come.
-#[derive(Clone)]
 pub(crate) struct Constraint {
     matcher: Matcher,
     mask: SimpleVob,
+}
+
+impl Clone for Constraint {
+    /// A copy with a lexer of its own: a shared one would count the states of all answers against each one's
+    /// limit, and let their threads wait for each other.
+    fn clone(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), mask: self.mask.clone() }
+    }
 }
 
 impl Constraint {

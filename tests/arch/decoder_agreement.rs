@@ -43,7 +43,11 @@ pub(crate) fn cases(name: &str) -> Vec<Case> {
 
 fn load(name: &str) -> (DecoderProbe, Vec<Case>) {
     let folder = ModelFolder::local(fixture(name)).expect("the folder is there");
-    (DecoderProbe::load(&folder, DecoderOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}")), cases(name))
+    (
+        DecoderProbe::load(&folder, DecoderOptions::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}")),
+        cases(name),
+    )
 }
 
 /// The logits are the reference's to within 1e-3, and the tokens are the same.

@@ -12,7 +12,8 @@ const FILES: [&str; 6] =
 fn every_file_says_what_transformers_says() {
     for name in FILES {
         let file = GgufFile::open(fixture(&format!("{name}.gguf"))).unwrap();
-        let probe = DecoderProbe::load_gguf(&file, DecoderOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let probe = DecoderProbe::load_gguf(&file, DecoderOptions::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         for case in cases(name) {
             agree(name, &alone(&probe, ProbeLimits::default(), &case), &case);
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use millpond::arch::{DecoderOptions, DecoderWeights, TextGenerator};
+use millpond::arch::{DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
 use millpond::capability::{
     Chat, FinishReason, GenerateRequest, JobContext, Message, Model, ModelError, Outbox, Prompt, Slot,
     TextCompletion, TextToText,
 };
-use millpond::weights::ModelFolder;
+use millpond::weights::{ModelFiles, ModelFolder};
 
 use crate::decoder_agreement::fixture;
 
@@ -17,7 +17,9 @@ fn weights(cache_tokens: usize) -> Arc<DecoderWeights> {
     let folder = ModelFolder::local(fixture("qwen3")).unwrap();
     let mut options = DecoderOptions::default();
     options.cache_tokens = Some(cache_tokens);
-    Arc::new(DecoderWeights::load(&folder, options).unwrap())
+    let files = ModelFiles::Folder(folder);
+    let plan = DecoderPlan::of(&files, options).unwrap();
+    Arc::new(DecoderWeights::load(&files, plan).unwrap())
 }
 
 /// A generator and its outbox.

@@ -1,10 +1,10 @@
 //! What there is to say of a decoder before anything is loaded.
 
-use super::form::Form;
 use super::gguf;
 use super::network::KvCache;
 use super::plan::DecoderPlan;
 use super::tensors::TABLE;
+use super::weight_format::WeightFormat;
 use crate::ByteSize;
 use crate::arch::ArchError;
 use crate::kernels::BLOCK_TOKENS;
@@ -25,38 +25,40 @@ impl DecoderPlan {
     /// What the linear layers are kept in unless they stay as a file has them quantised: `f32`, `bf16`, `q8_0`
     /// or `q4_k`; sums are f32 in any case.
     pub fn computes_in(&self) -> String {
-        Form::of(self.options).in_words()
+        WeightFormat::of(self.options).in_words()
     }
 
     /// The bytes of all tensors that the network has, as they will be kept.
     pub(super) fn weights_bytes(&self, files: &ModelFiles) -> Result<ByteSize, ArchError> {
-        let form = Form::of(self.options);
+        let format = WeightFormat::of(self.options);
         Ok(match files {
             ModelFiles::Folder(folder) => {
                 let files = folder.weight_files()?;
-                files.tensors().map(|tensor| self.checkpoint_bytes(tensor, form)).sum()
+                files.tensors().map(|tensor| self.checkpoint_bytes(tensor, format)).sum()
             }
             ModelFiles::Gguf(file) => {
                 let bytes = |tensor: &GgufTensor| match tensor.name.as_str() {
-                    gguf::TABLE if !self.config.tied && form.kept(tensor.stored).is_none() => tensor.bytes_as_f32(),
-                    _ => gguf::kept_bytes(tensor, form),
+                    gguf::TABLE if !self.config.tied && format.kept(tensor.stored).is_none() => {
+                        tensor.bytes_as_f32()
+                    }
+                    _ => gguf::kept_bytes(tensor, format),
                 };
                 file.tensors().map(bytes).sum()
             }
         })
     }
 
-    fn checkpoint_bytes(&self, tensor: &TensorInfo, form: Form) -> ByteSize {
+    fn checkpoint_bytes(&self, tensor: &TensorInfo, format: WeightFormat) -> ByteSize {
         let f32s = ByteSize::new((tensor.elements() as u64).saturating_mul(4));
         // A head that is saved although it is the table is not read.
         if self.config.tied && tensor.name.ends_with("lm_head.weight") {
             return ByteSize::ZERO;
         }
         let [rows, width] = tensor.shape[..] else { return f32s };
-        if tensor.name.ends_with(TABLE) && !self.config.tied && !form.quantizes(width) {
+        if tensor.name.ends_with(TABLE) && !self.config.tied && !format.quantizes(width) {
             return f32s;
         }
-        ByteSize::new(form.bytes(1, rows, width))
+        ByteSize::new(format.bytes(1, rows, width))
     }
 
     /// Whether conversations can be put into words: there is a chat template. It may yet turn out to be one that
@@ -67,7 +69,7 @@ impl DecoderPlan {
 
     /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
     pub fn ending_tokens(&self) -> &[u32] {
-        &self.ends
+        &self.forms.ends
     }
 
     /// What a worker's cache keeps of each token.

@@ -77,14 +77,13 @@ impl TextGenerator {
     fn begin(&mut self, request: &GenerateRequest, prompt: &[u32]) -> Result<Vec<Answer>, ModelError> {
         let seed = request.sampling.seed.unwrap_or_else(|| self.seeds.u64(..));
         // First what may fail for one of them alone, so that none is admitted unless all are.
-        let constraints = (0..request.n).map(|_| self.weights.constraint(&request.response_format));
-        let constraints = constraints.collect::<Result<Vec<_>, _>>()?;
+        let constraint = self.weights.plan().forms.constraint(&request.response_format)?;
         let mut answers: Vec<Answer> = Vec::with_capacity(request.n);
-        for (index, constraint) in constraints.into_iter().enumerate() {
+        for index in 0..request.n {
             let first = answers.first().map(|answer| answer.text);
             let text = self.runner.admit(prompt.to_vec(), request.max_tokens, first).map_err(invalid)?;
             let tokenizer = &self.weights.tokenizer;
-            answers.push(Answer::new(text, index, request, prompt, seed, tokenizer, constraint));
+            answers.push(Answer::new(text, index, request, prompt, seed, tokenizer, constraint.clone()));
         }
         Ok(answers)
     }

@@ -2,10 +2,10 @@
 
 use candle_core::{Device, Tensor};
 
-use super::form::{Form, packed};
 use super::names::{Part, gguf};
 use super::projection::{Projection, Table};
-use super::tensors::{Tensors, form_of};
+use super::tensors::{Tensors, format_of};
+use super::weight_format::{WeightFormat, packed};
 use crate::ByteSize;
 use crate::arch::{ArchError, Bias};
 use crate::kernels::{QuantizedLayers, QuantizedLinear};
@@ -19,13 +19,13 @@ pub(super) const TABLE: &str = "token_embd.weight";
 #[derive(Debug)]
 pub(super) struct GgufTensors<'a> {
     file: &'a GgufFile,
-    form: Form,
+    format: WeightFormat,
 }
 
 impl<'a> GgufTensors<'a> {
-    /// Linear layers are kept in `form`.
-    pub(super) fn new(file: &'a GgufFile, form: Form) -> Self {
-        Self { file, form }
+    /// Linear layers are kept in `format`.
+    pub(super) fn new(file: &'a GgufFile, format: WeightFormat) -> Self {
+        Self { file, format }
     }
 
     fn read<const N: usize>(&self, name: &str, shape: [usize; N]) -> Result<Tensor, ArchError> {
@@ -44,7 +44,7 @@ impl<'a> GgufTensors<'a> {
         let mut units: Vec<Vec<QuantizedLinear>> = (0..count).map(|_| Vec::new()).collect();
         for name in names {
             let tensor = self.file.shaped(name, [count, outputs, inputs].as_slice()).map_err(unreadable)?;
-            let Some(kind) = self.form.kept(tensor.stored) else { return Ok(None) };
+            let Some(kind) = self.format.kept(tensor.stored) else { return Ok(None) };
             let bytes = self.file.read_raw(name).map_err(unreadable)?;
             for (unit, bytes) in units.iter_mut().zip(bytes.chunks_exact(bytes.len() / count)) {
                 unit.push(packed(kind, bytes, outputs, inputs)?);
@@ -62,19 +62,19 @@ impl<'a> GgufTensors<'a> {
         inputs: usize,
     ) -> Result<Option<QuantizedLinear>, ArchError> {
         let tensor = self.file.shaped(name, [outputs, inputs].as_slice()).map_err(unreadable)?;
-        let Some(kind) = self.form.kept(tensor.stored) else { return Ok(None) };
+        let Some(kind) = self.format.kept(tensor.stored) else { return Ok(None) };
         let bytes = self.file.read_raw(name).map_err(unreadable)?;
         Ok(Some(packed(kind, &bytes, outputs, inputs)?))
     }
 
-    /// The layers called `names` as one, in `form` unless all stay quantised.
+    /// The layers called `names` as one, in `format` unless all stay quantised.
     fn joined(
         &self,
         names: &[String],
         inputs: usize,
         outputs: &[usize],
         bias: Bias,
-        form: Form,
+        format: WeightFormat,
     ) -> Result<Projection, ArchError> {
         let layers = || names.iter().zip(outputs);
         let biases = match bias {
@@ -85,7 +85,7 @@ impl<'a> GgufTensors<'a> {
         };
         let biases: Vec<Tensor> = biases?;
         let stays = |name: &String| {
-            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| form.kept(t.stored).is_some())
+            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| format.kept(t.stored).is_some())
         };
         if names.iter().all(stays) {
             let parts =
@@ -96,24 +96,22 @@ impl<'a> GgufTensors<'a> {
         }
         let weights =
             layers().map(|(name, outputs)| self.read(&format!("{name}.weight"), [*outputs, inputs]));
-        form.layer(&weights.collect::<Result<Vec<_>, _>>()?, &biases)
+        format.layer(&weights.collect::<Result<Vec<_>, _>>()?, &biases)
     }
 }
 
-/// What a tensor takes in memory: matrices in `form`, all else as f32.
-pub(super) fn kept_bytes(tensor: &GgufTensor, form: Form) -> ByteSize {
+/// What a tensor takes in memory: matrices in `format`, all else as f32.
+pub(super) fn kept_bytes(tensor: &GgufTensor, format: WeightFormat) -> ByteSize {
     // The experts of one tensor are layers of their own.
     let (layers, rows, width) = match tensor.shape[..] {
         [layers, rows, width] => (layers, rows, width),
         [rows, width] => (1, rows, width),
         _ => return tensor.bytes_as_f32(),
     };
-    ByteSize::new(match form.kept(tensor.stored) {
+    ByteSize::new(match format.kept(tensor.stored) {
         // Each is filled up to whole panels.
-        Some(kind) => {
-            (QuantizedLinear::packed_bytes(kind, rows, width) as u64).saturating_mul(layers as u64)
-        }
-        None => form.bytes(layers, rows, width),
+        Some(kind) => (QuantizedLinear::packed_bytes(kind, rows, width) as u64).saturating_mul(layers as u64),
+        None => format.bytes(layers, rows, width),
     })
 }
 
@@ -130,8 +128,8 @@ impl Tensors for GgufTensors<'_> {
         outputs: [usize; N],
         bias: Bias,
     ) -> Result<Projection, ArchError> {
-        let form = form_of(&parts, self.form);
-        self.joined(&parts.map(|part| format!("blk.{layer}.{}", gguf(part))), inputs, &outputs, bias, form)
+        let format = format_of(&parts, self.format);
+        self.joined(&parts.map(|part| format!("blk.{layer}.{}", gguf(part))), inputs, &outputs, bias, format)
     }
 
     /// Experts lie behind one another in one tensor.
@@ -151,7 +149,7 @@ impl Tensors for GgufTensors<'_> {
         let all = all.collect::<Result<Vec<_>, _>>()?;
         let load = |index| {
             let weights = all.iter().map(|all| all.get(index)).collect::<candle_core::Result<Vec<_>>>()?;
-            self.form.layer(&weights, &[])
+            self.format.layer(&weights, &[])
         };
         (0..count).map(load).collect()
     }
@@ -165,17 +163,19 @@ impl Tensors for GgufTensors<'_> {
     }
 
     fn tied(&self, tokens: usize, width: usize) -> Result<Projection, ArchError> {
-        self.joined(&["token_embd".to_owned()], width, &[tokens], Bias::Absent, self.form)
+        self.joined(&["token_embd".to_owned()], width, &[tokens], Bias::Absent, self.format)
     }
 
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
         Ok(match self.quantized(TABLE, tokens, width)? {
-            Some(table) => Table::Weights(Projection::Quantized(QuantizedLayers::new(vec![table], Vec::new()))),
+            Some(table) => {
+                Table::Weights(Projection::Quantized(QuantizedLayers::new(vec![table], Vec::new())))
+            }
             None => Table::Numbers(self.read(TABLE, [tokens, width])?),
         })
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {
-        self.joined(&["output".to_owned()], width, &[tokens], Bias::Absent, self.form)
+        self.joined(&["output".to_owned()], width, &[tokens], Bias::Absent, self.format)
     }
 }

@@ -10,7 +10,7 @@ mod blocks;
 mod config;
 mod experts;
 mod facts;
-mod form;
+mod forms;
 mod generator;
 mod gguf;
 mod layer;
@@ -23,6 +23,7 @@ mod reading;
 mod runner;
 mod scheduler;
 mod tensors;
+mod weight_format;
 mod weights;
 
 pub use config::{DecoderConfig, DecoderFamily};

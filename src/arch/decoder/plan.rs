@@ -1,8 +1,11 @@
 //! What a model folder's small files say, before any weight is read.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::config::DecoderConfig;
+use super::forms::Forms;
 use super::network::{KvCache, step_numbers};
 use super::scheduler::Limits;
 use crate::ByteSize;
@@ -28,15 +31,15 @@ const READ_BESIDE: usize = 64;
 /// Tokens in a step that only reads: as many as are worth it, since canceling acts between steps.
 const READ_ALONE: usize = 512;
 
-/// Everything but tokenizer and weights: cheap to read, enough to check requests and to predict memory.
+/// Everything but tokenizer and weights: cheap to read and to clone, enough to check requests and to predict memory.
 #[derive(Clone, Debug)]
 pub struct DecoderPlan {
     pub(crate) config: DecoderConfig,
     pub(super) chat: ChatConfig,
     /// `chat_template.jinja`, if there is one.
     pub(super) template: Option<String>,
-    /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
-    pub(super) ends: Vec<u32>,
+    /// What forms answers may be asked for in, shared with all workers.
+    pub(super) forms: Arc<Forms>,
     pub(super) options: DecoderOptions,
     cache_tokens: usize,
 }
@@ -105,7 +108,8 @@ impl DecoderPlan {
         let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
         let template = folder.read_text("chat_template.jinja")?;
         let ends = generation.ids().or(network.ids()).unwrap_or_default();
-        Ok(Self::new(config, chat, template, ends, options))
+        let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat);
+        Ok(Self::new(config, chat, template, forms, options))
     }
 
     /// Reads and checks a GGUF file's metadata.
@@ -120,20 +124,22 @@ impl DecoderPlan {
         let (bos, eos) = (written(read.special.bos), written(read.special.eos));
         let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
         let ends = read.special.ends.iter().copied().collect();
-        Ok(Self::new(config, chat.unwrap_or_default(), None, ends, options))
+        let chat = chat.unwrap_or_default();
+        let forms = Forms::new(ModelFiles::Gguf(file.clone()), ends, &chat);
+        Ok(Self::new(config, chat, None, forms, options))
     }
 
     fn new(
         config: DecoderConfig,
         chat: ChatConfig,
         template: Option<String>,
-        ends: Vec<u32>,
+        forms: Forms,
         options: DecoderOptions,
     ) -> Self {
         let wanted = options.cache_tokens.unwrap_or(CACHE_TOKENS.min(config.context));
         // A cache of less than two blocks could not hold a prompt and its answer.
         let cache_tokens = wanted.max(2 * BLOCK_TOKENS).next_multiple_of(BLOCK_TOKENS);
-        Self { config, chat, template, ends, options, cache_tokens }
+        Self { config, chat, template, forms: Arc::new(forms), options, cache_tokens }
     }
 
     /// The shape of the network.
@@ -147,12 +153,13 @@ impl DecoderPlan {
         self.config.context.min(self.cache_tokens)
     }
 
-    /// Refuses a request that this model could not serve, without tokenizing it.
+    /// Refuses a request that this model could not serve, without tokenizing it. Compiles the form that it asks
+    /// for and keeps it for the worker; the first time, that reads the tokenizer.
     ///
     /// # Errors
     ///
     /// [`InvalidRequest`] for numbers out of range, tokens that the model does not have, an answer longer than
-    /// it can give, and a conversation where there is no chat template.
+    /// it can give, and a form that is not understood or too large.
     pub fn validate(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
         request.validate()?;
         if request.max_tokens >= self.max_tokens() {
@@ -166,7 +173,7 @@ impl DecoderPlan {
             Some((field, id)) => {
                 Err(InvalidRequest::new(field, format!("there is no token {id}: the model has {vocabulary}")))
             }
-            None => Ok(()),
+            None => self.forms.constraint(&request.response_format).map(drop),
         }
     }
 

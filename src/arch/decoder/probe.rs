@@ -7,13 +7,13 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::config::DecoderConfig;
-use super::form::Form;
 use super::gguf::GgufTensors;
 use super::network::Network;
 use super::plan::DecoderOptions;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
 use super::tensors::Checkpoint;
+use super::weight_format::WeightFormat;
 use crate::arch::{ArchError, Scope};
 use crate::capability::ModelError;
 use crate::kernels::threads;
@@ -67,7 +67,7 @@ impl DecoderProbe {
         let config = DecoderConfig::read(folder)?.that_writes()?;
         let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let root = Scope::root(&store, options.dtype.precision());
-        let tensors = Checkpoint::new(root, &config, Form::of(options));
+        let tensors = Checkpoint::new(root, &config, WeightFormat::of(options));
         let network = Network::load(&tensors, config.clone())?;
         Ok(Self { network: Arc::new(network) })
     }
@@ -75,7 +75,7 @@ impl DecoderProbe {
     /// Reads the metadata and weights of a GGUF file.
     pub fn load_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
         let config = DecoderConfig::from_gguf(file)?;
-        let network = Network::load(&GgufTensors::new(file, Form::of(options)), config)?;
+        let network = Network::load(&GgufTensors::new(file, WeightFormat::of(options)), config)?;
         Ok(Self { network: Arc::new(network) })
     }
 

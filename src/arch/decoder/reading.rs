@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig};
-use super::form::Form;
 use super::network::{Body, Inputs, KvCache, StepText, widest_feed_forward};
 use super::tensors::Checkpoint;
+use super::weight_format::WeightFormat;
 use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{BLOCK_TOKENS, PagedAttention, PagedKv, PagedText};
@@ -18,7 +18,7 @@ impl Body {
         root: &Scope<'_>,
         config: &DecoderConfig,
     ) -> std::result::Result<Self, ArchError> {
-        let tensors = Checkpoint::new(root.clone(), config, Form::numbers(root.precision()));
+        let tensors = Checkpoint::new(root.clone(), config, WeightFormat::numbers(root.precision()));
         Self::load(&tensors, config.clone())
     }
 

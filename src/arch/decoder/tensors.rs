@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use super::config::DecoderConfig;
-use super::form::Form;
 use super::names::{Part, expert, transformers};
 use super::projection::{Projection, Table};
+use super::weight_format::WeightFormat;
 use crate::arch::{ArchError, Bias, Scope};
 
 /// The files of one model. Each tensor is asked for once.
@@ -50,7 +50,7 @@ pub(super) trait Tensors {
 #[derive(Debug)]
 pub(super) struct Checkpoint<'a> {
     config: &'a DecoderConfig,
-    form: Form,
+    format: WeightFormat,
     root: Scope<'a>,
     /// The network without its head.
     body: Scope<'a>,
@@ -60,8 +60,8 @@ pub(super) struct Checkpoint<'a> {
 pub(super) const TABLE: &str = "embed_tokens.weight";
 
 /// Routers are small, and which experts they choose hangs on little: they are not quantised.
-pub(super) fn form_of(parts: &[Part], form: Form) -> Form {
-    if parts == [Part::Router] { form.as_numbers() } else { form }
+pub(super) fn format_of(parts: &[Part], format: WeightFormat) -> WeightFormat {
+    if parts == [Part::Router] { format.as_numbers() } else { format }
 }
 
 /// Where the network may lie: alone, under a head, or as the language half of a model that also sees, as
@@ -69,11 +69,11 @@ pub(super) fn form_of(parts: &[Part], form: Form) -> Form {
 const BODIES: [&str; 3] = ["model", "model.language_model", "language_model.model"];
 
 impl<'a> Checkpoint<'a> {
-    /// Linear layers are kept in `form`.
-    pub(super) fn new(root: Scope<'a>, config: &'a DecoderConfig, form: Form) -> Self {
+    /// Linear layers are kept in `format`.
+    pub(super) fn new(root: Scope<'a>, config: &'a DecoderConfig, format: WeightFormat) -> Self {
         let body = BODIES.iter().find(|body| root.contains(&format!("{body}.embed_tokens.weight")));
         let body = body.map_or_else(|| root.clone(), |body| root.sub(body));
-        Self { config, form, root, body }
+        Self { config, format, root, body }
     }
 
     fn layer(&self, layer: usize) -> Scope<'a> {
@@ -92,7 +92,7 @@ impl Tensors for Checkpoint<'_> {
     ) -> Result<Projection, ArchError> {
         let names = parts.map(|part| transformers(part, self.config));
         let (weights, biases) = self.layer(layer).layers(names, inputs, outputs, bias)?;
-        form_of(&parts, self.form).layer(&weights, &biases)
+        format_of(&parts, self.format).layer(&weights, &biases)
     }
 
     fn experts<const N: usize>(
@@ -108,7 +108,7 @@ impl Tensors for Checkpoint<'_> {
             let names = parts.map(|part| expert(part, index, self.config));
             let names = names.each_ref().map(String::as_str);
             let (weights, biases) = scope.layers(names, inputs, [outputs; N], Bias::Absent)?;
-            self.form.layer(&weights, &biases)
+            self.format.layer(&weights, &biases)
         };
         (0..count).map(load).collect()
     }
@@ -123,12 +123,12 @@ impl Tensors for Checkpoint<'_> {
     }
 
     fn tied(&self, tokens: usize, width: usize) -> Result<Projection, ArchError> {
-        self.form.layer(&[self.body.tensor(TABLE, [tokens, width])?], &[])
+        self.format.layer(&[self.body.tensor(TABLE, [tokens, width])?], &[])
     }
 
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
         let table = self.body.tensor(TABLE, [tokens, width])?;
-        Ok(match self.form.layer_if_quantized(&table)? {
+        Ok(match self.format.layer_if_quantized(&table)? {
             Some(weights) => Table::Weights(weights),
             None => Table::Numbers(table),
         })
@@ -138,6 +138,6 @@ impl Tensors for Checkpoint<'_> {
         let inside = self.root.contains("language_model.lm_head.weight");
         let scope = if inside { self.root.sub("language_model") } else { self.root.clone() };
         let (weights, biases) = scope.layers(["lm_head"], width, [tokens], Bias::Absent)?;
-        self.form.layer(&weights, &biases)
+        self.format.layer(&weights, &biases)
     }
 }

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use super::form::Form;
 use super::gguf::GgufTensors;
 use super::network::Network;
-use super::plan::{DecoderOptions, DecoderPlan};
+use super::plan::DecoderPlan;
 use super::tensors::Checkpoint;
+use super::weight_format::WeightFormat;
 use crate::arch::{ArchError, Scope};
-use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt, ResponseFormat};
-use crate::text::{
-    ChatTemplate, ChatTemplateError, CivilTime, Constraint, EncodeChatError, GrammarCompiler, PromptTokenizer,
-};
-use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightStore, WeightsError};
+use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt};
+use crate::text::{ChatTemplate, ChatTemplateError, CivilTime, EncodeChatError, PromptTokenizer};
+use crate::weights::{ModelFiles, WeightStore};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -24,63 +22,30 @@ pub struct DecoderWeights {
     pub(super) tokenizer: Arc<PromptTokenizer>,
     /// Why there is none, where there is none.
     template: Result<ChatTemplate, ChatTemplateError>,
-    grammars: Result<GrammarCompiler, crate::text::GrammarError>,
     /// Tokens that end an answer.
     pub(super) ends: Vec<u32>,
 }
 
 impl DecoderWeights {
-    /// Loads a folder or a GGUF file.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn of(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
-        match files {
-            ModelFiles::Folder(folder) => Self::load(folder, options),
-            ModelFiles::Gguf(file) => Self::from_gguf(file, options),
-        }
-    }
-
-    /// Loads a model folder in the layout of transformers.
+    /// Loads the network, tokenizer and chat template of the files that `plan` was read from.
     ///
     /// # Errors
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
-    pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
-        let plan = DecoderPlan::read(folder, options)?;
-        let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
-        let path = folder.file("tokenizer.json").ok_or_else(missing)?;
-        let tokenizer = PromptTokenizer::load(&path, &plan.ends)?;
-        let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let root = Scope::root(&store, plan.options.dtype.precision());
-        let tensors = Checkpoint::new(root, &plan.config, Form::of(plan.options));
-        let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::whole(plan, network, tokenizer))
-    }
-
-    /// Loads a GGUF file: network, tokenizer and chat template.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
-        let plan = DecoderPlan::from_gguf(file, options)?;
-        let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
-        let tokenizer = PromptTokenizer::new(library, &plan.ends)?;
-        let tensors = GgufTensors::new(file, Form::of(plan.options));
-        let network = Network::load(&tensors, plan.config.clone())?;
-        Ok(Self::whole(plan, network, tokenizer))
-    }
-
-    fn whole(plan: DecoderPlan, network: Network, tokenizer: PromptTokenizer) -> Self {
-        let mut ends = plan.ends.clone();
-        if ends.is_empty() {
-            ends.extend(plan.chat.eos_token().and_then(|token| tokenizer.id_of(token)));
-        }
+    pub fn load(files: &ModelFiles, plan: DecoderPlan) -> Result<Self, ArchError> {
+        let tokenizer = plan.forms.read_tokenizer()?;
+        let (format, config) = (WeightFormat::of(plan.options), plan.config.clone());
+        let network = match files {
+            ModelFiles::Folder(folder) => {
+                let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
+                let root = Scope::root(&store, plan.options.dtype.precision());
+                Network::load(&Checkpoint::new(root, &plan.config, format), config)?
+            }
+            ModelFiles::Gguf(file) => Network::load(&GgufTensors::new(file, format), config)?,
+        };
         let template = ChatTemplate::new(&plan.chat, plan.template.as_deref());
-        let grammars = GrammarCompiler::new(&tokenizer, &ends);
-        Self { plan, network: Arc::new(network), tokenizer: Arc::new(tokenizer), template, grammars, ends }
+        let ends = plan.forms.ends(&tokenizer);
+        Ok(Self { plan, network: Arc::new(network), tokenizer: Arc::new(tokenizer), template, ends })
     }
 
     /// What the folder's configuration says.
@@ -112,15 +77,6 @@ impl DecoderWeights {
             }
             None => Ok(ids),
         }
-    }
-
-    /// What holds an answer to the form that a request asks for.
-    pub(super) fn constraint(&self, format: &ResponseFormat) -> Result<Option<Constraint>, ModelError> {
-        if *format == ResponseFormat::Text {
-            return Ok(None);
-        }
-        let grammars = self.grammars.as_ref().map_err(|error| refused("response_format", error))?;
-        Ok(grammars.compile(format)?)
     }
 }
 

@@ -42,7 +42,7 @@ impl GenerateRequest {
 }
 
 impl SamplingOptions {
-    fn validate(&self) -> Result<(), InvalidRequest> {
+    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
         range("repetition_penalty", self.repetition_penalty, 0.01..=100.0)?;
         range("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?;
         range("presence_penalty", self.presence_penalty, -2.0..=2.0)?;
@@ -58,7 +58,7 @@ impl SamplingOptions {
 }
 
 impl ResponseFormat {
-    fn validate(&self) -> Result<(), InvalidRequest> {
+    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
         let size = match self {
             Self::Text => return Ok(()),
             Self::JsonSchema(schema) => json_size("response_format", schema, MAX_DEPTH)?,
@@ -69,7 +69,7 @@ impl ResponseFormat {
 }
 
 impl Chat {
-    fn validate(&self) -> Result<(), InvalidRequest> {
+    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
         range("messages", self.messages.len(), 1..=MAX_MESSAGES)?;
         let mut size = 0;
         for message in &self.messages {

@@ -6,7 +6,7 @@ use minijinja::machinery::ast::{
 };
 use minijinja::value::ValueKind;
 
-use super::sealed::{SEAL, SEAL_PART};
+use super::sealed::{PAID_LENGTH, SEAL, SEAL_PART};
 
 /// Filters that make text, numbers or truth values out of anything.
 const SCALAR_FILTERS: [&str; 16] = [
@@ -27,6 +27,9 @@ const SCALAR_FILTERS: [&str; 16] = [
     "upper",
     "abs",
 ];
+
+/// Filters that compare items with each other.
+const COMPARING_FILTERS: [&str; 6] = ["dictsort", "groupby", "max", "min", "sort", "unique"];
 
 /// Writes `expr`; what it makes is sealed.
 pub(super) fn expression(expr: &Expr, out: &mut String) {
@@ -91,6 +94,22 @@ fn enclosed(expr: &Expr, out: &mut String) {
     out.push_str(if closed { "" } else { ")" });
 }
 
+/// Writes `expr` so that its length is paid for: it is about to be walked through.
+pub(super) fn walked(expr: &Expr, out: &mut String) {
+    enclosed(expr, out);
+    out.push('|');
+    out.push_str(PAID_LENGTH);
+}
+
+/// Writes `expr` so that all of it is paid for: it is about to be compared.
+fn paid(expr: &Expr, out: &mut String) {
+    enclosed(expr, out);
+    if !is_scalar(expr) {
+        out.push('|');
+        out.push_str(SEAL);
+    }
+}
+
 /// Writes `expr`; what its parts make is sealed.
 fn plain(expr: &Expr, out: &mut String) {
     match expr {
@@ -105,10 +124,15 @@ fn plain(expr: &Expr, out: &mut String) {
         }
         Expr::BinOp(op) => binary(op.op, &op.left, &op.right, out),
         Expr::Compare(compare) => {
-            enclosed(&compare.expr, out);
+            // With a scalar on either side, the library pays for what it looks at.
+            let links = compare.ops.iter().map(|link| &link.expr);
+            let deep =
+                std::iter::once(&compare.expr).chain(links).filter(|side| !is_scalar(side)).count() > 1;
+            let write = if deep { paid } else { enclosed };
+            write(&compare.expr, out);
             for link in &compare.ops {
                 out.push_str(comparison(link.op));
-                enclosed(&link.expr, out);
+                write(&link.expr, out);
             }
         }
         Expr::IfExpr(choice) => {
@@ -121,10 +145,11 @@ fn plain(expr: &Expr, out: &mut String) {
             }
         }
         Expr::Test(test) => {
-            enclosed(&test.expr, out);
+            let write = if test.args.is_empty() { enclosed } else { paid };
+            write(&test.expr, out);
             out.push_str(" is ");
             out.push_str(test.name);
-            arguments(&test.args, expression, out);
+            arguments(&test.args, paid, out);
         }
         Expr::Filter(filter) => filtered(filter, out),
         Expr::Call(made) => call(made, out),
@@ -135,6 +160,11 @@ fn plain(expr: &Expr, out: &mut String) {
 
 /// Long sums are chains to the left, which need no parentheses as long as nothing is sealed.
 fn binary(op: BinOpKind, left: &Expr, right: &Expr, out: &mut String) {
+    if op_compares(op) && !is_scalar(left) && !is_scalar(right) {
+        paid(left, out);
+        out.push_str(symbol(op));
+        return paid(right, out);
+    }
     match left {
         Expr::BinOp(chain) if symbol(chain.op) == symbol(op) && op_chains(op) && is_scalar(left) => {
             plain(left, out)
@@ -149,6 +179,11 @@ fn op_chains(op: BinOpKind) -> bool {
     matches!(op, BinOpKind::Add | BinOpKind::Concat | BinOpKind::ScAnd | BinOpKind::ScOr)
 }
 
+fn op_compares(op: BinOpKind) -> bool {
+    use BinOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne};
+    matches!(op, Eq | Ne | Lt | Lte | Gt | Gte | In)
+}
+
 fn filtered(filter: &Filter, out: &mut String) {
     match &filter.expr {
         Some(Expr::Filter(before)) => {
@@ -160,7 +195,8 @@ fn filtered(filter: &Filter, out: &mut String) {
             out.push('|');
         }
         Some(expr) => {
-            enclosed(expr, out);
+            let write = if COMPARING_FILTERS.contains(&filter.name) { paid } else { enclosed };
+            write(expr, out);
             out.push('|');
         }
         None => {}
@@ -190,7 +226,9 @@ fn lookup(expr: &Expr, out: &mut String) {
             out.push(']');
         }
         Expr::Slice(slice) => {
-            enclosed(&slice.expr, out);
+            out.push('(');
+            walked(&slice.expr, out);
+            out.push(')');
             for (before, bound) in [("[", &slice.start), (":", &slice.stop), (":", &slice.step)] {
                 out.push_str(before);
                 bound.iter().for_each(|bound| enclosed(bound, out));

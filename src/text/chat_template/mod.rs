@@ -191,6 +191,7 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter(sealed::SEAL, sealed::seal);
     environment.add_filter(sealed::SEAL_PART, sealed::seal_part);
+    environment.add_filter(sealed::PAID_LENGTH, sealed::paid_length);
     environment.add_filter("tojson", python::to_json);
     environment.add_filter("string", |state: &State, value: Value| python::text(state, &value));
     environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {

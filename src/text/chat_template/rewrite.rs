@@ -9,7 +9,7 @@ use minijinja::machinery::ast::{Call, Expr, ForLoop, IfCond, Macro, Set, SetBloc
 use minijinja::machinery::{Span, parse};
 use minijinja::syntax::SyntaxConfig;
 
-use super::expressions::{call, expression, part, quote};
+use super::expressions::{call, expression, part, quote, walked};
 use super::sealed::SEAL;
 
 /// `template`, written in `syntax`, with all that it makes sealed, in Jinja's plain syntax without trimming.
@@ -89,7 +89,7 @@ impl Rewriter {
         self.tag(span, "for ", |out| {
             target(&each.target, out);
             out.push_str(" in (");
-            expression(&each.iter, out);
+            walked(&each.iter, out);
             out.push(')');
             if let Some(filter) = &each.filter_expr {
                 out.push_str(" if (");

@@ -19,6 +19,9 @@ pub(super) const SEAL: &str = "millpond_sealed";
 /// The filter for what becomes a part of something else: an attribute, or an argument to a method.
 pub(super) const SEAL_PART: &str = "millpond_sealed_part";
 
+/// The filter for what is about to be walked through, which the library does not pay for when it is text.
+pub(super) const PAID_LENGTH: &str = "millpond_paid_length";
+
 /// What an item costs, in bytes; 64 bytes are one unit of fuel.
 const ITEM_BYTES: usize = 16;
 
@@ -44,6 +47,13 @@ pub(super) fn seal_part(state: &State, value: Value) -> Result<Value, Error> {
     }
     let seal = Seal { state, owed: Cell::new(0) };
     Ok(seal.part(&value, MAX_DEPTH)?.unwrap_or(value))
+}
+
+/// `value`, its bytes or items paid for, not those of its parts.
+pub(super) fn paid_length(state: &State, value: Value) -> Result<Value, Error> {
+    let items = value.as_bytes().map_or_else(|| value.len().unwrap_or(0) * ITEM_BYTES, <[u8]>::len);
+    state.consume_fuel(items as u64 / 64)?;
+    Ok(value)
 }
 
 /// What the library makes that is neither text, number nor container, though some say that they are maps.
@@ -108,7 +118,7 @@ impl Seal<'_> {
             let item = self.part(&item, depth)?.unwrap_or(item);
             entries.push((key, item));
         }
-        Ok(Some(entries.into_iter().collect()))
+        Ok(Some(Value::from_pairs(entries)))
     }
 
     fn pay(&self, bytes: usize) -> Result<(), Error> {

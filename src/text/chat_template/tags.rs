@@ -4,22 +4,28 @@
 /// chain's links, and has no limit of its own for most chains. Templates in use have up to about 150.
 const MAX_SIGNS: usize = 1_000;
 
-/// Refuses a template with a tag so long that reading it could overflow the stack.
+/// The most `elif`s in a template. The library reads and drops them by recursion, with no limit of its own.
+/// Templates in use have up to about 30.
+const MAX_ELIFS: usize = 300;
+
+/// Refuses a template with a tag or a chain of conditions so long that reading it could overflow the stack.
 pub(super) fn check(template: &str) -> Result<(), String> {
-    let mut rest = template;
-    while let Some(start) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
-        let signs = signs(&rest[start + 2..], MAX_SIGNS);
-        if signs >= MAX_SIGNS {
+    for (start, _) in template.match_indices('{') {
+        let tag = &template[start + 1..];
+        if tag.starts_with(['{', '%']) && signs(&tag[1..], MAX_SIGNS) >= MAX_SIGNS {
             return Err(format!("a tag has more than {MAX_SIGNS} words and signs"));
         }
-        rest = &rest[start + 2..];
+    }
+    if template.matches("elif").nth(MAX_ELIFS).is_some() {
+        return Err(format!("it has more than {MAX_ELIFS} elifs"));
     }
     Ok(())
 }
 
-/// How many words and signs there are up to the tag's end, texts aside; counted as far as `enough`.
+/// How many words and signs there are up to the tag's end, texts aside; counted as far as `enough`. What looks
+/// like an end inside brackets is none, as the library reads it: `{{ {'a': {}} }}`.
 fn signs(tag: &str, enough: usize) -> usize {
-    let (mut signs, mut in_word, mut text) = (0, false, None);
+    let (mut signs, mut open, mut in_word, mut text) = (0, 0_isize, false, None);
     let mut chars = tag.chars().peekable();
     while let Some(c) = chars.next() {
         let was_word = std::mem::take(&mut in_word);
@@ -27,7 +33,7 @@ fn signs(tag: &str, enough: usize) -> usize {
             (Some(_), '\\') => drop(chars.next()),
             (Some(mark), c) if c == mark => text = None,
             (Some(_), _) => {}
-            (None, '%' | '}') if chars.peek() == Some(&'}') => break,
+            (None, '%' | '}') if open == 0 && chars.peek() == Some(&'}') => break,
             (None, '\'' | '"') => {
                 text = Some(c);
                 signs += 1;
@@ -36,7 +42,10 @@ fn signs(tag: &str, enough: usize) -> usize {
                 in_word = true;
                 signs += usize::from(!was_word);
             }
-            (None, c) => signs += usize::from(!c.is_whitespace()),
+            (None, c) => {
+                open += isize::from("([{".contains(c)) - isize::from(")]}".contains(c));
+                signs += usize::from(!c.is_whitespace());
+            }
         }
         if signs >= enough {
             break;
@@ -82,11 +91,28 @@ mod tests {
     fn long_tags_are_refused_and_long_texts_are_not() {
         for long in ["not ", "-", ".a", "+a", "|trim", "[", "~ 'x' "] {
             assert!(check(&format!("{{{{ x{} }}}}", long.repeat(2_000))).is_err(), "{long}");
+            assert!(check(&format!("{{{{ {{'a': {{}}}} {} }}}}", long.repeat(2_000))).is_err(), "{long}");
+            assert!(
+                check(&format!("{{% set y = {{'a': {{}}}} {} %}}", long.repeat(2_000))).is_err(),
+                "{long}"
+            );
             assert!(check(&format!("{{{{ x{} }}}}", long.repeat(100))).is_ok(), "{long}");
         }
         assert!(check(&format!("{{{{ '{}' }}}}", "- \\' }} ".repeat(2_000))).is_ok());
         assert!(check(&"{% if x %}a{{ 'b' }}{% endif %}".repeat(2_000)).is_ok());
         assert!(check(&"x + ".repeat(2_000)).is_ok());
+        assert!(check(&format!("{{% if x %}}{}", "{% elif x %}".repeat(200))).is_ok());
+        assert!(check(&format!("{{% if x %}}{}", "{%- elif x %}".repeat(400))).is_err());
+    }
+
+    #[test]
+    fn the_longest_templates_are_looked_at_in_no_time() {
+        for part in ["{{x}}", "{%if x%}{%endif%}", "{% raw %}", "{ ", "{{'", "{{ \" {{ ' }}"] {
+            let template = part.repeat((1 << 20) / part.len());
+            let start = std::time::Instant::now();
+            let _ = check(&template);
+            assert!(start.elapsed() < std::time::Duration::from_secs(2), "{part}: {:?}", start.elapsed());
+        }
     }
 
     #[test]

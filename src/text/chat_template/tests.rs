@@ -152,7 +152,7 @@ fn a_hostile_template_gets_an_error_and_no_more() {
     ));
     let bombs = [
         "{% set n = namespace(x='aaaaaaaaaaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
-        "{{ 'a' * 10000000000 }}",
+        "{{ 'a' * 3000000000 }}",
         "{{ ('a' * 100000) | replace('a', 'b' * 100000) }}",
         "{% set n = namespace(x='a') %}{% for a in range(60) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}{{ n.x }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -193,11 +193,15 @@ fn a_hostile_template_gets_an_error_and_no_more() {
 }
 
 #[test]
-fn what_nests_too_deep_is_not_written() {
-    let nested = "{% set n = namespace(x=[]) %}{% for a in range(3000) %}{% set n.x = [n.x] %}{% endfor %}";
+fn what_nests_too_deep_is_not_made() {
+    let nested = |levels: usize, ending: &str| {
+        run(&format!(
+            "{{% set n = namespace(x=[]) %}}{{% for a in range({levels}) %}}{{% set n.x = [n.x] %}}{{% endfor %}}{ending}"
+        ))
+    };
     for ending in ["{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x | string }}", ""] {
-        let outcome = run(&format!("{nested}{ending}"));
-        assert_eq!(outcome.is_ok(), ending.is_empty(), "{ending}");
+        assert!(nested(50, ending).is_ok(), "{ending}");
+        assert!(matches!(nested(3_000, ending), Err(ChatTemplateError::Failed(_))), "{ending}");
     }
 }
 
@@ -311,7 +315,7 @@ fn doubled_lists_and_cycles_are_typed_errors_in_little_memory() {
         "{% set n = namespace() %}{% set n.x = n if true else 1 %}",
         "{% set n = namespace() %}{% set n.x = n or n %}",
         "{% set n = namespace() %}{% set n.x = n | default(1) %}",
-        "{% set n = namespace() %}{% set n.a, n.x = (n, n) %}",
+        "{% set n = namespace() %}{% set a, b = (n, n) %}{% set n.x = b %}",
         "{% set n = namespace() %}{% for a in [1] %}{% set n.x = loop %}{{ loop.changed(n) }}{% endfor %}",
     ];
     for cycle in cycles {
@@ -389,4 +393,79 @@ fn what_templates_in_use_need_is_untouched_by_sealing() {
     }
     let failed = run("a\n{% if true %}\n\n{{ nothing.x }}{% endif %}").unwrap_err().to_string();
     assert!(failed.contains("line 4"), "{failed}");
+}
+
+/// What the library compares and walks through by itself: a template pays for it all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn templates_pay_for_what_takes_time() {
+    let start = "{% set s = 'a' * 300000 %}{% set x = [range(2500) | list] %}{% set y = [range(2500) | list] %}\
+        {% set z = [x, y] %}";
+    let bodies = [
+        "x == y",
+        "x < y",
+        "x != y and x <= y",
+        "x == y == z",
+        "x in [y]",
+        "x not in z",
+        "x is eq(y)",
+        "x is in(z)",
+        "z | max",
+        "z | unique",
+        "z | sort",
+        "z | select('eq', y)",
+        "z | first == y",
+        "z.count(y)",
+        "s[::-500000]",
+        "x[0][2499:]",
+        "{x: 1}[y]",
+        "loop.changed(loop.cycle(x, y))",
+        "s.title()",
+        "'b' in s",
+        "x | string",
+        "x | join",
+        "'%.5s' | format(s)",
+        "s | wordcount",
+    ];
+    let bodies = bodies.iter().map(|body| format!("{{% if {body} %}}{{% endif %}}"));
+    for body in bodies.chain(["{% for c in s %}{% break %}{% endfor %}".to_owned()]) {
+        let started = std::time::Instant::now();
+        burn(&format!("{start}{{% for a in range(9999) %}}{body}{{% endfor %}}"));
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{body}: {:?}", started.elapsed());
+    }
+}
+
+/// The library reads, compiles and drops templates by recursion: what would overflow a stack is refused.
+#[cfg(target_os = "linux")]
+#[test]
+fn long_chains_and_deep_nests_overflow_no_stack() {
+    for link in ["~x", "+x", ".x", "|list", "()", "[0]", "[1:]", " if x else x", " == x", " ** x", " is x"] {
+        let short = 800 / (1 + link.len());
+        burn(&format!("{{{{ x{} }}}}", link.repeat(short)));
+        let (typed_error, _) = burn(&format!("{{{{ {{'a': {{}}}}{} }}}}", link.repeat(100_000 / link.len())));
+        assert!(typed_error, "{link}");
+    }
+    let nests = [
+        ("{% if x %}", "{% endif %}"),
+        ("{% for x in y %}", "{% endfor %}"),
+        ("{% macro m() %}", "{% endmacro %}"),
+        ("{% set x %}", "{% endset %}"),
+        ("{% filter upper %}", "{% endfilter %}"),
+    ];
+    for (open, close) in nests {
+        burn(&format!("{}1{}", open.repeat(140), close.repeat(140)));
+        let (typed_error, _) = burn(&format!("{}1{}", open.repeat(3_000), close.repeat(3_000)));
+        assert!(typed_error, "{open}");
+    }
+    burn(&format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(300)));
+    let refused = [
+        format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(9_000)),
+        "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
+        "{% macro m() %}{% call m() %}1{% endcall %}{{ caller() }}{% endmacro %}{% call m() %}2{% endcall %}".to_owned(),
+        "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{% for x in [1] recursive %}{% set y %}{{ a() }}\
+            {% endset %}{{ y }}{% endfor %}{% endmacro %}{{ a() }}".to_owned(),
+    ];
+    for template in &refused {
+        assert!(burn(template).0, "{}", &template[..100]);
+    }
 }

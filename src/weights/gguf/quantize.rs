@@ -49,7 +49,8 @@ impl Quantization {
 
 impl fmt::Display for Quantization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, quantization)| quantization == self).map_or("", |(name, _)| name);
+        let name =
+            Self::ALL.iter().find(|(_, quantization)| quantization == self).map_or("", |(name, _)| name);
         f.write_str(name)
     }
 }

@@ -14,23 +14,19 @@ const ROWS: usize = 64;
 
 /// How linear layers are kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct WeightFormat {
     precision: Precision,
     quantize: Option<Quantization>,
     /// Whether what is quantised in the file stays as it is.
     keeps: bool,
 }
 
-impl Form {
+impl WeightFormat {
     /// Layers that are quantised in the file stay so, unless a dtype is asked for. Layers of numbers are
     /// quantised if that is asked for.
     pub(super) fn of(options: DecoderOptions) -> Self {
         let DecoderOptions { dtype, quantize, .. } = options;
-        Self {
-            precision: dtype.precision(),
-            quantize,
-            keeps: dtype == Dtype::Auto || quantize.is_some(),
-        }
+        Self { precision: dtype.precision(), quantize, keeps: dtype == Dtype::Auto || quantize.is_some() }
     }
 
     /// All layers as numbers.

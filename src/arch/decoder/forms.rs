@@ -1,0 +1,111 @@
+//! Forms that answers must have, compiled where requests come in.
+//!
+//! A form is a stranger's, and compiling one may take longer than many steps of all answers under way. So it
+//! is compiled when a request is checked, on the caller's thread, and kept for the worker that admits the
+//! request: plan and workers share one [`Forms`]. What compiling needs of the vocabulary is made once for a
+//! model, when the first form is asked for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::arch::ArchError;
+use crate::capability::{InvalidRequest, ResponseFormat};
+use crate::sync::Mutex;
+use crate::text::{ChatConfig, Constraint, GrammarCompiler, GrammarError, PromptTokenizer};
+use crate::weights::{ModelFiles, WeightsError};
+
+/// How many forms are kept. More may wait for a worker at once, which then compiles the rest itself.
+const KEPT: usize = 16;
+
+/// A model's grammar compiler and the forms it compiled last.
+#[derive(Debug)]
+pub(super) struct Forms {
+    files: ModelFiles,
+    pub(super) ends: Vec<u32>,
+    eos_token: Option<String>,
+    compiler: Mutex<Option<Arc<Compiler>>>,
+    /// The last used one at the front. None has been put to use: answers get copies.
+    recent: Mutex<VecDeque<(ResponseFormat, Constraint)>>,
+}
+
+type Compiler = Result<GrammarCompiler, GrammarError>;
+
+impl Forms {
+    /// For the model of `files`. Reads nothing yet. `ends` are the tokens that end an answer, by the files.
+    pub(super) fn new(files: ModelFiles, ends: Vec<u32>, chat: &ChatConfig) -> Self {
+        let eos_token = chat.eos_token().map(str::to_owned);
+        Self { files, ends, eos_token, compiler: Mutex::new(None), recent: Mutex::new(VecDeque::new()) }
+    }
+
+    /// The model's tokenizer, read anew.
+    pub(super) fn read_tokenizer(&self) -> Result<PromptTokenizer, ArchError> {
+        match &self.files {
+            ModelFiles::Folder(folder) => {
+                let missing =
+                    || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
+                Ok(PromptTokenizer::load(&folder.file("tokenizer.json").ok_or_else(missing)?, &self.ends)?)
+            }
+            ModelFiles::Gguf(file) => {
+                let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
+                Ok(PromptTokenizer::new(library, &self.ends)?)
+            }
+        }
+    }
+
+    /// The tokens that end an answer.
+    pub(super) fn ends(&self, tokenizer: &PromptTokenizer) -> Vec<u32> {
+        let mut ends = self.ends.clone();
+        if ends.is_empty() {
+            ends.extend(self.eos_token.as_deref().and_then(|token| tokenizer.id_of(token)));
+        }
+        ends
+    }
+
+    /// What holds one answer to `format`; nothing for plain text. Compiles it unless it is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequest`] if the format is not understood or too large, or the model cannot be held to any.
+    pub(super) fn constraint(&self, format: &ResponseFormat) -> Result<Option<Constraint>, InvalidRequest> {
+        if *format == ResponseFormat::Text {
+            return Ok(None);
+        }
+        if let Some(kept) = self.kept(format) {
+            return Ok(Some(kept));
+        }
+        let compiler = self.compiler()?;
+        let compiler = compiler.as_ref().as_ref().map_err(refused)?;
+        let made = compiler.compile(format)?;
+        if let Some(constraint) = &made {
+            let mut recent = self.recent.lock();
+            recent.push_front((format.clone(), constraint.clone()));
+            recent.truncate(KEPT);
+        }
+        Ok(made)
+    }
+
+    fn kept(&self, format: &ResponseFormat) -> Option<Constraint> {
+        let mut recent = self.recent.lock();
+        let place = recent.iter().position(|(kept, _)| kept == format)?;
+        let found = recent.remove(place)?;
+        let constraint = found.1.clone();
+        recent.push_front(found);
+        Some(constraint)
+    }
+
+    /// The compiler; whoever comes while another makes it waits. Unreadable files are tried again next time.
+    fn compiler(&self) -> Result<Arc<Compiler>, InvalidRequest> {
+        let mut compiler = self.compiler.lock();
+        if let Some(compiler) = &*compiler {
+            return Ok(compiler.clone());
+        }
+        let tokenizer = self.read_tokenizer().map_err(|error| refused(&error))?;
+        let made = Arc::new(GrammarCompiler::new(&tokenizer, &self.ends(&tokenizer)));
+        *compiler = Some(made.clone());
+        Ok(made)
+    }
+}
+
+fn refused(error: &impl ToString) -> InvalidRequest {
+    InvalidRequest::new("response_format", error.to_string())
+}
