@@ -1,4 +1,4 @@
-//! Conversations as a file says them: in the form of OpenAI's chat completions.
+//! Conversations as a file says them: in the form of `OpenAI`'s chat completions.
 
 use std::path::Path;
 

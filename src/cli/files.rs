@@ -27,7 +27,7 @@ pub(super) fn read_prompt() -> Result<String, Failure> {
         let valid = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..valid];
         let line_began = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = before.split(|byte| *byte == b'\n').count();
         Failure::NotUtf8 { line, byte: valid - line_began + 1 }
     })
 }

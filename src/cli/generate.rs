@@ -45,10 +45,11 @@ pub(super) struct Generate {
     /// What the model is told before the prompt.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Answer the conversation in this file: [{"role":"user","content":".."}, ..], as for OpenAI's API.
+    /// Answer the conversation in this file: [{"role":"user","content":".."}, ..], as the API of chat
+    /// completions takes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "system"])]
     messages: Option<PathBuf>,
-    /// Tell the chat template this too, such as enable_thinking=false; may be given several times.
+    /// Tell the chat template this too, such as `enable_thinking=false`; may be given several times.
     #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = template_arg)]
     template_args: Vec<TemplateArg>,
     #[command(flatten)]

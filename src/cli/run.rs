@@ -35,7 +35,7 @@ pub(super) struct Run {
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Tell the chat template this too, such as enable_thinking=false; may be given several times.
+    /// Tell the chat template this too, such as `enable_thinking=false`; may be given several times.
     #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = template_arg)]
     template_args: Vec<TemplateArg>,
     #[command(flatten)]

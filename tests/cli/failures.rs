@@ -78,7 +78,8 @@ fn what_is_not_supported_yet_says_so() {
             _ => &[],
         };
         let run = |option: &[&str]| millpond([&[verb], text, &["-m", MODEL], option].concat());
-        run(&["--quantize", "q8_0"]).failed("quantization \"q8_0\" is not supported; supported: none");
+        run(&["--quantize", "q8_0"])
+            .failed("quantization of text embedding \"q8_0\" is not supported; supported: none");
     }
     for dtype in ["auto", "f32", "bf16"] {
         embed(&["-m", MODEL, "--dtype", dtype, "--quantize", "none", "text"]).ok();

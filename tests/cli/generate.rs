@@ -121,8 +121,8 @@ fn several_answers_are_told_apart() {
     let indices: Vec<&Value> = lines.iter().map(|line| &line["index"]).collect();
     assert_eq!(indices, [0, 1, 2]);
     assert!(lines[0]["text"] != lines[1]["text"] && lines[1]["text"] != lines[2]["text"]);
-    let texts: String = lines.iter().map(|line| format!("{}\n", line["text"].as_str().unwrap())).collect();
-    assert_eq!(generate(&asked).ok().stdout, texts);
+    let texts: Vec<&str> = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(generate(&asked).ok().stdout, texts.join("\n") + "\n");
 }
 
 #[test]

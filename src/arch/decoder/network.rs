@@ -136,7 +136,7 @@ impl Body {
         let layers = (0..config.layers.len()).map(|index| Layer::load(tensors, &config, index));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
         let norm = norm(&tensors.last_norm(config.hidden_size)?, &config)?;
-        Ok(Self { table, layers, norm, config })
+        Ok(Self { config, table, layers, norm })
     }
 
     pub(super) fn config(&self) -> &DecoderConfig {

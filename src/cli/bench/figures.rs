@@ -22,6 +22,7 @@ pub(super) struct Figures {
 
 /// How an answer comes, token by token.
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names, reason = "what `--json` calls them, units included")]
 pub(super) struct Pace {
     pub(super) first_token_p50_ms: f64,
     pub(super) first_token_p99_ms: f64,

@@ -73,6 +73,6 @@ impl Inspect {
             }
             ModelFiles::Gguf(file) => (file.label(), Stored::from(file)),
         };
-        Ok((report::of_decoder(&self.model, label, &plan, footprint, &stored)?, stored))
+        Ok((report::of_decoder(&self.model, label, &plan, footprint, &stored), stored))
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn of_embedder(
         computes_in: plan.computes_in(),
     };
     let footprint = plan.footprint(args.threads(Capabilities::TextEmbedding)).map_err(crate::Error::from)?;
-    Report::new(args, model, skills, footprint, stored)
+    Ok(Report::new(args, model, skills, footprint, stored))
 }
 
 /// A model that writes, and the memory it takes.
@@ -90,7 +90,7 @@ pub(super) fn of_decoder(
     plan: &DecoderPlan,
     footprint: Footprint,
     stored: &Stored,
-) -> Result<Report, Failure> {
+) -> Report {
     let skills = Skills::Writes {
         context_length: plan.context_length(),
         max_tokens: plan.max_tokens(),
@@ -121,12 +121,12 @@ impl Report {
         skills: Skills,
         footprint: Footprint,
         stored: &Stored,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         let (workers, threads) = (args.config(model.does).initial_workers, args.threads(model.does).get());
         let (fits, reason) = verdict(args, footprint, workers as u64);
         let Footprint { weights, per_worker } = footprint;
         let total = footprint.with_workers(workers as u64);
-        Ok(Self {
+        Self {
             model: model.label.to_owned(),
             capability: model.does.to_string(),
             architecture: model.architecture,
@@ -139,7 +139,7 @@ impl Report {
             footprint: Predicted { weights, per_worker, workers, threads, total },
             fits,
             reason,
-        })
+        }
     }
 
     pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
