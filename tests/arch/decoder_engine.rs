@@ -1,7 +1,10 @@
 //! Engines serve text generation: which pool a model gets to, and what comes back.
 
-use millpond::capability::{FinishReason, GenerateRequest, Prompt};
+use millpond::arch::{DecoderOptions, DecoderPlan};
+use millpond::capability::{Chat, FinishReason, GenerateRequest, Message, Prompt};
 use millpond::memory::MemoryBudget;
+use millpond::pool::SubmitOptions;
+use millpond::weights::{ModelFiles, ModelFolder};
 use millpond::{ByteSize, Capabilities, Engine};
 
 use crate::decoder_agreement::fixture;
@@ -29,4 +32,47 @@ fn a_model_gets_to_the_pool_of_what_it_can_do() {
     let choice = &said.choices[0];
     assert_eq!((choice.token_ids.len(), choice.finish_reason), (8, FinishReason::Length));
     assert_eq!(engine.generate("folder", raw("the mill on the river")).unwrap().choices, said.choices);
+}
+
+#[test]
+fn a_gguf_file_brings_its_tokenizer_and_its_template() {
+    let engine = engine();
+    engine.add("gguf", fixture("qwen3-chat.gguf").to_str().unwrap()).unwrap();
+    let asked = GenerateRequest::new(Chat::new(vec![Message::user("where is the mill?")])).max_tokens(8);
+    let said = engine.generate("gguf", asked).unwrap();
+    assert_eq!(said.completion_tokens(), 8);
+    assert!(said.prompt_tokens() > 4, "the template is around what was asked");
+}
+
+#[test]
+fn the_next_turn_of_a_conversation_reads_only_what_is_new() {
+    let engine = engine();
+    engine.add("gguf", fixture("qwen3-chat.gguf").to_str().unwrap()).unwrap();
+    let ask = |messages: &[Message]| {
+        let asked = GenerateRequest::new(Chat::new(messages.to_vec())).max_tokens(8);
+        let options = SubmitOptions::new().session("visitor");
+        engine.text_to_text().submit_with("gguf", asked, options).unwrap().wait().unwrap()
+    };
+    let mut messages = vec![Message::user("the mill on the river and the stones in the water ".repeat(4))];
+    let first = ask(&messages);
+    assert_eq!(first.cached_prompt_tokens, 0);
+    messages.push(Message::assistant(first.choices[0].text.clone()));
+    messages.push(Message::user("and then?"));
+    let second = ask(&messages);
+    let known = second.cached_prompt_tokens;
+    // Whole blocks of sixteen tokens, up to where the template goes on otherwise.
+    assert!(known >= first.prompt_tokens() / 16 * 16 - 16, "{known} of {}", first.prompt_tokens());
+    assert!(known < second.prompt_tokens());
+}
+
+#[test]
+fn weights_caches_and_steps_are_on_the_account() {
+    let engine = engine();
+    engine.add("folder", fixture("qwen3").to_str().unwrap()).unwrap();
+    assert_eq!(engine.status().memory.reserved, ByteSize::ZERO);
+    engine.generate("folder", raw("the mill on the river")).unwrap();
+    let files = ModelFiles::Folder(ModelFolder::local(fixture("qwen3")).unwrap());
+    let plan = DecoderPlan::of(&files, DecoderOptions::default()).unwrap();
+    let footprint = plan.footprint(&files).unwrap();
+    assert_eq!(engine.status().memory.reserved, footprint.with_workers(1));
 }

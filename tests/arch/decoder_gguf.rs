@@ -2,7 +2,8 @@
 
 use millpond::Dtype;
 use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits};
-use millpond::weights::GgufFile;
+use millpond::weights::gguf::Quantization;
+use millpond::weights::{GgufFile, ModelFolder};
 
 use crate::decoder_agreement::{agree, alone, cases, fixture};
 
@@ -41,4 +42,32 @@ fn weights_that_stay_quantised_say_the_same() {
             agree(name, &alone(&probe, ProbeLimits::default(), &case), &case, 2e-3);
         }
     }
+}
+
+/// Quantised here as llama.cpp does it: to the same bytes, and so the same numbers.
+#[test]
+fn weights_quantised_while_they_load_are_those_of_a_quantised_file() {
+    let mut options = DecoderOptions::default();
+    options.quantize = Some(Quantization::Q8_0);
+    let folder = ModelFolder::local(fixture("qwen2")).unwrap();
+    let (here, there) = (DecoderProbe::load(&folder, options).unwrap(), load("qwen2-q8_0", options));
+    for case in cases("qwen2") {
+        let [here, there] = [&here, &there].map(|probe| alone(probe, ProbeLimits::default(), &case));
+        assert_eq!(here, there);
+    }
+}
+
+/// Rows of 64 weights do not divide into blocks of 256: they are kept in 8 bits, which is finer.
+#[test]
+fn rows_too_short_for_large_blocks_are_kept_in_smaller_ones() {
+    let folder = ModelFolder::local(fixture("qwen2")).unwrap();
+    let load = |to| {
+        let mut options = DecoderOptions::default();
+        options.quantize = Some(to);
+        DecoderProbe::load(&folder, options).unwrap()
+    };
+    let (wanted, kept) = (load(Quantization::Q4K), load(Quantization::Q8_0));
+    let case = &cases("qwen2")[0];
+    let [wanted, kept] = [&wanted, &kept].map(|probe| alone(probe, ProbeLimits::default(), case));
+    assert_eq!(wanted, kept);
 }

@@ -25,8 +25,9 @@ const CACHE_TOKENS: usize = 8192;
 /// down.
 const TEXTS: usize = 32;
 
-/// Tokens of new prompts in a step beside running texts: about as much work as a step of many texts.
-const READ_BESIDE: usize = 64;
+/// Tokens of new prompts in a step beside running texts: about as much work as there is in one running text,
+/// whose step is mostly waiting for the weights.
+const READ_BESIDE: usize = 12;
 
 /// Tokens in a step that only reads: as many as are worth it, since canceling acts between steps.
 const READ_ALONE: usize = 512;
@@ -195,6 +196,7 @@ impl DecoderPlan {
             texts: TEXTS,
             read_alone: READ_ALONE,
             read_beside: READ_BESIDE,
+            past: self.config.past(),
             stretch: self.config.stretches_over(),
         }
     }

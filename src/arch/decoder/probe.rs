@@ -37,7 +37,7 @@ pub struct ProbeLimits {
 
 impl Default for ProbeLimits {
     fn default() -> Self {
-        Self { blocks: 64, texts: 16, read_alone: 512, read_beside: 64 }
+        Self { blocks: 64, texts: 16, read_alone: 512, read_beside: 12 }
     }
 }
 
@@ -93,6 +93,7 @@ impl DecoderProbe {
             texts: limits.texts,
             read_alone: limits.read_alone,
             read_beside: limits.read_beside,
+            past: config.past(),
             stretch: config.stretches_over(),
         };
         let runner = Runner::new(self.network.clone(), limits);

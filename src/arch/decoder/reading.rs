@@ -58,6 +58,13 @@ impl DecoderConfig {
         attention.saturating_mul(self.layers.len() as u64).saturating_add(hidden.saturating_mul(rows))
     }
 
+    /// How many earlier tokens a token must see for attention to cost as much as all linear layers. Attention does
+    /// about a third of their products in the same time.
+    pub(super) fn past(&self) -> usize {
+        let seen = 2 * 3 * (self.query_width() * self.layers.len()) as u64;
+        ((self.linear_numbers() / seen.max(1)) as usize).max(1)
+    }
+
     /// How many numbers a pass of `batch` tokens, or of one longer text, holds at once on so many threads.
     pub(crate) fn pass_numbers(&self, batch: usize, length: usize, threads: NonZeroUsize) -> u64 {
         let tokens = batch.max(length) as u64;

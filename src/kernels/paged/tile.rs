@@ -6,8 +6,10 @@ use std::ops::Range;
 use super::super::widened;
 use super::{BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText};
 
-/// Rows that one pass over a block's keys or values serves.
+/// Rows that one pass over a block's keys or values serves at most.
 const ROWS: usize = 4;
+/// Numbers in a wide register.
+const LANES: usize = BLOCK_TOKENS;
 
 /// Neighbouring tokens, with their queries and where their results go.
 #[derive(Debug)]
@@ -91,38 +93,57 @@ widened! {
     fn score_block(queries: &[f32], size: usize, keys: &[f32], scores: &mut [f32], columns: usize) {
         let (keys, _) = keys.as_chunks::<BLOCK_TOKENS>();
         let rows = queries.len() / size;
-        let whole = rows - rows % ROWS;
-        for row in (0..whole).step_by(ROWS) {
-            score::<ROWS>(&queries[row * size..], size, keys, &mut scores[row * columns..], columns);
-        }
-        for row in whole..rows {
-            score::<1>(&queries[row * size..], size, keys, &mut scores[row * columns..], columns);
+        let mut row = 0;
+        while row < rows {
+            let (queries, scores) = (&queries[row * size..], &mut scores[row * columns..]);
+            row += match rows - row {
+                ROWS.. => score::<ROWS, FUSED>(queries, size, keys, scores, columns),
+                2.. => score::<2, FUSED>(queries, size, keys, scores, columns),
+                _ => score::<1, FUSED>(queries, size, keys, scores, columns),
+            };
         }
     }
 }
 
-/// How many rows share a pass changes nothing in any row's sums.
+/// Scores of `N` rows, which it returns. Each is two sums, of the even and the odd places, so that one addition
+/// need not wait for the last; how many rows share a pass changes nothing in them.
 #[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
 #[inline(always)]
-fn score<const N: usize>(
+fn score<const N: usize, const FUSED: bool>(
     queries: &[f32],
     size: usize,
     keys: &[[f32; BLOCK_TOKENS]],
     scores: &mut [f32],
     columns: usize,
-) {
+) -> usize {
     let queries: [&[f32]; N] = from_fn(|row| &queries[row * size..][..size]);
-    let mut sums = [[0f32; BLOCK_TOKENS]; N];
-    for (d, keys) in keys.iter().take(size).enumerate() {
+    let mut sums = [[[0f32; BLOCK_TOKENS]; 2]; N];
+    let (pairs, last) = keys[..size].as_chunks::<2>();
+    for (d, pair) in pairs.iter().enumerate() {
         for (sums, query) in sums.iter_mut().zip(queries) {
-            let x = query[d];
-            for (sum, key) in sums.iter_mut().zip(keys) {
-                *sum += x * key;
+            for (half, (sums, keys)) in sums.iter_mut().zip(pair).enumerate() {
+                add_multiple::<FUSED>(sums, query[2 * d + half], keys);
             }
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        scores[row * columns..][..BLOCK_TOKENS].copy_from_slice(sums);
+    for keys in last {
+        for (sums, query) in sums.iter_mut().zip(queries) {
+            add_multiple::<FUSED>(&mut sums[0], query[size - 1], keys);
+        }
+    }
+    for (row, [even, odd]) in sums.iter().enumerate() {
+        let scores = scores[row * columns..][..BLOCK_TOKENS].iter_mut();
+        scores.zip(even.iter().zip(odd)).for_each(|(score, (even, odd))| *score = even + odd);
+    }
+    N
+}
+
+/// `sums += x ys`
+#[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
+#[inline(always)]
+fn add_multiple<const FUSED: bool>(sums: &mut [f32; LANES], x: f32, ys: &[f32; LANES]) {
+    for (sum, y) in sums.iter_mut().zip(ys) {
+        *sum = if FUSED { x.mul_add(*y, *sum) } else { *sum + x * y };
     }
 }
 
@@ -183,67 +204,97 @@ fn mix_block(
     mixed: &mut [f32],
 ) {
     let size = values.len() / BLOCK_TOKENS;
-    let whole = |seen: &Range<usize>| seen.start <= first && first + BLOCK_TOKENS <= seen.end;
+    let within = |seen: &Range<usize>| {
+        let [start, end] = [seen.start, seen.end].map(|x| x.clamp(first, first + BLOCK_TOKENS) - first);
+        start..end
+    };
     let mut row = 0;
     while row < seen.len() {
-        let weights = &weights[row * columns + first..];
-        let mixed = &mut mixed[row * size..];
-        if seen.len() - row >= ROWS && seen[row..row + ROWS].iter().all(whole) {
-            mix_rows(weights, columns, values, &mut mixed[..ROWS * size]);
-            row += ROWS;
-            continue;
-        }
-        let start = seen[row].start.clamp(first, first + BLOCK_TOKENS) - first;
-        let end = seen[row].end.clamp(first, first + BLOCK_TOKENS) - first;
-        if start < end {
-            mix_row(&weights[start..end], &values[start * size..end * size], &mut mixed[..size]);
-        }
-        row += 1;
+        let part = within(&seen[row]);
+        let alike = seen[row..].iter().take(ROWS).take_while(|seen| within(seen) == part).count();
+        let rows = [1, 1, 2, 2, ROWS][alike];
+        let weights = &weights[row * columns + first + part.start..];
+        let values = &values[part.start * size..part.end * size];
+        mix_rows(rows, weights, columns, values, size, &mut mixed[row * size..][..rows * size]);
+        row += rows;
     }
 }
 
+// `rows` is [`ROWS`], 2 or 1.
 widened! {
-    fn mix_rows(weights: &[f32], columns: usize, values: &[f32], mixed: &mut [f32]) {
-        let weights: [&[f32]; ROWS] = from_fn(|row| &weights[row * columns..][..BLOCK_TOKENS]);
-        mix::<ROWS>(weights, values, mixed);
+    fn mix_rows(
+        rows: usize,
+        weights: &[f32],
+        columns: usize,
+        values: &[f32],
+        size: usize,
+        mixed: &mut [f32],
+    ) {
+        match rows {
+            ROWS => mix::<ROWS, 2, FUSED>(weights, columns, values, size, mixed),
+            2 => mix::<2, 4, FUSED>(weights, columns, values, size, mixed),
+            _ => mix::<1, 8, FUSED>(weights, columns, values, size, mixed),
+        }
     }
 }
 
-widened! {
-    fn mix_row(weights: &[f32], values: &[f32], mixed: &mut [f32]) {
-        mix::<1>([weights], values, mixed);
-    }
-}
-
-/// `mixed += weights values`: `[N, size] += [N, tokens] [tokens, size]`.
+/// `mixed += weights values`: `[N, size] += [N, tokens] [tokens, size]`, `C` registers of each row at a time. Every
+/// number is added to in the order of the tokens, whatever `N` and `C` are.
 #[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
 #[inline(always)]
-fn mix<const N: usize>(weights: [&[f32]; N], values: &[f32], mixed: &mut [f32]) {
-    const LANES: usize = 16;
-    let size = mixed.len() / N;
-    let whole = size - size % LANES;
-    for d in (0..whole).step_by(LANES) {
-        let mut sums: [[f32; LANES]; N] =
-            from_fn(|row| from_fn(|lane| mixed[row * size + d..][..LANES][lane]));
-        for (token, values) in values.chunks_exact(size).enumerate() {
-            let values = &values[d..][..LANES];
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                let weight = weights[token];
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum += weight * value;
-                }
-            }
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            mixed[row * size + d..][..LANES].copy_from_slice(sums);
-        }
+fn mix<const N: usize, const C: usize, const FUSED: bool>(
+    weights: &[f32],
+    columns: usize,
+    values: &[f32],
+    size: usize,
+    mixed: &mut [f32],
+) {
+    let tokens = values.len() / size;
+    if tokens == 0 {
+        return;
     }
-    for d in whole..size {
+    let weights: [&[f32]; N] = from_fn(|row| &weights[row * columns..][..tokens]);
+    let mut d = 0;
+    while d + C * LANES <= size {
+        mix_columns::<N, C, FUSED>(weights, values, size, d, mixed);
+        d += C * LANES;
+    }
+    while d + LANES <= size {
+        mix_columns::<N, 1, FUSED>(weights, values, size, d, mixed);
+        d += LANES;
+    }
+    for d in d..size {
         for (row, weights) in weights.iter().enumerate() {
             for (weight, values) in weights.iter().zip(values.chunks_exact(size)) {
-                mixed[row * size + d] += weight * values[d];
+                let sum = &mut mixed[row * size + d];
+                *sum = if FUSED { weight.mul_add(values[d], *sum) } else { *sum + weight * values[d] };
             }
         }
+    }
+}
+
+/// The numbers from the `d`-th on of each row, as many as `C` registers hold.
+#[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
+#[inline(always)]
+fn mix_columns<const N: usize, const C: usize, const FUSED: bool>(
+    weights: [&[f32]; N],
+    values: &[f32],
+    size: usize,
+    d: usize,
+    mixed: &mut [f32],
+) {
+    let mut sums: [[[f32; LANES]; C]; N] =
+        from_fn(|row| from_fn(|c| from_fn(|lane| mixed[row * size + d + c * LANES..][..LANES][lane])));
+    for (token, values) in values.chunks_exact(size).enumerate() {
+        let (values, _) = values[d..][..C * LANES].as_chunks::<LANES>();
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            for (sums, values) in sums.iter_mut().zip(values) {
+                add_multiple::<FUSED>(sums, weights[token], values);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        mixed[row * size + d..][..C * LANES].copy_from_slice(sums.as_flattened());
     }
 }
 

@@ -31,8 +31,12 @@ pub(super) struct Limits {
     pub(super) texts: usize,
     /// Tokens read in a step when nothing is being continued.
     pub(super) read_alone: usize,
-    /// Tokens read in a step beside those that are being continued, which wait for them.
+    /// Tokens read in a step beside those that are being continued, which wait for them, and as many again as
+    /// are continued: so the step takes about twice as long as without.
     pub(super) read_beside: usize,
+    /// To see so many earlier tokens costs a token as much as everything else: tokens that are read count the
+    /// more, the more is before them.
+    pub(super) past: usize,
     /// The length beyond which a text is computed differently from its first token on.
     pub(super) stretch: Option<usize>,
 }
@@ -155,7 +159,10 @@ impl Scheduler {
     pub(super) fn plan(&mut self) -> Vec<Share> {
         let mut shares = Vec::new();
         self.continue_texts(&mut shares);
-        let mut left = if shares.is_empty() { self.limits.read_alone } else { self.limits.read_beside };
+        let mut left = match shares.len() {
+            0 => self.limits.read_alone,
+            continued => self.limits.read_beside + continued,
+        };
         let reading = self.running.iter().filter(|id| !self.texts[*id].is_read());
         for id in reading.copied().collect::<Vec<_>>() {
             self.read(id, &mut left, &mut shares);
@@ -217,9 +224,11 @@ impl Scheduler {
     fn read(&self, id: TextId, left: &mut usize, shares: &mut Vec<Share>) {
         let text = &self.texts[&id];
         let rest = text.tokens.len() - text.computed;
-        let tokens = rest.min(*left);
+        let weight = 1.0 + text.computed as f64 / self.limits.past as f64;
+        let affordable = (*left as f64 / weight).ceil();
+        let tokens = rest.min(affordable as usize);
         if tokens > 0 {
-            *left -= tokens;
+            *left = left.saturating_sub((tokens as f64 * weight) as usize);
             shares.push(Share { text: id, position: text.computed, tokens, says: tokens == rest });
         }
     }

@@ -4,8 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { blocks: 12, context: 160, texts: 4, read_alone: 40, read_beside: 8, stretch: None };
+const LIMITS: Limits = Limits {
+    blocks: 12,
+    context: 160,
+    texts: 4,
+    read_alone: 40,
+    read_beside: 8,
+    past: 1 << 40,
+    stretch: None,
+};
 
 fn prompt(tokens: usize, kind: u32) -> Vec<u32> {
     (0..tokens as u32).map(|i| kind * 1000 + i).collect()
@@ -25,12 +32,25 @@ fn a_long_prompt_is_read_in_parts_beside_the_others() {
     let first = scheduler.admit(prompt(3, 1), 20, None).unwrap();
     assert_eq!(step(&mut scheduler), [Share { text: first, position: 0, tokens: 3, says: true }]);
     let second = scheduler.admit(prompt(20, 2), 20, None).unwrap();
-    for (at, tokens, says) in [(0, 8, false), (8, 8, false), (16, 4, true)] {
+    for (at, tokens, says) in [(0, 9, false), (9, 9, false), (18, 2, true)] {
         let shares = step(&mut scheduler);
         assert_eq!((shares[0].text, shares[0].tokens), (first, 1));
         assert_eq!(shares[1], Share { text: second, position: at, tokens, says });
     }
     assert_eq!(step(&mut scheduler).len(), 2);
+}
+
+#[test]
+fn the_more_is_before_it_the_smaller_a_part_is() {
+    let mut scheduler = Scheduler::new(Limits { past: 10, ..LIMITS });
+    let first = scheduler.admit(prompt(4, 1), 20, None).unwrap();
+    step(&mut scheduler);
+    let second = scheduler.admit(prompt(24, 2), 5, None).unwrap();
+    for (at, tokens, says) in [(0, 9, false), (9, 5, false), (14, 4, false), (18, 4, false), (22, 2, true)] {
+        let shares = step(&mut scheduler);
+        assert_eq!((shares[0].text, shares[0].tokens), (first, 1));
+        assert_eq!(shares[1], Share { text: second, position: at, tokens, says });
+    }
 }
 
 #[test]
@@ -45,7 +65,7 @@ fn a_known_beginning_is_not_read_again() {
     // All of it is known, and still its last token has to say what comes next.
     let short = scheduler.admit(prompt(32, 1), 5, None).unwrap();
     let shares = step(&mut scheduler);
-    assert!(shares.contains(&Share { text: short, position: 16, tokens: 8, says: false }), "{shares:?}");
+    assert!(shares.contains(&Share { text: short, position: 16, tokens: 9, says: false }), "{shares:?}");
 }
 
 #[test]
@@ -160,7 +180,10 @@ impl Play {
         let says = |share: &&Share| share.says && share.tokens == 1;
         let read: usize = shares.iter().map(|share| share.tokens).sum();
         let continued = shares.iter().filter(says).count();
-        assert!(read <= self.limits.read_alone.max(self.limits.read_beside + continued), "a step is bounded");
+        assert!(
+            read <= self.limits.read_alone.max(self.limits.read_beside + 2 * continued),
+            "a step is bounded"
+        );
         assert!(shares.len() <= self.limits.texts);
         self.no_block_has_two_writers(&shares);
         self.scheduler.computed(&shares);
