@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::arch::ArchError;
 use crate::capability::{InvalidRequest, ResponseFormat};
-use crate::sync::Mutex;
 use crate::text::{ChatConfig, Constraint, GrammarCompiler, GrammarError, PromptTokenizer};
 use crate::weights::{ModelFiles, WeightsError};
 

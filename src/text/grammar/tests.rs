@@ -1,4 +1,5 @@
-use std::time::{Duration, Instant};
+#[cfg(target_os = "linux")]
+mod hostile;
 
 use serde_json::{Value, json};
 
@@ -110,40 +111,36 @@ fn what_is_no_grammar_is_refused() {
     }
 }
 
+/// The bounds are for strangers: nothing that schemas in use have comes near them.
 #[test]
-fn bombs_give_errors_in_time() {
+fn forms_in_use_are_within_bounds() {
     let compiler = compiler(&byte_level(), "<|im_end|>");
-    let doubled = |n: usize, kind: &str| {
-        let definitions: serde_json::Map<String, Value> = (0..n)
-            .map(|i| {
-                let next = json!({"$ref": format!("#/$defs/d{}", i + 1)});
-                (format!("d{i}"), json!({ kind: [next, next] }))
-            })
-            .chain([(format!("d{n}"), json!({"type": "string"}))])
-            .collect();
-        ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
-    };
-    let bombs = [
-        ResponseFormat::Regex("((((a{1,100}){1,100}){1,100}){1,100}){1,100}".to_owned()),
-        ResponseFormat::Regex(format!("({})*b", "(a|aa)+".repeat(500))),
-        ResponseFormat::JsonSchema(json!({"type": "string", "pattern": "^(.*a.{500}b.*){50}$"})),
-        ResponseFormat::JsonSchema(
-            json!({"type": "array", "minItems": 1_000_000_000, "items": {"type": "integer"}}),
+    let dates: serde_json::Map<String, Value> = (0..100)
+        .map(|i| {
+            let pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$";
+            (format!("day{i}"), json!({"type": "string", "pattern": pattern, "description": "a (day)?"}))
+        })
+        .collect();
+    let maybe: serde_json::Map<String, Value> = (0..100)
+        .map(|i| {
+            let item = json!({"$ref": "#/$defs/item", "description": "one"});
+            (format!("item{i}"), json!({"anyOf": [item, {"type": "null"}], "default": null, "title": "x"}))
+        })
+        .collect();
+    let prices = [json!(0.01), json!(0.25), json!(5), json!(100), json!(1000)]
+        .map(|multiple| json!({"type": "number", "multipleOf": multiple}));
+    let item = json!({"type": "object", "properties": {"price": {"anyOf": prices}}});
+    let forms = [
+        ResponseFormat::JsonSchema(json!({"type": "object", "properties": dates})),
+        ResponseFormat::JsonSchema(json!({"type": "object", "properties": maybe, "$defs": {"item": item}})),
+        ResponseFormat::Regex((0..1_000).map(|i| format!("word{i}|")).collect::<String>() + "none"),
+        ResponseFormat::Lark(
+            "start: \"a\" %json {\"type\": \"integer\", \"multipleOf\": 5} \"b\"".to_owned(),
         ),
-        ResponseFormat::JsonSchema(json!({"type": "string", "minLength": 1_000_000, "maxLength": 2_000_000})),
-        doubled(24, "allOf"),
-        doubled(24, "anyOf"),
-        doubled(24, "oneOf"),
-        ResponseFormat::Lark(format!("start: {}", "\"a\"? ".repeat(100_000))),
     ];
-    for (place, bomb) in bombs.iter().enumerate() {
-        let start = Instant::now();
-        let outcome = compiler.compile(bomb).map(|constraint| {
-            let mut constraint = constraint.unwrap();
-            let _ = constraint.allowed();
-        });
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(5), "{place}: {took:?}, {outcome:?}");
+    for form in forms {
+        let compiled = compiler.compile(&form);
+        assert!(compiled.is_ok(), "{:?}", compiled.unwrap_err());
     }
 }
 
@@ -160,262 +157,4 @@ fn one_compiler_serves_many_threads() {
     fn moved<T: Send>() {}
     shared::<GrammarCompiler>();
     moved::<Constraint>();
-}
-
-#[test]
-fn one_form_in_a_child() {
-    let Ok(which) = std::env::var("MILLPOND_HOSTILE_FORM") else { return };
-    let which: usize = which.parse().unwrap();
-    let compiler = compiler(&byte_level(), "<|im_end|>");
-    let lark = |text: String| ResponseFormat::Lark(text);
-    let regex = |text: String| ResponseFormat::Regex(text);
-    let chain = |n: usize| (0..n).map(|i| format!("r{i}: r{} \"x\"\n", i + 1)).collect::<String>();
-    let terms = |n: usize| (0..n).map(|i| format!("T{i}: T{} \"x\"\n", i + 1)).collect::<String>();
-    let schema_text = |n: usize| {
-        let properties: serde_json::Map<String, Value> = (0..n)
-            .map(|i| (format!("property{i}"), json!({"type": "string", "pattern": format!("^a{i}+b*$")})))
-            .collect();
-        ResponseFormat::JsonSchema(
-            json!({"type": "object", "properties": properties, "additionalProperties": false}),
-        )
-    };
-    let refs = |n: usize| {
-        let definitions: serde_json::Map<String, Value> = (0..n)
-            .map(|i| (format!("d{i}"), json!({"$ref": format!("#/$defs/d{}", i + 1)})))
-            .chain([(format!("d{n}"), json!({"type": "string"}))])
-            .collect();
-        ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
-    };
-    let arrays = |n: usize| {
-        let definitions: serde_json::Map<String, Value> = (0..n)
-            .map(|i| {
-                (format!("d{i}"), json!({"type": "array", "items": {"$ref": format!("#/$defs/d{}", i + 1)}}))
-            })
-            .chain([(format!("d{n}"), json!({"type": "string"}))])
-            .collect();
-        ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
-    };
-    let mut nested = json!({"type": "string"});
-    for _ in 0..100 {
-        nested = json!({"type": "array", "items": nested});
-    }
-    let probes = [
-        ("regex (", regex("(".repeat(500_000) + "a" + &")".repeat(500_000))),
-        ("regex ((((200", regex("(".repeat(200) + "a" + &")".repeat(200))),
-        ("regex a???", regex("a".to_owned() + &"?".repeat(1_000_000))),
-        ("regex a|", regex("a|".repeat(500_000) + "a")),
-        ("regex class", regex(format!("[{}]", "a-z".repeat(300_000)))),
-        ("regex rep", regex("a{1,1000000}".to_owned())),
-        ("regex rep2", regex("(a|b)*a(a|b){1000}".to_owned())),
-        ("regex uni", regex("(\\w{1,50}\\s?){1,1000}".to_owned())),
-        ("regex long", regex("abc".repeat(300_000))),
-        ("lark (", lark(format!("start: {}\"a\"{}", "(".repeat(400_000), ")".repeat(400_000)))),
-        ("lark (5000", lark(format!("start: {}\"a\"{}", "(".repeat(5_000), ")".repeat(5_000)))),
-        ("lark rules", lark(format!("start: r0\n{}r10000: \"a\"\n", chain(10_000)))),
-        ("lark rules 45000", lark(format!("start: r0\n{}r45000: \"a\"\n", chain(45_000)))),
-        ("lark terms", lark(format!("start: T0\n{}T10000: \"a\"\n", terms(10_000)))),
-        ("lark terms 45000", lark(format!("start: T0\n{}T45000: \"a\"\n", terms(45_000)))),
-        ("lark ?", lark(format!("start: \"a\"{}", "?".repeat(500_000)))),
-        ("lark ~", lark(format!("start: A\nA: {}\"a\"", "~".repeat(500_000)))),
-        ("lark |", lark(format!("start: \"a\"{}", "|\"b\"".repeat(200_000)))),
-        ("lark &", lark(format!("start: A\nA: \"a\"{}", "&\"b\"".repeat(200_000)))),
-        ("lark rep", lark("start: \"a\"{1,1000000}".to_owned())),
-        ("lark rep2", lark("start: ((((\"a\"{1,1000}){1,1000}){1,1000}){1,1000}){1,1000}".to_owned())),
-        (
-            "lark T rep2",
-            lark("start: A\nA: ((((\"a\"{1,1000}){1,1000}){1,1000}){1,1000}){1,1000}".to_owned()),
-        ),
-        ("lark json", lark(format!("start: %json {}1{}", "[".repeat(400_000), "]".repeat(400_000)))),
-        (
-            "lark json items",
-            lark(format!("start: %json {}{{}}{}", "{\"items\":".repeat(100_000), "}".repeat(100_000))),
-        ),
-        (
-            "lark substring",
-            lark(format!("start: %regex {{\"substring_chars\": \"{}\"}}", "ab".repeat(450_000))),
-        ),
-        (
-            "lark substring r",
-            lark(format!(
-                "start: %regex {{\"substring_words\": \"{}\"}}",
-                (0..150_000).map(|i| format!("{i} ")).collect::<String>()
-            )),
-        ),
-        ("lark ambig", lark("start: start start | \"a\" | ".to_owned())),
-        ("lark left", lark("start: start \"a\" | start start start | \"a\"?".to_owned())),
-        ("schema", schema_text(10_000)),
-        ("schema s", schema_text(1_000)),
-        ("refs", refs(25_000)),
-        ("refs 2000", refs(2_000)),
-        ("arrays", arrays(15_000)),
-        ("arrays 2000", arrays(2_000)),
-        ("nested", ResponseFormat::JsonSchema(nested)),
-        ("minlen", ResponseFormat::JsonSchema(json!({"type":"string","minLength":100000000}))),
-        (
-            "multiple",
-            ResponseFormat::JsonSchema(json!({"type":"integer","multipleOf":999999937, "minimum": 1})),
-        ),
-        (
-            "minitems",
-            ResponseFormat::JsonSchema(
-                json!({"type":"array","minItems":100000,"items":{"type":"array","minItems":100000, "items": {"type":"array","minItems":100000}}}),
-            ),
-        ),
-        (
-            "required",
-            ResponseFormat::JsonSchema(
-                json!({"type":"object","required": (0..50_000).map(|i| format!("p{i}")).collect::<Vec<_>>()}),
-            ),
-        ),
-        ("enum", ResponseFormat::JsonSchema(json!({"enum": (0..100_000).collect::<Vec<_>>()}))),
-        ("const", ResponseFormat::JsonSchema(json!({"const": "x".repeat(900_000)}))),
-        (
-            "patternprops",
-            ResponseFormat::JsonSchema(
-                json!({"type":"object","patternProperties": (0..5_000).map(|i| (format!("^{i}.*a{i}$"), json!({}))).collect::<serde_json::Map<_, _>>()}),
-            ),
-        ),
-        ("refs 195", refs(195)),
-        ("refs 390", refs(390)),
-        ("arrays 130", arrays(130)),
-        ("rules 240", lark(format!("start: r0\n{}r490: \"a\"\n", chain(490)))),
-        ("terms 240", lark(format!("start: T0\n{}T490: \"a\"\n", terms(490)))),
-        (
-            "groups",
-            lark(
-                (0..9)
-                    .map(|i| format!("r{i}: {}r{}{}\n", "(".repeat(50), i + 1, ")".repeat(50)))
-                    .collect::<String>()
-                    + "start: r0\nr9: \"a\"\n",
-            ),
-        ),
-        (
-            "lark refs",
-            lark(format!(
-                "start: %json {{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{}\"d160\":{{}}}}}}",
-                (0..160)
-                    .map(|i| format!("\"d{i}\":{{\"$ref\":\"#/$defs/d{}\"}},", i + 1))
-                    .collect::<String>()
-            )),
-        ),
-        ("properties 1000", schema_text(1_000)),
-        (
-            "required 1000",
-            ResponseFormat::JsonSchema(
-                json!({"type":"object","required": (0..1_000).map(|i| format!("p{i}")).collect::<Vec<_>>()}),
-            ),
-        ),
-        (
-            "pp 64",
-            ResponseFormat::JsonSchema(
-                json!({"type":"object","patternProperties": (0..64).map(|i| (format!("^{i}.*a{i}$"), json!({}))).collect::<serde_json::Map<_, _>>()}),
-            ),
-        ),
-        (
-            "pp 64 open",
-            ResponseFormat::JsonSchema(
-                json!({"type":"object","patternProperties": (0..64).map(|i| (format!("^.*{i}.*a{i}.*$"), json!({"type":"string"}))).collect::<serde_json::Map<_, _>>()}),
-            ),
-        ),
-        (
-            "allof 16",
-            ResponseFormat::JsonSchema(
-                json!({"allOf": (0..16).map(|i| json!({"type":"string","pattern": format!("a{i}.*b")})).collect::<Vec<_>>()}),
-            ),
-        ),
-        (
-            "anyof 4000",
-            ResponseFormat::JsonSchema(
-                json!({"anyOf": (0..4_000).map(|i| json!({"const": i})).collect::<Vec<_>>()}),
-            ),
-        ),
-        (
-            "oneof objects",
-            ResponseFormat::JsonSchema(
-                json!({"anyOf": (0..900).map(|i| json!({"type": "object", "properties": {"k": {"const": i}}})).collect::<Vec<_>>()}),
-            ),
-        ),
-        (
-            "enum 9000",
-            ResponseFormat::JsonSchema(
-                json!({"enum": (0..9_000).map(|i| format!("x{i}")).collect::<Vec<_>>()}),
-            ),
-        ),
-        (
-            "prefix 900",
-            ResponseFormat::JsonSchema(
-                json!({"type":"array","prefixItems": (0..900).map(|_| json!({"type":"string"})).collect::<Vec<_>>()}),
-            ),
-        ),
-        ("regex 64k (|", regex("a|".repeat(32_000) + "a")),
-        ("regex 64k", regex("abcd".repeat(16_000))),
-        ("regex 64k ?", regex("a?".repeat(32_000))),
-        ("regex 64k uni", regex("\\w{1,9}".repeat(8_000))),
-        ("lark 128k |", lark(format!("start: \"a\"{}", "|\"b\"".repeat(32_000)))),
-        ("lark 128k terms", lark(format!("start: A\nA: \"a\"{}", "|\"b\"".repeat(32_000)))),
-        (
-            "lark sub 128k",
-            lark(format!("start: %regex {{\"substring_chars\": \"{}\"}}", "abc".repeat(43_000))),
-        ),
-        (
-            "allof pattern",
-            ResponseFormat::JsonSchema(
-                json!({"allOf": (0..2_000).map(|i| json!({"type":"string","pattern": format!("a{i}.*b")})).collect::<Vec<_>>()}),
-            ),
-        ),
-    ];
-    let Some((name, format)) = probes.get(which) else { std::process::exit(77) };
-    let valid = format.validate();
-    let start = Instant::now();
-    let outcome = compiler.compile(format);
-    let took = start.elapsed();
-    let start = Instant::now();
-    let next = outcome.map(|constraint| {
-        let mut constraint = constraint.unwrap();
-        for _ in 0..20 {
-            let Ok(mask) = constraint.allowed() else { return "mask failed".to_owned() };
-            let Some(id) = (0..300_u32).find(|id| mask[*id as usize / 32] >> (id % 32) & 1 == 1) else {
-                return "none".to_owned();
-            };
-            if constraint.commit(id).is_err() {
-                return "commit failed".to_owned();
-            }
-        }
-        "fine".to_owned()
-    });
-    let stepped = start.elapsed();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB").trim().to_owned();
-    let said = match next {
-        Ok(said) => said,
-        Err(error) => error.reason.chars().take(70).collect(),
-    };
-    println!(
-        "\nform {name}: {} {took:?} +{stepped:?} {peak} {said:?}",
-        if valid.is_ok() { "let in" } else { "refused" }
-    );
-    assert!(took < Duration::from_secs(5) && stepped < Duration::from_secs(5), "{name}");
-}
-
-/// Each form in a process of its own, since what this is about would end the process.
-#[cfg(target_os = "linux")]
-#[test]
-fn hostile_forms_are_answered_soon_and_overflow_no_stack() {
-    for which in 0.. {
-        let output = std::process::Command::new("sh")
-            .args(["-c", "ulimit -v 4194304 && ulimit -t 30 && exec \"$0\" \"$@\""])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "text::grammar::tests::one_form_in_a_child", "--nocapture", "--test-threads=1"])
-            .env("MILLPOND_HOSTILE_FORM", which.to_string())
-            .output()
-            .unwrap();
-        if output.status.code() == Some(77) {
-            assert!(which > 50, "there are forms");
-            break;
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        println!("{}", text.lines().find(|line| line.starts_with("form ")).unwrap_or_default());
-        assert!(output.status.success(), "{which}: {output:?}");
-    }
 }

@@ -1,144 +1,6 @@
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use serde::Deserialize;
+//! Templates made to take time, memory or stack.
 
 use super::*;
-use crate::capability::{Role, ToolCall};
-
-/// What `tests/fixtures/chat/make.py` writes.
-#[derive(Deserialize)]
-struct Fixture {
-    now: i64,
-    templates: BTreeMap<String, ChatConfig>,
-    chats: BTreeMap<String, Json>,
-    rendered: BTreeMap<String, BTreeMap<String, Outcome>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Text(String),
-    Refused(String),
-}
-
-fn fixture() -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat/chats.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn chat(json: &Json) -> Chat {
-    let text = |value: &Json| value.as_str().map(str::to_owned);
-    let message = |json: &Json| {
-        let role = match json["role"].as_str().unwrap() {
-            "system" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            _ => Role::Tool,
-        };
-        let call = |call: &Json| ToolCall {
-            id: text(&call["id"]),
-            name: text(&call["function"]["name"]).unwrap(),
-            arguments: call["function"]["arguments"].clone(),
-        };
-        Message {
-            reasoning: text(&json["reasoning_content"]),
-            tool_calls: json["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
-            tool_call_id: text(&json["tool_call_id"]),
-            name: text(&json["name"]),
-            ..Message::new(role, json["content"].as_str().unwrap())
-        }
-    };
-    let mut chat = Chat::new(json["messages"].as_array().unwrap().iter().map(message).collect());
-    chat.tools = json["tools"].as_array().cloned().unwrap_or_default();
-    chat.template_args = json["template_args"].as_object().cloned().unwrap_or_default().into_iter().collect();
-    chat
-}
-
-fn from_text(template: &str) -> Result<ChatTemplate, ChatTemplateError> {
-    ChatTemplate::new(&ChatConfig::from_text(template.to_owned(), None, None), None)
-}
-
-fn run(template: &str) -> Result<String, ChatTemplateError> {
-    let chat = Chat::new(vec![Message::user("hello")]);
-    let rendered = from_text(template)?.render(&chat, &ContentGuard::default(), CivilTime::from_unix(0));
-    rendered.map(|guarded| guarded.text)
-}
-
-#[test]
-fn templates_render_as_transformers_renders_them() {
-    let fixture = fixture();
-    let (mut texts, mut refusals, mut wrong) = (0, 0, Vec::new());
-    for (name, chats) in &fixture.rendered {
-        let template = ChatTemplate::new(&fixture.templates[name], None).unwrap();
-        for (of, expected) in chats {
-            let chat = chat(&fixture.chats[of]);
-            let got = template.render(&chat, &ContentGuard::default(), CivilTime::from_unix(fixture.now));
-            match (got, expected) {
-                (Ok(got), Outcome::Text(expected)) if got.text == *expected => texts += 1,
-                (Err(ChatTemplateError::Refused(got)), Outcome::Refused(expected)) if got == *expected => {
-                    refusals += 1;
-                }
-                (got, Outcome::Text(expected)) => {
-                    wrong.push(format!("{name}, {of}:\n{got:?}\ninstead of\n{expected:?}"));
-                }
-                // An error of Python's own, not the template's: any error will do.
-                (Err(_), Outcome::Refused(_)) => refusals += 1,
-                (Ok(got), Outcome::Refused(expected)) => {
-                    wrong.push(format!("{name}, {of}: {got:?} instead of {expected:?}"));
-                }
-            }
-        }
-    }
-    assert!(
-        wrong.is_empty(),
-        "{} of {} differ\n{}",
-        wrong.len(),
-        wrong.len() + texts + refusals,
-        wrong.join("\n\n")
-    );
-    assert!(texts >= 90 && refusals >= 8, "{texts} texts, {refusals} refusals");
-}
-
-#[test]
-fn covered_messages_render_like_others() {
-    // With these for control tokens, most messages have something to cover.
-    let guard = ContentGuard::new(["<think>", "Be", "one", "Hello", "Köln", "?"].map(str::to_owned));
-    let fixture = fixture();
-    for (name, chats) in
-        fixture.rendered.iter().filter(|(name, _)| !["qwen3", "kitchen-sink"].contains(&name.as_str()))
-    {
-        let template = ChatTemplate::new(&fixture.templates[name], None).unwrap();
-        for (of, expected) in chats {
-            let Outcome::Text(expected) = expected else { continue };
-            let got = template
-                .render(&chat(&fixture.chats[of]), &guard, CivilTime::from_unix(fixture.now))
-                .unwrap();
-            assert_eq!(got.uncovered(), *expected, "{name}, {of}");
-        }
-    }
-}
-
-#[test]
-fn the_template_is_found_wherever_files_put_it() {
-    let rendered = |config: Json, file: Option<&str>, chat: &Chat| {
-        let config: ChatConfig = serde_json::from_value(config).unwrap();
-        ChatTemplate::new(&config, file)?
-            .render(chat, &ContentGuard::default(), CivilTime::from_unix(0))
-            .map(|text| text.text)
-    };
-    let plain = Chat::new(vec![Message::user("x")]);
-    let tools = Chat { tools: vec![json!({})], ..plain.clone() };
-    let named = json!({"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"},
-        {"name": "rag", "template": "{% broken"}]});
-    assert_eq!(rendered(named.clone(), None, &plain), Ok("d".to_owned()));
-    assert_eq!(rendered(named.clone(), None, &tools), Ok("t".to_owned()));
-    assert_eq!(rendered(named, Some("f"), &tools), Ok("f".to_owned()));
-    let tokens = json!({"chat_template": "{{ bos_token }}{{ eos_token }}{{ pad_token }}", "bos_token": "<s>",
-        "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null, "model_max_length": 1e30});
-    assert_eq!(rendered(tokens, None, &plain), Ok("<s></s>".to_owned()));
-    assert_eq!(rendered(json!({}), None, &plain), Err(ChatTemplateError::Missing));
-}
 
 #[test]
 fn a_hostile_template_gets_an_error_and_no_more() {
@@ -205,31 +67,6 @@ fn what_nests_too_deep_is_not_made() {
     }
 }
 
-#[test]
-fn long_conversations_have_the_fuel_they_need() {
-    let fixture = fixture();
-    let turn = [Message::user("why? ".repeat(2_000)), Message::assistant("because. ".repeat(2_000))];
-    let mut messages: Vec<Message> = turn.iter().cycle().take(400).cloned().collect();
-    messages.push(Message::user("and?"));
-    let chat = Chat::new(messages);
-    for (name, config) in &fixture.templates {
-        let rendered = ChatTemplate::new(config, None).unwrap().render(
-            &chat,
-            &ContentGuard::default(),
-            CivilTime::from_unix(0),
-        );
-        assert!(rendered.is_ok(), "{name}: {rendered:?}");
-    }
-}
-
-#[test]
-fn refusals_come_in_the_templates_own_words() {
-    let refused = run("{{ raise_exception('no ' ~ messages[0].role) }}");
-    assert_eq!(refused, Err(ChatTemplateError::Refused("no user".to_owned())));
-    assert!(matches!(run("{{ nothing.at.all }}"), Err(ChatTemplateError::Failed(_))));
-    assert!(matches!(run("{{ strftime_now('%Q') }}"), Err(ChatTemplateError::Failed(_))));
-}
-
 /// A child of this test renders one bomb; its address space is limited, so that a bomb that goes off fails.
 const BOMB: &str = "MILLPOND_CHAT_TEMPLATE_BOMB";
 
@@ -258,7 +95,7 @@ fn burn(bomb: &str) -> (bool, u64) {
         .arg(test)
         .args([
             "--exact",
-            "text::chat_template::tests::one_bomb_in_a_child",
+            "text::chat_template::tests::bombs::one_bomb_in_a_child",
             "--nocapture",
             "--test-threads=1",
         ])
@@ -359,40 +196,6 @@ fn repeated_texts_take_little_memory() {
         let (_, peak) = burn(bomb);
         assert!(peak <= BOMB_PEAK_KB, "{bomb}: {peak} KB");
     }
-}
-
-#[test]
-fn what_templates_in_use_need_is_untouched_by_sealing() {
-    let cases = [
-        (
-            "{% set n = namespace(l=[]) %}{% for a in range(3) %}{% set n.l = n.l + [a] %}{% endfor %}{{ n.l }}",
-            "[0, 1, 2]",
-        ),
-        (
-            "{% set all = [{'role': 'system'}] + messages %}{{ all | length }}{{ all[1:][0].content[-1] }}",
-            "2o",
-        ),
-        ("{% set n = namespace(m=none) %}{% set n.m = messages[0] %}{{ n.m['role'] }}", "user"),
-        ("{% macro m(a, b='x', c=[1]) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m('1', c=2) }}", "1x2"),
-        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% else %}none{% endfor %}", "a1"),
-        ("{{ 'abc'.startswith(('x', 'a')) }}{{ -2 }}{{ 7 // 2 }}{{ not 'a' not in 'abc' }}", "True-23True"),
-        (
-            "{{ messages | map(attribute='role') | list | join(',') }}{{ 1 if false }}{{ 1.5e3 }}",
-            "user1500.0",
-        ),
-        (
-            "{% if false %}1{% elif true %}2{% else %}3{% endif %}{% filter upper %}a\n  b{% endfilter %}",
-            "2A\n  B",
-        ),
-        ("{% set x %}a\"\\b{% endset %}{{ x }}{{ 1 < 2 < 3 }}{{ [1, 2, 3][::-1] }}", "a\"\\bTrue[3, 2, 1]"),
-        ("{% macro m() %}<{{ caller(1) }}>{% endmacro %}{% call(x) m() %}{{ x }}{% endcall %}", "<1>"),
-        ("{% for a in [[1, [2]]] recursive %}{{ loop(a) if a is sequence else a }}{% endfor %}", "12"),
-    ];
-    for (template, expected) in cases {
-        assert_eq!(run(template).as_deref(), Ok(expected), "{template}");
-    }
-    let failed = run("a\n{% if true %}\n\n{{ nothing.x }}{% endif %}").unwrap_err().to_string();
-    assert!(failed.contains("line 4"), "{failed}");
 }
 
 /// What the library compares and walks through by itself: a template pays for it all the same.
