@@ -167,7 +167,7 @@ fn binary(op: BinOpKind, left: &Expr, right: &Expr, out: &mut String) {
     }
     match left {
         Expr::BinOp(chain) if symbol(chain.op) == symbol(op) && op_chains(op) && is_scalar(left) => {
-            plain(left, out)
+            plain(left, out);
         }
         _ => enclosed(left, out),
     }
@@ -298,7 +298,8 @@ pub(super) fn literal(value: &Value, out: &mut String) {
         None if value.is_none() => out.push_str("none"),
         None if value.kind() == ValueKind::Number && !value.is_integer() => {
             let number = f64::try_from(value.clone()).unwrap_or(f64::INFINITY);
-            out.push_str(&if number.is_finite() { format!("{number:?}") } else { "1e999".to_owned() });
+            let written = if number.is_finite() { format!("{number:?}") } else { "1e999".to_owned() };
+            out.push_str(&written);
         }
         None => out.push_str(&value.to_string()),
     }

@@ -89,10 +89,9 @@ fn one_bomb_in_a_child() {
 /// What a child makes of `bomb`: whether it is a typed error, and its peak in KB. Anything else fails.
 #[cfg(target_os = "linux")]
 fn burn(bomb: &str) -> (bool, u64) {
-    let test = std::env::current_exe().unwrap();
     let output = std::process::Command::new("sh")
         .args(["-c", &format!("ulimit -v {BOMB_ADDRESSES_KB} && ulimit -t 60 && exec \"$0\" \"$@\"")])
-        .arg(test)
+        .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "text::chat_template::tests::bombs::one_bomb_in_a_child",
@@ -102,9 +101,9 @@ fn burn(bomb: &str) -> (bool, u64) {
         .env(BOMB, bomb)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout);
     let field = |name: &str| {
-        let line = text.split_once(name).unwrap_or_else(|| panic!("{bomb}: {output:?}")).1;
+        let line = said.split_once(name).unwrap_or_else(|| panic!("{bomb}: {output:?}")).1;
         line.lines().next().unwrap_or_default().trim().to_owned()
     };
     let peak = field("peak:").trim_end_matches(" kB").parse().unwrap();

@@ -134,29 +134,30 @@ fn nested_larks() -> Forms {
 }
 
 /// A schema of `n` definitions, each made by `link` of where the next one is, and a text at the end.
-fn links(n: usize, link: impl Fn(usize, String) -> Value) -> ResponseFormat {
+fn links(n: usize, link: impl Fn(usize, &str) -> Value) -> ResponseFormat {
     let definitions: Map<String, Value> = (0..n)
-        .map(|i| (format!("d{i}"), link(i, format!("#/$defs/d{}", i + 1))))
+        .map(|i| (format!("d{i}"), link(i, &format!("#/$defs/d{}", i + 1))))
         .chain([(format!("d{n}"), json!({"type": "string"}))])
         .collect();
     ResponseFormat::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
 }
 
-fn reference(_: usize, next: String) -> Value {
+fn reference(_: usize, next: &str) -> Value {
     json!({"$ref": next})
 }
 
-fn array(_: usize, next: String) -> Value {
+fn array(_: usize, next: &str) -> Value {
     json!({"type": "array", "items": {"$ref": next}})
 }
 
 /// What lets in the next definition twice.
-fn twice(keyword: &'static str) -> impl Fn(usize, String) -> Value {
-    move |_, next| json!({ keyword: [{"$ref": next}, {"$ref": next}] })
+fn twice(keyword: &'static str) -> impl Fn(usize, &str) -> Value {
+    move |_, next: &str| json!({ keyword: [{"$ref": next}, {"$ref": next}] })
 }
 
 fn references() -> Forms {
-    let pattern = |i, next| json!({"$ref": next, "type": "string", "pattern": format!("a{i}.*b")});
+    let pattern =
+        |i: usize, next: &str| json!({"$ref": next, "type": "string", "pattern": format!("a{i}.*b")});
     vec![
         ("2,000 references", links(2_000, reference)),
         ("195 references", links(195, reference)),
