@@ -66,28 +66,27 @@ fn timed<R>(work: impl FnOnce() -> R) -> Duration {
 
 /// Tokens read and tokens written a second.
 fn rates(probe: &DecoderProbe, texts: usize, lengths: Lengths) -> [f64; 2] {
-    let mut run = run(probe, texts);
-    // One that is read first, so that nothing is done for the first time.
-    run.admit(&[1], 1).expect("it fits");
-    run.finish().expect("it computes");
-    // Each is read by itself, while the others wait: so many steps.
+    // Read one after the other.
     let mut reading = Duration::ZERO;
     for text in 0..texts {
-        let mut alone = self::run(probe, 1);
+        let mut alone = run(probe, 1);
+        alone.admit(&[1], 1).expect("it fits");
+        // So that nothing is done for the first time.
+        alone.finish().expect("it computes");
         alone.admit(&prompt(text, lengths.prompt), 1).expect("it fits");
         reading += timed(|| alone.finish().map(<[_]>::len).expect("it computes"));
     }
+    // Read in one step, so that all write their second token in the next one, and their last in the same.
+    let all = texts * lengths.prompt;
+    let limits = ProbeLimits { blocks: 512, texts, read_alone: all, read_beside: all };
+    let mut together = probe.run(limits);
     for text in 0..texts {
-        run.admit(&prompt(text, lengths.prompt), lengths.answer).expect("it fits");
+        together.admit(&prompt(text, lengths.prompt), lengths.answer).expect("it fits");
     }
-    // Until all have said their first token.
-    while run.least_said() == 0 {
-        run.step().expect("it computes");
-    }
-    let before = run.said();
-    let writing = timed(|| run.finish().map(<[_]>::len).expect("it computes"));
-    let written = texts * lengths.answer - before;
-    [(texts * lengths.prompt) as f64 / reading.as_secs_f64(), written as f64 / writing.as_secs_f64()]
+    together.step().expect("it computes");
+    let writing = timed(|| together.finish().map(<[_]>::len).expect("it computes"));
+    let written = texts * (lengths.answer - 1);
+    [all as f64 / reading.as_secs_f64(), written as f64 / writing.as_secs_f64()]
 }
 
 /// Milliseconds between the tokens of three running texts while a long prompt is read: the median before it

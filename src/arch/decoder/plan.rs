@@ -27,7 +27,7 @@ const TEXTS: usize = 32;
 
 /// Tokens of new prompts in a step beside running texts: about as much work as there is in one running text,
 /// whose step is mostly waiting for the weights.
-const READ_BESIDE: usize = 12;
+const READ_BESIDE: usize = 8;
 
 /// Tokens in a step that only reads: as many as are worth it, since canceling acts between steps.
 const READ_ALONE: usize = 512;

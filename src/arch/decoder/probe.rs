@@ -37,7 +37,7 @@ pub struct ProbeLimits {
 
 impl Default for ProbeLimits {
     fn default() -> Self {
-        Self { blocks: 64, texts: 16, read_alone: 512, read_beside: 12 }
+        Self { blocks: 64, texts: 16, read_alone: 512, read_beside: 8 }
     }
 }
 
@@ -154,16 +154,6 @@ impl ProbeRun {
     /// What became of the texts so far, in the order of admission; empty for those under way.
     pub fn ended(&self) -> &[Continuation] {
         &self.ended
-    }
-
-    /// How many tokens all texts under way have been given.
-    pub fn said(&self) -> usize {
-        self.wanted.values().map(|(_, text)| text.tokens.len()).sum()
-    }
-
-    /// As few tokens as any text under way has been given.
-    pub fn least_said(&self) -> usize {
-        self.wanted.values().map(|(_, text)| text.tokens.len()).min().unwrap_or(0)
     }
 
     /// Blocks that no text holds, and all there are.
