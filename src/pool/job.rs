@@ -93,6 +93,8 @@ pub(crate) struct Running<C: Capability> {
     pub(crate) attempt: u32,
     /// The request, if another attempt is possible. Given up with the first event.
     pub(crate) spare: Option<C::Request>,
+    /// When the model last reported an event of it.
+    pub(crate) reported: Option<Timestamp>,
 }
 
 impl<C: Capability> Running<C> {

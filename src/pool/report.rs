@@ -157,6 +157,8 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         memory: memory_of(lane),
         queue_time: served.queue_time.snapshot(),
         run_time: served.run_time.snapshot(),
+        first_event_time: served.first_event.snapshot(),
+        between_events_time: served.between_events.snapshot(),
         load_time: counters.load_time.snapshot(),
     }
 }

@@ -35,6 +35,10 @@ pub(crate) struct Served {
     pub(crate) queue_time: Histogram,
     /// From the start of the last attempt to its end.
     pub(crate) run_time: Histogram,
+    /// From submission to the first event.
+    pub(crate) first_event: Histogram,
+    /// From one event of a request to its next.
+    pub(crate) between_events: Histogram,
 }
 
 impl Served {
@@ -42,6 +46,8 @@ impl Served {
         self.completed.absorb(&other.completed);
         self.queue_time.absorb(&other.queue_time);
         self.run_time.absorb(&other.run_time);
+        self.first_event.absorb(&other.first_event);
+        self.between_events.absorb(&other.between_events);
     }
 }
 
@@ -164,6 +170,10 @@ pub struct KeyStatus {
     pub queue_time: HistogramSnapshot,
     /// From the start to the end.
     pub run_time: HistogramSnapshot,
+    /// From submission to the first event, of requests that report on the way: the time to the first token.
+    pub first_event_time: HistogramSnapshot,
+    /// From one event of a request to its next: the time between tokens.
+    pub between_events_time: HistogramSnapshot,
     /// Loads of the weights.
     pub load_time: HistogramSnapshot,
 }

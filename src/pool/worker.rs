@@ -132,7 +132,7 @@ impl<'a, C: Capability> Worker<'a, C> {
         let context = job.context();
         let spare = job.spare();
         let Job { request, reply, attempt } = job;
-        let running = Running { reply: Some(reply), started: now, cost, attempt, spare };
+        let running = Running { reply: Some(reply), started: now, cost, attempt, spare, reported: None };
         let slot = self.seat.admitted.lock().insert(running);
         self.running += 1;
         // A sweep, or the end of the pool, may have passed while the job was in neither place.
@@ -233,7 +233,12 @@ impl<'a, C: Capability> Worker<'a, C> {
             // From the first event on the caller has heard something: another attempt would tell it twice.
             running.spare = None;
             let Some(reply) = &running.reply else { return };
-            reply.job().clone()
+            let (job, served) = (reply.job(), &self.seat.served);
+            match running.reported.replace(now) {
+                None => served.first_event.record_exclusively(now.since(job.submitted)),
+                Some(last) => served.between_events.record_exclusively(now.since(last)),
+            }
+            job.clone()
         };
         // Outside the lock: it wakes the reader, whose code may do anything.
         if job.event(event, now) == Pushed::TooSlow {

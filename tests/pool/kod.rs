@@ -219,6 +219,23 @@ fn kod_9_queue_depth_and_run_times_are_what_they_are() {
 }
 
 #[test]
+fn the_time_to_the_first_event_and_between_events_is_counted() {
+    let gate = Gate::new();
+    let (pool, clock) = pool(config(), &Script::new());
+    let blocked = pool.submit("model", Act::Block(gate.clone())).unwrap();
+    gate.wait_entered();
+    let reporting = pool.submit("model", Act::Count(3)).unwrap();
+    clock.advance(Duration::from_secs(3));
+    gate.open();
+    answer(blocked).unwrap();
+    answer(reporting).unwrap();
+    let status = pool.key_status("model").unwrap();
+    let (first, between) = (status.first_event_time, status.between_events_time);
+    assert_eq!((first.count, first.total), (1, Duration::from_secs(3)));
+    assert_eq!((between.count, between.total), (2, Duration::ZERO));
+}
+
+#[test]
 fn kod_10_idle_workers_go_together_and_surplus_goes_while_one_is_busy() {
     let gate = Gate::new();
     let mut config = config();
