@@ -44,16 +44,18 @@ fn weights_that_stay_quantised_say_the_same() {
     }
 }
 
-/// Quantised here as llama.cpp does it: to the same bytes, and so the same numbers.
+/// Eight bits put each weight off by up to 1/254 of the largest of its 32.
 #[test]
-fn weights_quantised_while_they_load_are_those_of_a_quantised_file() {
+fn weights_quantised_while_they_load_are_close_to_what_they_were() {
     let mut options = DecoderOptions::default();
     options.quantize = Some(Quantization::Q8_0);
-    let folder = ModelFolder::local(fixture("qwen2")).unwrap();
-    let (here, there) = (DecoderProbe::load(&folder, options).unwrap(), load("qwen2-q8_0", options));
-    for case in cases("qwen2") {
-        let [here, there] = [&here, &there].map(|probe| alone(probe, ProbeLimits::default(), &case));
-        assert_eq!(here, there);
+    let (exact, quantised) = (load("llama3-bf16", in_f32()), load("llama3-bf16", options));
+    for case in cases("llama3-bf16") {
+        let [exact, quantised] =
+            [&exact, &quantised].map(|probe| alone(probe, ProbeLimits::default(), &case));
+        let off = exact.logits.iter().zip(&quantised.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off > 0.01 && off < 0.3, "off by {off} of logits up to 8");
+        assert_eq!(exact.tokens[0], quantised.tokens[0]);
     }
 }
 
