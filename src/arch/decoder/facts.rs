@@ -1,5 +1,7 @@
 //! What there is to say of a decoder before anything is loaded.
 
+use std::collections::BTreeMap;
+
 use super::gguf;
 use super::network::KvCache;
 use super::plan::DecoderPlan;
@@ -22,10 +24,18 @@ impl DecoderPlan {
         self.config.context
     }
 
-    /// What the linear layers are kept in unless they stay as a file has them quantised: `f32`, `bf16`, `q8_0`
-    /// or `q4_k`; sums are f32 in any case.
-    pub fn computes_in(&self) -> String {
-        WeightFormat::of(self.options).in_words()
+    /// What most of the weights are kept in: `f32`, `bf16`, `q8_0` or `q4_k`, or the format of a GGUF file whose
+    /// weights stay as they are. Sums are f32 in any case.
+    pub fn computes_in(&self, files: &ModelFiles) -> String {
+        let format = WeightFormat::of(self.options);
+        let mut kept = BTreeMap::<String, u64>::new();
+        if let ModelFiles::Gguf(file) = files {
+            for tensor in file.tensors().filter(|tensor| format.kept(tensor.stored).is_some()) {
+                *kept.entry(tensor.stored.to_string()).or_default() += tensor.bytes().bytes();
+            }
+        }
+        let most = kept.into_iter().max_by_key(|(_, bytes)| *bytes);
+        most.map_or_else(|| format.in_words(), |(stored, _)| stored.to_ascii_lowercase())
     }
 
     /// The bytes of all tensors that the network has, as they will be kept.

@@ -66,13 +66,12 @@ impl Inspect {
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {
         let plan = self.model.decoder_plan(files)?;
-        let footprint = plan.footprint(files).map_err(crate::Error::from)?;
         let (label, stored) = match files {
             ModelFiles::Folder(folder) => {
                 (folder.label(), Stored::from(&folder.weight_files().map_err(crate::Error::from)?))
             }
             ModelFiles::Gguf(file) => (file.label(), Stored::from(file)),
         };
-        Ok((report::of_decoder(&self.model, label, &plan, footprint, &stored), stored))
+        Ok((report::of_decoder(&self.model, label, &plan, files, &stored)?, stored))
     }
 }

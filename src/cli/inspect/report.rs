@@ -10,6 +10,7 @@ use crate::cli::output::{Output, counted};
 use crate::engine::Capabilities;
 use crate::id::ByteSize;
 use crate::memory::Footprint;
+use crate::weights::ModelFiles;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -83,14 +84,14 @@ pub(super) fn of_embedder(
     Ok(Report::new(args, model, skills, footprint, stored))
 }
 
-/// A model that writes, and the memory it takes.
+/// A model that writes.
 pub(super) fn of_decoder(
     args: &ModelArgs,
     label: &str,
     plan: &DecoderPlan,
-    footprint: Footprint,
+    files: &ModelFiles,
     stored: &Stored,
-) -> Report {
+) -> Result<Report, Failure> {
     let skills = Skills::Writes {
         context_length: plan.context_length(),
         max_tokens: plan.max_tokens(),
@@ -101,9 +102,10 @@ pub(super) fn of_decoder(
         label,
         does: Capabilities::TextToText,
         architecture: plan.family(),
-        computes_in: plan.computes_in(),
+        computes_in: plan.computes_in(files),
     };
-    Report::new(args, model, skills, footprint, stored)
+    let footprint = plan.footprint(files).map_err(crate::Error::from)?;
+    Ok(Report::new(args, model, skills, footprint, stored))
 }
 
 /// What every model is.
@@ -148,7 +150,7 @@ impl Report {
             ("model", self.model.clone()),
             ("capability", self.capability.clone()),
             ("architecture", self.architecture.to_owned()),
-            ("dtype", format!("{} on disk, computed in {}", self.dtype, self.computes_in)),
+            ("dtype", format!("{} on disk, kept in {}", self.dtype, self.computes_in)),
             ("tensors", format!("{}, with {} numbers", self.tensors, self.parameters)),
             ("on disk", self.bytes_on_disk.to_string()),
         ];
