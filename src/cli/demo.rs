@@ -13,7 +13,7 @@ use super::events::in_words;
 use super::failure::Failure;
 use super::output::{Output, counted};
 use crate::arch::footprint;
-use crate::capability::{Task, Tasks};
+use crate::capability::{Capability, Task, Tasks, TextToText};
 use crate::engine::{Capabilities, Engine};
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
@@ -211,7 +211,11 @@ impl Show {
         pools.push(tasks.status());
         for PoolStatus { name, workers, memory, totals, keys, .. } in &pools {
             if keys.is_empty() {
-                self.say(format_args!("   {name:<16} no built-in models yet; takes loaders of your own"))?;
+                let models = match name.as_str() {
+                    TextToText::NAME => "not shown here: see `millpond generate --help`",
+                    _ => "no built-in models yet; takes loaders of your own",
+                };
+                self.say(format_args!("   {name:<16} {models}"))?;
                 continue;
             }
             let PoolMetrics { total_requests, total_completed, .. } = totals;
