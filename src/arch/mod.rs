@@ -14,6 +14,7 @@
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
+mod bounds;
 mod decoder;
 mod dense;
 mod embedding;

@@ -34,7 +34,6 @@ impl Norm {
     }
 
     /// `x / sqrt(mean square + eps) * weight`; `weight` is `[width]`.
-    #[allow(dead_code, reason = "decoders normalise so")]
     pub(crate) fn rms(weight: &Tensor, eps: f64) -> Result<Self> {
         Self::new(weight, None, Kind::Rms, eps)
     }

@@ -254,28 +254,3 @@ fn fewer_dimensions_are_the_first_ones_scaled_again() {
     let scaled: Vec<f32> = raw[..8].iter().map(|x| x / length(&raw[..8])).collect();
     assert!(Agreement::PERFECT.with(&short, &scaled).max_difference < 1e-6);
 }
-
-/// `cargo test --test arch -- --ignored --nocapture speed` prints sequences per second of 32 x 128 tokens.
-#[test]
-#[ignore = "measures, asserts nothing"]
-fn speed_of_32_texts_of_128_tokens() {
-    let model = std::env::var_os("MILLPOND_MINILM_DIR").expect("MILLPOND_MINILM_DIR names the model");
-    let weights = load(Path::new(&model)).unwrap();
-    let requests = vec![EmbedRequest::new("word ".repeat(126)); 32];
-    for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut seconds: Vec<f64> = (0..5)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                pool.install(|| assert!(weights.embed(&requests).iter().all(Result::is_ok)));
-                start.elapsed().as_secs_f64()
-            })
-            .collect();
-        seconds.sort_by(f64::total_cmp);
-        println!(
-            "{threads} threads: {:.1} sequences/s, median of 5; best {:.1}",
-            32.0 / seconds[2],
-            32.0 / seconds[0]
-        );
-    }
-}

@@ -261,35 +261,3 @@ fn cost_follows_length_up_to_the_models_limit() {
     assert_eq!(estimated_cost(&long), 1002);
     assert_eq!(weights.plan().cost(&long), 48);
 }
-
-/// `cargo test --test arch -- --ignored --nocapture memory` prints what further workers add.
-#[test]
-#[ignore = "measures, asserts nothing"]
-#[cfg(target_os = "linux")]
-fn memory_of_one_worker_and_of_four() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    let model = std::env::var_os("MILLPOND_MINILM_DIR").expect("MILLPOND_MINILM_DIR names the model");
-    let start = Instant::now();
-    let weights = load(model.as_ref()).unwrap();
-    println!("load {:?}, {} KiB resident", start.elapsed(), resident());
-    let (done, finished) = std::sync::mpsc::channel();
-    let stop = Arc::new(std::sync::Barrier::new(5));
-    for workers in 1..=4 {
-        let (weights, done, stop) = (Arc::clone(&weights), done.clone(), Arc::clone(&stop));
-        std::thread::spawn(move || {
-            let start = Instant::now();
-            let mut model = embedder(&weights);
-            let build = start.elapsed();
-            drive(&mut model, &vec!["word ".repeat(126); 32]);
-            done.send(build).unwrap();
-            stop.wait();
-        });
-        let build = finished.recv().unwrap();
-        println!("{workers} workers that have served: {} KiB resident, built in {build:?}", resident());
-    }
-    stop.wait();
-}

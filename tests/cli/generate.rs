@@ -6,7 +6,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{MODEL as ENCODER, Run, Started, command, interrupt, millpond, millpond_reading};
+use crate::support::{
+    MODEL as ENCODER, Run, Started, command, interrupt, millpond, millpond_reading, read_until,
+};
 
 /// It reads 256 tokens and has a chat template.
 const MODEL: &str = "tests/fixtures/decoder/qwen3";
@@ -199,11 +201,7 @@ fn ctrl_c_ends_generating_with_130() {
     ];
     let mut child = Started(command(args).spawn().unwrap());
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("starts") && !line.contains("Spawned") && !line.contains("Ready") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended by itself");
-    }
+    read_until(&mut log, &["starts", "Spawned", "Ready"]);
     interrupt(&child);
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();

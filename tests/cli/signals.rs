@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
-use crate::support::{MODEL, Started, command, interrupt};
+use crate::support::{MODEL, Started, command, interrupt, read_until};
 
 #[test]
 fn ctrl_c_ends_embedding_with_130_after_what_was_printed() {
@@ -29,11 +29,7 @@ fn ctrl_c_ends_a_bench_with_130() {
     let args = ["-v", "bench", "embed", "-m", MODEL, "--requests", "1000000000", "--json"];
     let mut child = Started(command(args).spawn().unwrap());
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("Ready") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended by itself");
-    }
+    read_until(&mut log, &["Ready"]);
     interrupt(&child);
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();

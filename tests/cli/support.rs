@@ -1,7 +1,7 @@
 //! Running the binary, and knowing what it should say.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -139,4 +139,13 @@ impl Drop for Started {
 pub(crate) fn interrupt(child: &Started) {
     let sent = Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// Reads a log up to a line that holds one of `words`.
+pub(crate) fn read_until(log: &mut impl BufRead, words: &[&str]) {
+    let mut line = String::new();
+    while !words.iter().any(|word| line.contains(word)) {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
 }

@@ -81,7 +81,8 @@ impl TextGenerator {
         let mut answers: Vec<Answer> = Vec::with_capacity(request.n);
         for index in 0..request.n {
             let first = answers.first().map(|answer| answer.text);
-            let text = self.runner.admit(prompt.to_vec(), request.max_tokens, first).map_err(invalid)?;
+            let text =
+                self.runner.scheduler.admit(prompt.to_vec(), request.max_tokens, first).map_err(invalid)?;
             let tokenizer = &self.weights.tokenizer;
             answers.push(Answer::new(text, index, request, prompt, seed, tokenizer, constraint.clone()));
         }

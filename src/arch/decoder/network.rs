@@ -59,16 +59,6 @@ impl KvCache {
     }
 }
 
-/// What goes in.
-#[derive(Debug)]
-pub(super) enum Inputs<'a> {
-    /// Token ids, all below the vocabulary's size.
-    Ids(&'a [u32]),
-    /// `[tokens, hidden]`, scaled as the network's own table would be.
-    #[allow(dead_code, reason = "what images become")]
-    Vectors(Tensor),
-}
-
 /// One text's share of a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StepText<'a> {
@@ -91,21 +81,11 @@ impl Network {
         Ok(Self { body: Body::on(table, tensors, config)?, head })
     }
 
-    pub(super) fn config(&self) -> &DecoderConfig {
-        &self.body.config
+    pub(super) fn body(&self) -> &Body {
+        &self.body
     }
 
-    /// As [`Body::forward`].
-    pub(super) fn forward(
-        &self,
-        inputs: Inputs<'_>,
-        texts: &[StepText<'_>],
-        cache: &mut KvCache,
-    ) -> Result<Tensor> {
-        self.body.forward(inputs, texts, cache)
-    }
-
-    /// The logits of some of the rows that [`forward`](Self::forward) gave: `[rows, vocabulary]`.
+    /// The logits of some of the rows that [`Body::forward`] gave: `[rows, vocabulary]`.
     pub(super) fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let hidden = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
         let hidden = self.body.normalised(&hidden)?;
@@ -113,7 +93,7 @@ impl Network {
             Some(head) => head.forward(&hidden)?,
             None => self.body.table.logits(&hidden)?,
         };
-        match self.config().logit_cap {
+        match self.body.config.logit_cap {
             Some(cap) => logits.affine(cap.recip(), 0.0)?.tanh()?.affine(cap, 0.0),
             None => Ok(logits),
         }
@@ -143,22 +123,22 @@ impl Body {
         &self.config
     }
 
-    /// One vector per token, `[tokens, hidden]`, before the last norm. The texts' keys and values up to here
-    /// are in `cache`; those of the step's tokens are put there.
+    /// What goes in for tokens, `[ids, hidden]`. All are below the vocabulary's size.
+    pub(super) fn vectors(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.table.rows(ids)?;
+        let scale = self.config.embedding_scale;
+        if scale == 1.0 { Ok(rows) } else { rows.affine(scale, 0.0) }
+    }
+
+    /// One vector per token, `[tokens, hidden]`, before the last norm, from what goes in for each: `[tokens,
+    /// hidden]`, by [`vectors`](Self::vectors) or of another kind. The texts' keys and values up to here are in
+    /// `cache`; those of the step's tokens are put there.
     pub(super) fn forward(
         &self,
-        inputs: Inputs<'_>,
+        mut xs: Tensor,
         texts: &[StepText<'_>],
         cache: &mut KvCache,
     ) -> Result<Tensor> {
-        let mut xs = match inputs {
-            Inputs::Ids(ids) => {
-                let rows = self.table.rows(ids)?;
-                // Doubled sums are exact, so that a scale of one changes nothing.
-                rows.affine(self.config.embedding_scale, 0.0)?
-            }
-            Inputs::Vectors(vectors) => vectors,
-        };
         let angles: Vec<Angles> = self.config.ropes.iter().map(|rope| angles(rope, texts)).collect();
         let paged: Vec<PagedText<'_>> = texts.iter().map(|text| text.paged).collect();
         let around = Surroundings { texts: &paged, angles: &angles };

@@ -86,7 +86,7 @@ impl DecoderProbe {
 
     /// Starts with an empty cache.
     pub fn run(&self, limits: ProbeLimits) -> ProbeRun {
-        let config = self.network.config();
+        let config = self.network.body().config();
         let limits = Limits {
             blocks: limits.blocks,
             context: config.context,
@@ -105,7 +105,11 @@ impl ProbeRun {
     /// Takes in a text that is to become `tokens` longer; returns its number among those taken in. A refusal
     /// is returned as its message.
     pub fn admit(&mut self, prompt: &[u32], tokens: usize) -> Result<usize, String> {
-        let id = self.runner.admit(prompt.to_vec(), tokens, None).map_err(|refusal| refusal.to_string())?;
+        let id = self
+            .runner
+            .scheduler
+            .admit(prompt.to_vec(), tokens, None)
+            .map_err(|refusal| refusal.to_string())?;
         self.wanted.insert(id, (tokens, Continuation::default()));
         self.ended.push(Continuation::default());
         self.order.push(id);

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use candle_core::{Result, Tensor};
 
 use super::config::{DecoderConfig, FeedForwardConfig};
-use super::network::{Body, Inputs, KvCache, StepText, widest_feed_forward};
+use super::network::{Body, KvCache, StepText, widest_feed_forward};
 use super::tensors::Checkpoint;
 use super::weight_format::WeightFormat;
 use crate::arch::packed::PackedTexts;
@@ -39,7 +39,7 @@ impl Body {
         });
         let steps: Vec<StepText<'_>> = texts_of.collect();
         let mut cache = KvCache::passing(config, taken as usize);
-        let hidden = self.forward(Inputs::Ids(&texts.ids), &steps, &mut cache)?;
+        let hidden = self.forward(self.vectors(&texts.ids)?, &steps, &mut cache)?;
         self.normalised(&hidden)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 
-use super::network::{Inputs, KvCache, Network, StepText};
-use super::scheduler::{Limits, Refusal, Scheduler, Share, TextId};
+use super::network::{KvCache, Network, StepText};
+use super::scheduler::{Limits, Scheduler, Share, TextId};
 use crate::capability::ModelError;
 use crate::kernels::{PagedText, threads};
 
@@ -14,8 +14,8 @@ use crate::kernels::{PagedText, threads};
 pub(super) struct Runner {
     network: Arc<Network>,
     cache: KvCache,
+    /// Texts are admitted to it and ended in it. All their tokens must be in the vocabulary.
     pub(super) scheduler: Scheduler,
-    vocabulary: usize,
 }
 
 /// What a text's next token may be.
@@ -52,20 +52,8 @@ impl Sayings {
 
 impl Runner {
     pub(super) fn new(network: Arc<Network>, limits: Limits) -> Self {
-        let cache = KvCache::new(network.config(), limits.blocks);
-        let vocabulary = network.config().vocab_size;
-        Self { network, cache, scheduler: Scheduler::new(limits), vocabulary }
-    }
-
-    /// Takes in a text: see [`Scheduler::admit`]. All its tokens must be in the vocabulary.
-    pub(super) fn admit(
-        &mut self,
-        prompt: Vec<u32>,
-        answer: usize,
-        after: Option<TextId>,
-    ) -> Result<TextId, Refusal> {
-        debug_assert!(prompt.iter().all(|id| (*id as usize) < self.vocabulary));
-        self.scheduler.admit(prompt, answer, after)
+        let cache = KvCache::new(network.body().config(), limits.blocks);
+        Self { network, cache, scheduler: Scheduler::new(limits) }
     }
 
     /// Computes one step. Every text that is said something of must get its next token, or end, before the
@@ -94,7 +82,8 @@ impl Runner {
                 stretched: scheduler.is_stretched(share.text),
             })
             .collect();
-        let hidden = self.network.forward(Inputs::Ids(&ids), &texts, &mut self.cache)?;
+        let body = self.network.body();
+        let hidden = body.forward(body.vectors(&ids)?, &texts, &mut self.cache)?;
         let (mut rows, mut said, mut end) = (Vec::new(), Vec::new(), 0);
         for share in shares {
             end += share.tokens;

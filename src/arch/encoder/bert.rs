@@ -5,8 +5,9 @@
 
 use serde::Deserialize;
 
-use super::config::{EncoderConfig, Segments, Sizes, bad, not_supported, within};
+use super::config::{EncoderConfig, Segments, Sizes};
 use super::layout::Layout;
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Architecture};
 
 const BERT: &[Layout] = &[Layout::BERT];

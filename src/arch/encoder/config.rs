@@ -1,9 +1,7 @@
 //! What an encoder is made of, whichever family's `config.json` says so.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-
 use super::layout::Layout;
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::kernels::{Activation, RopeStyle};
 
@@ -241,23 +239,4 @@ fn activation_called(name: &str) -> Result<Activation, ArchError> {
         "silu" | "swish" => Ok(Activation::Silu),
         other => Err(not_supported("hidden_act", other, &NAMES)),
     }
-}
-
-pub(crate) fn within(
-    field: &'static str,
-    found: usize,
-    bounds: RangeInclusive<usize>,
-) -> Result<(), ArchError> {
-    if bounds.contains(&found) {
-        return Ok(());
-    }
-    Err(bad(field, found, format!("it must be in {}..={}", bounds.start(), bounds.end())))
-}
-
-pub(crate) fn bad(field: &'static str, found: impl Display, expected: String) -> ArchError {
-    ArchError::BadConfig { field, found: found.to_string(), expected }
-}
-
-pub(crate) fn not_supported(what: &'static str, found: &str, supported: &[&'static str]) -> ArchError {
-    ArchError::Unsupported { what, found: found.to_owned(), supported: supported.to_vec() }
 }

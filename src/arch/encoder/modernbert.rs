@@ -4,8 +4,9 @@
 
 use serde::Deserialize;
 
-use super::config::{Biases, EncoderConfig, Gate, Norms, Rotary, Sight, Sizes, bad, not_supported, within};
+use super::config::{Biases, EncoderConfig, Gate, Norms, Rotary, Sight, Sizes};
 use super::layout::{Layout, Qkv, Up};
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::kernels::RopeStyle;
 

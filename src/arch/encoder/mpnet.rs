@@ -6,8 +6,9 @@
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
-use super::config::{EncoderConfig, Sizes, within};
+use super::config::{EncoderConfig, Sizes};
 use super::layout::{Layout, Qkv};
+use crate::arch::bounds::within;
 use crate::arch::{ArchError, Architecture};
 
 const LAYOUTS: &[Layout] = &[Layout {

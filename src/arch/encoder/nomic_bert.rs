@@ -5,10 +5,9 @@
 
 use serde::Deserialize;
 
-use super::config::{
-    Biases, EncoderConfig, Gate, Rotary, Segments, Sight, Sizes, bad, not_supported, within,
-};
+use super::config::{Biases, EncoderConfig, Gate, Rotary, Segments, Sight, Sizes};
 use super::layout::{Layout, Qkv, Up};
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::kernels::RopeStyle;
 

@@ -1,9 +1,9 @@
 //! What each family's `config.json` means. Reference: `configuration_*.py` and `modeling_*.py` of transformers.
 
-use super::bounds::{bad, not_supported, within};
 use super::raw::{RawConfig, RopeParameters};
 use super::rope::{RopeConfig, Surroundings};
 use super::{DecoderConfig, ExpertWeights, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces};
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Bias};
 use crate::kernels::{Activation, Direction};
 

@@ -1,11 +1,11 @@
 //! A decoder's shape from a GGUF file's metadata. Reference: `convert_hf_to_gguf.py` and `llama-arch.cpp` of
 //! llama.cpp.
 
-use super::bounds::{bad, not_supported};
 use super::families::lower;
 use super::raw::{RawConfig, RopeParameters};
 use super::rope::Pairs;
 use super::{DecoderConfig, DecoderFamily};
+use crate::arch::bounds::{bad, not_supported};
 use crate::arch::{ArchError, Bias};
 use crate::weights::{GgufError, GgufFile};
 

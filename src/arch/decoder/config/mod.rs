@@ -1,6 +1,5 @@
 //! The shape of a decoder: one description for all families, lowered from what each writes in its own way.
 
-mod bounds;
 mod families;
 mod gguf;
 mod raw;
@@ -10,7 +9,7 @@ pub use families::DecoderFamily;
 pub(crate) use raw::RawConfig;
 pub(crate) use rope::{Pairs, RopeConfig};
 
-use bounds::{bad, within};
+use crate::arch::bounds::{bad, within};
 
 use crate::arch::{ArchError, Bias, read_required};
 use crate::kernels::{Activation, Direction};

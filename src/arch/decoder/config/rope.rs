@@ -3,9 +3,9 @@
 
 use std::f64::consts::TAU;
 
-use super::bounds::{bad, not_supported};
 use super::raw::RopeParameters;
 use crate::arch::ArchError;
+use crate::arch::bounds::{bad, not_supported};
 
 /// How a layer turns queries and keys by their positions.
 #[derive(Clone, Debug, PartialEq)]

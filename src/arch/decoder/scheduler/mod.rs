@@ -323,7 +323,6 @@ impl Scheduler {
     }
 
     /// Blocks that no text holds, and all there are.
-    #[allow(dead_code, reason = "what tests and reports ask")]
     pub(super) fn free_blocks(&self) -> (usize, usize) {
         (self.blocks.free(), self.blocks.total())
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::arch::ArchError;
 
-pub(super) fn within(
+pub(crate) fn within(
     field: &'static str,
     found: usize,
     bounds: RangeInclusive<usize>,
@@ -16,10 +16,10 @@ pub(super) fn within(
     Err(bad(field, found, format!("it must be in {}..={}", bounds.start(), bounds.end())))
 }
 
-pub(super) fn bad(field: &'static str, found: impl Display, expected: String) -> ArchError {
+pub(crate) fn bad(field: &'static str, found: impl Display, expected: String) -> ArchError {
     ArchError::BadConfig { field, found: found.to_string(), expected }
 }
 
-pub(super) fn not_supported(what: &'static str, found: &str, supported: &[&'static str]) -> ArchError {
+pub(crate) fn not_supported(what: &'static str, found: &str, supported: &[&'static str]) -> ArchError {
     ArchError::Unsupported { what, found: found.to_owned(), supported: supported.to_vec() }
 }
