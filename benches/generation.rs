@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits, ProbeRun};
 use millpond::threads;
-use millpond::weights::{GgufFile, ModelFolder};
+use millpond::weights::{GgufFile, ModelFiles, ModelFolder};
 
 use support::{median, quantile, quick};
 
@@ -39,12 +39,12 @@ fn load() -> DecoderProbe {
     match std::env::var_os("MILLPOND_GGUF").map(PathBuf::from) {
         Some(path) => {
             let file = GgufFile::open(path).expect("a GGUF file");
-            DecoderProbe::load_gguf(&file, options).expect("a decoder")
+            DecoderProbe::load(&ModelFiles::Gguf(file), options).expect("a decoder")
         }
         None => {
             let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder/qwen3");
             let folder = ModelFolder::local(tiny).expect("the fixture is there");
-            DecoderProbe::load(&folder, options).expect("a decoder")
+            DecoderProbe::load(&ModelFiles::Folder(folder), options).expect("a decoder")
         }
     }
 }

@@ -72,7 +72,7 @@ impl DensePlan {
             folder,
             inputs,
             outputs: config.out_features,
-            bias: if config.bias { Bias::Present } else { Bias::Absent },
+            bias: config.bias.into(),
             activation: config.activation()?,
         })
     }

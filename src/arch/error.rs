@@ -1,7 +1,7 @@
 //! Why a model cannot be made of its files.
 
 use crate::text::{RecipeError, TokenizerError};
-use crate::weights::WeightsError;
+use crate::weights::{GgufError, WeightsError};
 
 /// A model cannot be made of its files.
 #[derive(Debug, thiserror::Error)]
@@ -47,4 +47,10 @@ pub enum ArchError {
     /// Rearranging the loaded tensors failed.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<GgufError> for ArchError {
+    fn from(error: GgufError) -> Self {
+        Self::Weights(error.into())
+    }
 }

@@ -14,6 +14,7 @@
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
+mod activation;
 mod bounds;
 mod decoder;
 mod dense;
@@ -23,6 +24,8 @@ mod error;
 mod packed;
 mod scope;
 mod sentence;
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -90,7 +93,7 @@ impl Architecture {
     ];
 
     /// The `model_type` that `config.json` gives it.
-    pub const fn model_type(self) -> &'static str {
+    pub fn model_type(self) -> &'static str {
         match self {
             Self::Bert => "bert",
             Self::Roberta => "roberta",
@@ -169,6 +172,14 @@ fn read_required<T: serde::de::DeserializeOwned>(
     folder: &ModelFolder,
     name: &'static str,
 ) -> Result<T, ArchError> {
-    let missing = || ArchError::MissingFile { name, folder: folder.label().to_owned() };
-    folder.read_json(name)?.ok_or_else(missing)
+    folder.read_json(name)?.ok_or_else(|| missing(folder, name))
+}
+
+/// Where a file is that every model of a kind has.
+fn required_file(folder: &ModelFolder, name: &'static str) -> Result<PathBuf, ArchError> {
+    folder.file(name).ok_or_else(|| missing(folder, name))
+}
+
+fn missing(folder: &ModelFolder, name: &'static str) -> ArchError {
+    ArchError::MissingFile { name, folder: folder.label().to_owned() }
 }

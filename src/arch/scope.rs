@@ -15,6 +15,12 @@ pub(crate) enum Bias {
     Absent,
 }
 
+impl From<bool> for Bias {
+    fn from(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
 /// The tensors of one part of a network: those whose names begin with a prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope<'a> {

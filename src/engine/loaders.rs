@@ -60,17 +60,16 @@ impl Loader<TextEmbedding> for EmbeddingLoader {
 /// Loads decoders for the text-to-text pool.
 #[derive(Debug)]
 pub struct DecoderLoader {
-    files: ModelFiles,
     plan: Arc<DecoderPlan>,
     threads: NonZeroUsize,
 }
 
 impl DecoderLoader {
     /// Reads the files' configuration. Each worker will compute on `threads` threads.
-    pub fn new(files: ModelFiles, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
+    pub fn new(files: &ModelFiles, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
         let options = DecoderOptions::from(options);
-        let plan = Arc::new(DecoderPlan::of(&files, options)?);
-        Ok(Self { files, plan, threads })
+        let plan = Arc::new(DecoderPlan::of(files, options)?);
+        Ok(Self { plan, threads })
     }
 }
 
@@ -79,11 +78,11 @@ impl Loader<TextToText> for DecoderLoader {
     type Model = TextGenerator;
 
     fn footprint(&self) -> Result<Footprint, LoadError> {
-        self.plan.footprint(&self.files).map_err(LoadError::invalid)
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
     }
 
     fn load(&self) -> Result<DecoderWeights, LoadError> {
-        DecoderWeights::load(&self.files, DecoderPlan::clone(&self.plan)).map_err(LoadError::invalid)
+        DecoderWeights::load(DecoderPlan::clone(&self.plan)).map_err(LoadError::invalid)
     }
 
     fn build(&self, weights: &Arc<DecoderWeights>) -> Result<TextGenerator, LoadError> {

@@ -86,8 +86,9 @@ impl Engine {
     ) -> Result<Capabilities, Error> {
         let source: ModelSource = model.parse().map_err(WeightsError::from)?;
         let files = source.resolve()?;
-        let config = self.key_config(Capabilities::of(&files)?);
-        self.add_files_with(key, files, config, options)
+        let capability = Capabilities::of(&files)?;
+        self.register(key, files, capability, self.key_config(capability), options)?;
+        Ok(capability)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -121,6 +122,18 @@ impl Engine {
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
         let capability = Capabilities::of(&files)?;
+        self.register(key, files, capability, config, options)?;
+        Ok(capability)
+    }
+
+    fn register(
+        &self,
+        key: impl Into<RegistryKey>,
+        files: ModelFiles,
+        capability: Capabilities,
+        config: KeyConfig,
+        options: ModelOptions,
+    ) -> Result<(), Error> {
         options.check(capability)?;
         let threads = self.threads_per_worker(&config);
         match capability {
@@ -129,11 +142,11 @@ impl Engine {
                 self.text_embedding.register_with(key, loader, config)?;
             }
             Capabilities::TextToText => {
-                let loader = DecoderLoader::new(files, threads, options)?;
+                let loader = DecoderLoader::new(&files, threads, options)?;
                 self.text_to_text.register_with(key, loader, config)?;
             }
         }
-        Ok(capability)
+        Ok(())
     }
 
     /// The settings that a key gets where none are given: its pool's.

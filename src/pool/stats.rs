@@ -37,7 +37,7 @@ pub(crate) struct Served {
     pub(crate) run_time: Histogram,
     /// From submission to the first event.
     pub(crate) first_event: Histogram,
-    /// From one event of a request to its next.
+    /// From the events of one step of a request to those of its next.
     pub(crate) between_events: Histogram,
 }
 
@@ -172,7 +172,7 @@ pub struct KeyStatus {
     pub run_time: HistogramSnapshot,
     /// From submission to the first event, of requests that report on the way: the time to the first token.
     pub first_event_time: HistogramSnapshot,
-    /// From one event of a request to its next: the time between tokens.
+    /// From the events of one step of a request to those of its next: the time between tokens.
     pub between_events_time: HistogramSnapshot,
     /// Loads of the weights.
     pub load_time: HistogramSnapshot,

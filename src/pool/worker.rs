@@ -236,7 +236,9 @@ impl<'a, C: Capability> Worker<'a, C> {
             let (job, served) = (reply.job(), &self.seat.served);
             match running.reported.replace(now) {
                 None => served.first_event.record_exclusively(now.since(job.submitted)),
-                Some(last) => served.between_events.record_exclusively(now.since(last)),
+                // Several of one step, as of several answers, are there at once.
+                Some(last) if last < now => served.between_events.record_exclusively(now.since(last)),
+                Some(_) => {}
             }
             job.clone()
         };

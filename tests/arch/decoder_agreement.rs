@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use millpond::Dtype;
 use millpond::arch::{Continuation, DecoderOptions, DecoderProbe, ProbeLimits};
-use millpond::weights::ModelFolder;
+use millpond::weights::{ModelFiles, ModelFolder};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::{copied, patch};
 
 /// One prompt with what the reference makes of it.
 #[derive(Debug, Deserialize)]
@@ -41,13 +45,20 @@ pub(crate) fn cases(name: &str) -> Vec<Case> {
     cases
 }
 
+/// Everything as numbers in f32, whatever the processor would rather have: what the references compute.
+pub(crate) fn in_f32() -> DecoderOptions {
+    let mut options = DecoderOptions::default();
+    options.dtype = Dtype::F32;
+    options
+}
+
 fn load(name: &str) -> (DecoderProbe, Vec<Case>) {
-    let folder = ModelFolder::local(fixture(name)).expect("the folder is there");
-    (
-        DecoderProbe::load(&folder, DecoderOptions::default())
-            .unwrap_or_else(|error| panic!("{name}: {error}")),
-        cases(name),
-    )
+    (load_folder(&fixture(name)), cases(name))
+}
+
+fn load_folder(folder: &Path) -> DecoderProbe {
+    let files = ModelFiles::Folder(ModelFolder::local(folder).expect("the folder is there"));
+    DecoderProbe::load(&files, in_f32()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
 /// The logits are the reference's to within `tolerance`, and the tokens are the same.
@@ -161,4 +172,12 @@ fn a_canceled_text_gives_its_blocks_back_and_disturbs_nobody() {
     run.cancel(gone);
     assert_eq!(run.free_blocks().0, 64 - 2, "two blocks hold the other's 24 tokens");
     assert_eq!(run.finish().unwrap()[kept].tokens, stays.tokens);
+}
+
+#[test]
+fn a_decoder_without_a_type_goes_by_its_classes() {
+    let copy = copied(&fixture("llama3"));
+    patch(copy.path(), "config.json", "model_type", Value::Null);
+    let (probe, case) = (load_folder(copy.path()), &cases("llama3")[0]);
+    agree("llama3", &alone(&probe, ProbeLimits::default(), case), case, 1e-3);
 }

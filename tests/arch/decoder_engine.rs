@@ -73,6 +73,7 @@ fn weights_caches_and_steps_are_on_the_account() {
     engine.generate("folder", raw("the mill on the river")).unwrap();
     let files = ModelFiles::Folder(ModelFolder::local(fixture("qwen3")).unwrap());
     let plan = DecoderPlan::of(&files, DecoderOptions::default()).unwrap();
-    let footprint = plan.footprint(&files).unwrap();
+    let footprint =
+        plan.footprint(engine.threads_per_worker(&engine.key_config(Capabilities::TextToText))).unwrap();
     assert_eq!(engine.status().memory.reserved, footprint.with_workers(1));
 }

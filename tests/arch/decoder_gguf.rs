@@ -1,25 +1,17 @@
 //! Decoders from GGUF files say what transformers says with the numbers that the files hold.
 
-use millpond::Dtype;
 use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits};
 use millpond::weights::gguf::Quantization;
-use millpond::weights::{GgufFile, ModelFolder};
+use millpond::weights::{GgufFile, ModelFiles, ModelFolder};
 
-use crate::decoder_agreement::{agree, alone, cases, fixture};
+use crate::decoder_agreement::{agree, alone, cases, fixture, in_f32};
 
 const FILES: [&str; 6] =
     ["gemma2-bf16", "llama3-bf16", "llama3-q4_0", "mixtral-bf16", "phi3-bf16", "qwen2-q8_0"];
 
-/// Everything as numbers in f32: what the references compute.
-fn in_f32() -> DecoderOptions {
-    let mut options = DecoderOptions::default();
-    options.dtype = Dtype::F32;
-    options
-}
-
 fn load(name: &str, options: DecoderOptions) -> DecoderProbe {
-    let file = GgufFile::open(fixture(&format!("{name}.gguf"))).unwrap();
-    DecoderProbe::load_gguf(&file, options).unwrap_or_else(|error| panic!("{name}: {error}"))
+    let file = ModelFiles::Gguf(GgufFile::open(fixture(&format!("{name}.gguf"))).unwrap());
+    DecoderProbe::load(&file, options).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 #[test]
@@ -62,7 +54,7 @@ fn weights_quantised_while_they_load_are_close_to_what_they_were() {
 /// Rows of 64 weights do not divide into blocks of 256: they are kept in 8 bits, which is finer.
 #[test]
 fn rows_too_short_for_large_blocks_are_kept_in_smaller_ones() {
-    let folder = ModelFolder::local(fixture("qwen2")).unwrap();
+    let folder = ModelFiles::Folder(ModelFolder::local(fixture("qwen2")).unwrap());
     let load = |to| {
         let mut options = DecoderOptions::default();
         options.quantize = Some(to);

@@ -19,7 +19,7 @@ fn weights(cache_tokens: usize) -> Arc<DecoderWeights> {
     options.cache_tokens = Some(cache_tokens);
     let files = ModelFiles::Folder(folder);
     let plan = DecoderPlan::of(&files, options).unwrap();
-    Arc::new(DecoderWeights::load(&files, plan).unwrap())
+    Arc::new(DecoderWeights::load(plan).unwrap())
 }
 
 /// A generator and its outbox.

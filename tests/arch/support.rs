@@ -58,8 +58,13 @@ pub(crate) fn embed_one(weights: &EmbeddingWeights, request: EmbedRequest) -> Re
 
 /// A copy of a fixture that a test may damage.
 pub(crate) fn copy_of(name: &str) -> TempDir {
+    copied(&fixture(name))
+}
+
+/// The same of any folder.
+pub(crate) fn copied(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    copy_into(&fixture(name), copy.path());
+    copy_into(folder, copy.path());
     copy
 }
 

@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::config::{DecoderConfig, ExpertWeights, FeedForwardConfig};
+use super::config::{DecoderConfig, ExpertWeights, ExpertsConfig};
 use super::layer::GatedUnit;
 use super::names::Part;
 use super::projection::Projection;
@@ -24,12 +24,10 @@ impl Experts {
     pub(super) fn load(
         tensors: &impl Tensors,
         config: &DecoderConfig,
-        shape: FeedForwardConfig,
         layer: usize,
+        shape: ExpertsConfig,
     ) -> std::result::Result<Self, ArchError> {
-        let FeedForwardConfig::Experts { count, chosen, width, weights } = shape else {
-            unreachable!("a dense layer has no experts")
-        };
+        let ExpertsConfig { count, chosen, width, weights } = shape;
         let hidden = config.hidden_size;
         let router = tensors.linear(layer, [Part::Router], hidden, [count], Bias::Absent)?;
         let ups = tensors.experts(layer, count, [Part::Gate, Part::Up], hidden, width)?;

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::gguf;
 use super::network::KvCache;
 use super::plan::DecoderPlan;
-use super::tensors::TABLE;
 use super::weight_format::WeightFormat;
+use super::{gguf, tensors};
 use crate::ByteSize;
 use crate::arch::ArchError;
 use crate::kernels::BLOCK_TOKENS;
-use crate::weights::gguf::GgufTensor;
-use crate::weights::{ModelFiles, TensorInfo};
+use crate::weights::ModelFiles;
 
 impl DecoderPlan {
     /// The family that it belongs to, by the `model_type` in `config.json`.
@@ -26,10 +24,10 @@ impl DecoderPlan {
 
     /// What most of the weights are kept in: `f32`, `bf16`, `q8_0` or `q4_k`, or the format of a GGUF file whose
     /// weights stay as they are. Sums are f32 in any case.
-    pub fn computes_in(&self, files: &ModelFiles) -> String {
+    pub fn computes_in(&self) -> String {
         let format = WeightFormat::of(self.options);
         let mut kept = BTreeMap::<String, u64>::new();
-        if let ModelFiles::Gguf(file) = files {
+        if let ModelFiles::Gguf(file) = &self.forms.files {
             for tensor in file.tensors().filter(|tensor| format.kept(tensor.stored).is_some()) {
                 *kept.entry(tensor.stored.to_string()).or_default() += tensor.bytes().bytes();
             }
@@ -39,36 +37,17 @@ impl DecoderPlan {
     }
 
     /// The bytes of all tensors that the network has, as they will be kept.
-    pub(super) fn weights_bytes(&self, files: &ModelFiles) -> Result<ByteSize, ArchError> {
+    pub(super) fn weights_bytes(&self) -> Result<ByteSize, ArchError> {
         let format = WeightFormat::of(self.options);
-        Ok(match files {
+        Ok(match &self.forms.files {
             ModelFiles::Folder(folder) => {
                 let files = folder.weight_files()?;
-                files.tensors().map(|tensor| self.checkpoint_bytes(tensor, format)).sum()
+                files.tensors().map(|tensor| tensors::kept_bytes(tensor, &self.config, format)).sum()
             }
             ModelFiles::Gguf(file) => {
-                let bytes = |tensor: &GgufTensor| match tensor.name.as_str() {
-                    gguf::TABLE if !self.config.tied && format.kept(tensor.stored).is_none() => {
-                        tensor.bytes_as_f32()
-                    }
-                    _ => gguf::kept_bytes(tensor, format),
-                };
-                file.tensors().map(bytes).sum()
+                file.tensors().map(|tensor| gguf::kept_bytes(tensor, file, &self.config, format)).sum()
             }
         })
-    }
-
-    fn checkpoint_bytes(&self, tensor: &TensorInfo, format: WeightFormat) -> ByteSize {
-        let f32s = ByteSize::new((tensor.elements() as u64).saturating_mul(4));
-        // A head that is saved although it is the table is not read.
-        if self.config.tied && tensor.name.ends_with("lm_head.weight") {
-            return ByteSize::ZERO;
-        }
-        let [rows, width] = tensor.shape[..] else { return f32s };
-        if tensor.name.ends_with(TABLE) && !self.config.tied && !format.quantizes(width) {
-            return f32s;
-        }
-        ByteSize::new(format.bytes(1, rows, width))
     }
 
     /// Whether conversations can be put into words: there is a chat template. It may yet turn out to be one that

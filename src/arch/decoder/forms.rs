@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::arch::ArchError;
+use crate::arch::{ArchError, required_file};
 use crate::capability::{InvalidRequest, ResponseFormat};
 use crate::text::{ChatConfig, Constraint, GrammarCompiler, GrammarError, PromptTokenizer};
-use crate::weights::{ModelFiles, WeightsError};
+use crate::weights::ModelFiles;
 
 /// How many forms are kept. More may wait for a worker at once, which then compiles the rest itself.
 const KEPT: usize = 16;
@@ -21,12 +21,12 @@ const KEPT: usize = 16;
 /// A model's grammar compiler and the forms it compiled last.
 #[derive(Debug)]
 pub(super) struct Forms {
-    files: ModelFiles,
+    pub(super) files: ModelFiles,
     pub(super) ends: Vec<u32>,
     eos_token: Option<String>,
     compiler: Mutex<Option<Arc<Compiler>>>,
     /// The last used one at the front. None has been put to use: answers get copies.
-    recent: Mutex<VecDeque<(ResponseFormat, Constraint)>>,
+    recent: Mutex<VecDeque<(ResponseFormat, Arc<Constraint>)>>,
 }
 
 type Compiler = Result<GrammarCompiler, GrammarError>;
@@ -42,14 +42,9 @@ impl Forms {
     pub(super) fn read_tokenizer(&self) -> Result<PromptTokenizer, ArchError> {
         match &self.files {
             ModelFiles::Folder(folder) => {
-                let missing =
-                    || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
-                Ok(PromptTokenizer::load(&folder.file("tokenizer.json").ok_or_else(missing)?, &self.ends)?)
+                Ok(PromptTokenizer::load(&required_file(folder, "tokenizer.json")?, &self.ends)?)
             }
-            ModelFiles::Gguf(file) => {
-                let library = file.tokenizer().map_err(WeightsError::from)?.tokenizer;
-                Ok(PromptTokenizer::new(library, &self.ends)?)
-            }
+            ModelFiles::Gguf(file) => Ok(PromptTokenizer::new(file.tokenizer()?.tokenizer, &self.ends)?),
         }
     }
 
@@ -62,12 +57,16 @@ impl Forms {
         ends
     }
 
-    /// What holds one answer to `format`; nothing for plain text. Compiles it unless it is kept.
+    /// What holds answers to `format`; nothing for plain text. Compiles it unless it is kept. Each answer gets a
+    /// copy of its own.
     ///
     /// # Errors
     ///
     /// [`InvalidRequest`] if the format is not understood or too large, or the model cannot be held to any.
-    pub(super) fn constraint(&self, format: &ResponseFormat) -> Result<Option<Constraint>, InvalidRequest> {
+    pub(super) fn compiled(
+        &self,
+        format: &ResponseFormat,
+    ) -> Result<Option<Arc<Constraint>>, InvalidRequest> {
         if *format == ResponseFormat::Text {
             return Ok(None);
         }
@@ -76,7 +75,7 @@ impl Forms {
         }
         let compiler = self.compiler()?;
         let compiler = compiler.as_ref().as_ref().map_err(refused)?;
-        let made = compiler.compile(format)?;
+        let made = compiler.compile(format)?.map(Arc::new);
         if let Some(constraint) = &made {
             let mut recent = self.recent.lock();
             recent.push_front((format.clone(), constraint.clone()));
@@ -85,7 +84,7 @@ impl Forms {
         Ok(made)
     }
 
-    fn kept(&self, format: &ResponseFormat) -> Option<Constraint> {
+    fn kept(&self, format: &ResponseFormat) -> Option<Arc<Constraint>> {
         let mut recent = self.recent.lock();
         let place = recent.iter().position(|(kept, _)| kept == format)?;
         let found = recent.remove(place)?;

@@ -77,14 +77,14 @@ impl TextGenerator {
     fn begin(&mut self, request: &GenerateRequest, prompt: &[u32]) -> Result<Vec<Answer>, ModelError> {
         let seed = request.sampling.seed.unwrap_or_else(|| self.seeds.u64(..));
         // First what may fail for one of them alone, so that none is admitted unless all are.
-        let constraint = self.weights.plan().forms.constraint(&request.response_format)?;
+        let constraint = self.weights.plan().forms.compiled(&request.response_format)?;
         let mut answers: Vec<Answer> = Vec::with_capacity(request.n);
         for index in 0..request.n {
             let first = answers.first().map(|answer| answer.text);
             let text =
                 self.runner.scheduler.admit(prompt.to_vec(), request.max_tokens, first).map_err(invalid)?;
-            let tokenizer = &self.weights.tokenizer;
-            answers.push(Answer::new(text, index, request, prompt, seed, tokenizer, constraint.clone()));
+            let (tokenizer, constraint) = (&self.weights.tokenizer, constraint.as_deref().cloned());
+            answers.push(Answer::new(text, index, request, prompt, seed, tokenizer, constraint));
         }
         Ok(answers)
     }
@@ -147,7 +147,7 @@ impl Model<TextToText> for TextGenerator {
     }
 
     fn admit(&mut self, slot: Slot, request: GenerateRequest, _: &JobContext) -> Result<(), ModelError> {
-        self.weights.plan().validate(&request)?;
+        self.weights.plan().check(&request)?;
         let prompt = self.weights.tokenize(&request, CivilTime::from_unix((self.unix_now)()))?;
         let answers = self.begin(&request, &prompt)?;
         self.owners.extend(answers.iter().enumerate().map(|(index, answer)| (answer.text, (slot, index))));

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
+use super::config::DecoderConfig;
 use super::names::{Part, gguf};
 use super::projection::{Projection, Table};
 use super::tensors::{Tensors, format_of};
@@ -9,11 +10,11 @@ use super::weight_format::{WeightFormat, packed};
 use crate::ByteSize;
 use crate::arch::{ArchError, Bias};
 use crate::kernels::{QuantizedLayers, QuantizedLinear};
+use crate::weights::GgufFile;
 use crate::weights::gguf::GgufTensor;
-use crate::weights::{GgufError, GgufFile, WeightsError};
 
 /// The tokens' vectors.
-pub(super) const TABLE: &str = "token_embd.weight";
+const TABLE: &str = "token_embd.weight";
 
 /// One file.
 #[derive(Debug)]
@@ -29,8 +30,22 @@ impl<'a> GgufTensors<'a> {
     }
 
     fn read<const N: usize>(&self, name: &str, shape: [usize; N]) -> Result<Tensor, ArchError> {
-        let numbers = self.file.read_f32(name, shape.to_vec()).map_err(unreadable)?;
+        let numbers = self.file.read_f32(name, shape.to_vec())?;
         Ok(Tensor::from_vec(numbers, shape.to_vec(), &Device::Cpu)?)
+    }
+
+    /// The layers of `[out, in]` that lie behind one another in the tensor called `name`, `[.., out, in]`, if they
+    /// stay quantised.
+    fn quantized(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<QuantizedLinear>>, ArchError> {
+        let tensor = self.file.shaped(name, shape)?;
+        let (Some(kind), Some(([outputs, inputs], layers))) =
+            (self.format.kept(tensor.stored), shape.split_last_chunk().map(|(layers, last)| (last, layers)))
+        else {
+            return Ok(None);
+        };
+        let bytes = self.file.read_raw(name)?;
+        let layers = bytes.chunks_exact(bytes.len() / layers.iter().product::<usize>().max(1));
+        layers.map(|bytes| packed(kind, bytes, *outputs, *inputs)).collect::<Result<_, _>>().map(Some)
     }
 
     /// Experts whose parts all stay quantised.
@@ -43,28 +58,11 @@ impl<'a> GgufTensors<'a> {
     ) -> Result<Option<Vec<Projection>>, ArchError> {
         let mut units: Vec<Vec<QuantizedLinear>> = (0..count).map(|_| Vec::new()).collect();
         for name in names {
-            let tensor = self.file.shaped(name, [count, outputs, inputs].as_slice()).map_err(unreadable)?;
-            let Some(kind) = self.format.kept(tensor.stored) else { return Ok(None) };
-            let bytes = self.file.read_raw(name).map_err(unreadable)?;
-            for (unit, bytes) in units.iter_mut().zip(bytes.chunks_exact(bytes.len() / count)) {
-                unit.push(packed(kind, bytes, outputs, inputs)?);
-            }
+            let Some(layers) = self.quantized(name, &[count, outputs, inputs])? else { return Ok(None) };
+            units.iter_mut().zip(layers).for_each(|(unit, layer)| unit.push(layer));
         }
         let whole = |parts| Projection::Quantized(QuantizedLayers::new(parts, Vec::new()));
         Ok(Some(units.into_iter().map(whole).collect()))
-    }
-
-    /// The layer called `name`, if its weights stay quantised.
-    fn quantized(
-        &self,
-        name: &str,
-        outputs: usize,
-        inputs: usize,
-    ) -> Result<Option<QuantizedLinear>, ArchError> {
-        let tensor = self.file.shaped(name, [outputs, inputs].as_slice()).map_err(unreadable)?;
-        let Some(kind) = self.format.kept(tensor.stored) else { return Ok(None) };
-        let bytes = self.file.read_raw(name).map_err(unreadable)?;
-        Ok(Some(packed(kind, &bytes, outputs, inputs)?))
     }
 
     /// The layers called `names` as one, in `format` unless all stay quantised.
@@ -76,47 +74,71 @@ impl<'a> GgufTensors<'a> {
         bias: Bias,
         format: WeightFormat,
     ) -> Result<Projection, ArchError> {
-        let layers = || names.iter().zip(outputs);
+        let weights: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
+        let weights = || weights.iter().zip(outputs);
         let biases = match bias {
             Bias::Present => {
-                layers().map(|(name, outputs)| self.read(&format!("{name}.bias"), [*outputs])).collect()
+                let biases = names.iter().zip(outputs);
+                biases.map(|(name, outputs)| self.read(&format!("{name}.bias"), [*outputs])).collect()
             }
             Bias::Absent => Ok(Vec::new()),
         };
         let biases: Vec<Tensor> = biases?;
-        let stays = |name: &String| {
-            self.file.tensor(&format!("{name}.weight")).is_some_and(|t| format.kept(t.stored).is_some())
-        };
-        if names.iter().all(stays) {
-            let parts =
-                layers().map(|(name, outputs)| self.quantized(&format!("{name}.weight"), *outputs, inputs));
-            let parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        if weights().all(|(name, _)| stays(self.file, name, format)) {
+            let parts = weights().map(|(name, outputs)| self.quantized(name, &[*outputs, inputs]));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().flatten().collect();
             let biases = biases.iter().map(Tensor::to_vec1).collect::<candle_core::Result<Vec<_>>>()?;
             return Ok(Projection::Quantized(QuantizedLayers::new(parts, biases.concat())));
         }
-        let weights =
-            layers().map(|(name, outputs)| self.read(&format!("{name}.weight"), [*outputs, inputs]));
+        let weights = weights().map(|(name, outputs)| self.read(name, [*outputs, inputs]));
         format.layer(&weights.collect::<Result<Vec<_>, _>>()?, &biases)
     }
 }
 
-/// What a tensor takes in memory: matrices in `format`, all else as f32.
-pub(super) fn kept_bytes(tensor: &GgufTensor, format: WeightFormat) -> ByteSize {
+/// Parts that are computed as one, and so are kept quantised together or not at all.
+const TOGETHER: [&[Part]; 2] = [&[Part::Query, Part::Key, Part::Value], &[Part::Gate, Part::Up]];
+
+/// Whether the tensor's weights stay as the file has them quantised.
+fn stays(file: &GgufFile, name: &str, format: WeightFormat) -> bool {
+    file.tensor(name).is_some_and(|tensor| format.kept(tensor.stored).is_some())
+}
+
+/// The tensors that go with one by [`TOGETHER`], itself included.
+fn companions(name: &str) -> Vec<String> {
+    for parts in TOGETHER {
+        for kind in [".weight", "_exps.weight"] {
+            let ending = |part: &Part| format!(".{}{kind}", gguf(*part));
+            if let Some(layer) = parts.iter().find_map(|part| name.strip_suffix(&ending(part))) {
+                return parts.iter().map(|part| format!("{layer}{}", ending(part))).collect();
+            }
+        }
+    }
+    vec![name.to_owned()]
+}
+
+/// What a tensor takes in memory: linear layers in `format`, all else as f32.
+pub(super) fn kept_bytes(
+    tensor: &GgufTensor,
+    file: &GgufFile,
+    config: &DecoderConfig,
+    format: WeightFormat,
+) -> ByteSize {
     // The experts of one tensor are layers of their own.
     let (layers, rows, width) = match tensor.shape[..] {
         [layers, rows, width] => (layers, rows, width),
         [rows, width] => (1, rows, width),
         _ => return tensor.bytes_as_f32(),
     };
-    ByteSize::new(match format.kept(tensor.stored) {
+    let together = companions(&tensor.name).iter().all(|name| stays(file, name, format));
+    ByteSize::new(match format.kept(tensor.stored).filter(|_| together) {
         // Each is filled up to whole panels.
         Some(kind) => (QuantizedLinear::packed_bytes(kind, rows, width) as u64).saturating_mul(layers as u64),
+        None if tensor.name == TABLE && !config.tied => format.table_bytes(rows, width),
+        None if tensor.name.ends_with(&format!(".{}.weight", gguf(Part::Router))) => {
+            format.as_numbers().bytes(1, rows, width)
+        }
         None => format.bytes(layers, rows, width),
     })
-}
-
-fn unreadable(error: GgufError) -> ArchError {
-    ArchError::Weights(WeightsError::from(error))
 }
 
 impl Tensors for GgufTensors<'_> {
@@ -167,12 +189,10 @@ impl Tensors for GgufTensors<'_> {
     }
 
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
-        Ok(match self.quantized(TABLE, tokens, width)? {
-            Some(table) => {
-                Table::Weights(Projection::Quantized(QuantizedLayers::new(vec![table], Vec::new())))
-            }
-            None => Table::Numbers(self.read(TABLE, [tokens, width])?),
-        })
+        match self.quantized(TABLE, &[tokens, width])? {
+            Some(table) => Ok(Table::Weights(Projection::Quantized(QuantizedLayers::new(table, Vec::new())))),
+            None => self.format.table(self.read(TABLE, [tokens, width])?),
+        }
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {

@@ -165,8 +165,11 @@ fn load_feed_forward(
     shape: FeedForwardConfig,
     index: usize,
 ) -> std::result::Result<FeedForward, ArchError> {
-    let FeedForwardConfig::Dense { width } = shape else {
-        return Ok(FeedForward::Experts(Experts::load(tensors, config, shape, index)?));
+    let width = match shape {
+        FeedForwardConfig::Dense { width } => width,
+        FeedForwardConfig::Experts(shape) => {
+            return Ok(FeedForward::Experts(Experts::load(tensors, config, index, shape)?));
+        }
     };
     let (hidden, bias) = (config.hidden_size, config.feed_forward_bias);
     let gate_up = if config.joined {

@@ -3,14 +3,18 @@
 //! Reference: `transformers/models/llama/modeling_llama.py` and its kin. Computes in f32; `tokens` below is
 //! the sum over all texts of a step.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
-use super::config::{DecoderConfig, FeedForwardConfig, RopeConfig};
+use super::config::{DecoderConfig, ExpertsConfig, FeedForwardConfig, RopeConfig};
+use super::gguf::GgufTensors;
 use super::layer::{Layer, Surroundings, norm};
+use super::plan::DecoderOptions;
 use super::projection::{Projection, Table};
-use super::tensors::Tensors;
-use crate::arch::ArchError;
+use super::tensors::{Checkpoint, Tensors};
+use super::weight_format::WeightFormat;
+use crate::arch::{ArchError, Scope};
 use crate::kernels::{Angles, Norm, PagedKv, PagedText};
+use crate::weights::{ModelFiles, WeightStore};
 
 /// A decoder's weights: what all workers of a model share.
 #[derive(Debug)]
@@ -68,10 +72,25 @@ pub(super) struct StepText<'a> {
 }
 
 impl Network {
-    pub(super) fn load(
-        tensors: &impl Tensors,
+    /// Reads the tensors of a folder or a GGUF file whose configuration `config` is.
+    pub(super) fn read(
+        files: &ModelFiles,
         config: DecoderConfig,
+        options: DecoderOptions,
     ) -> std::result::Result<Self, ArchError> {
+        let format = WeightFormat::of(options);
+        match files {
+            ModelFiles::Folder(folder) => {
+                let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
+                let root = Scope::root(&store, options.dtype.precision());
+                let named = config.clone();
+                Self::load(&Checkpoint::new(root, &named, format), config)
+            }
+            ModelFiles::Gguf(file) => Self::load(&GgufTensors::new(file, format), config),
+        }
+    }
+
+    fn load(tensors: &impl Tensors, config: DecoderConfig) -> std::result::Result<Self, ArchError> {
         let (tokens, width) = (config.vocab_size, config.hidden_size);
         let (table, head) = if config.tied {
             (Table::Weights(tensors.tied(tokens, width)?), None)
@@ -126,8 +145,10 @@ impl Body {
     /// What goes in for tokens, `[ids, hidden]`. All are below the vocabulary's size.
     pub(super) fn vectors(&self, ids: &[u32]) -> Result<Tensor> {
         let rows = self.table.rows(ids)?;
-        let scale = self.config.embedding_scale;
-        if scale == 1.0 { Ok(rows) } else { rows.affine(scale, 0.0) }
+        match self.config.embedding_scale {
+            Some(scale) => rows.affine(scale, 0.0),
+            None => Ok(rows),
+        }
     }
 
     /// One vector per token, `[tokens, hidden]`, before the last norm, from what goes in for each: `[tokens,
@@ -169,25 +190,11 @@ fn angles(rope: &RopeConfig, texts: &[StepText<'_>]) -> Angles {
     angles
 }
 
-/// How many numbers the largest step holds at once, beside weights and cache: it reads `read` tokens and
-/// continues `texts` texts of up to `length` tokens.
-pub(super) fn step_numbers(config: &DecoderConfig, read: usize, texts: usize, length: usize) -> u64 {
-    let rows = (read + texts) as u64;
-    let (query, kv) = (config.query_width(), config.kv_width());
-    // What comes in, its norm, and either queries, keys, values and what attention makes of them, or gate and
-    // up and their product.
-    let within = (3 * query + 2 * kv).max(widest_feed_forward(config)) + 3 * config.hidden_size;
-    // Scores of each thread's task, and the logits of all texts.
-    let scores = 64 * config.heads / config.kv_heads * length;
-    let logits = 3 * texts * config.vocab_size;
-    rows.saturating_mul(within as u64).saturating_add(scores as u64).saturating_add(logits as u64)
-}
-
 /// How many numbers gate, up and their product are of one token, in the layer where they are most.
 pub(super) fn widest_feed_forward(config: &DecoderConfig) -> usize {
     let widths = config.layers.iter().map(|layer| match layer.feed_forward {
         FeedForwardConfig::Dense { width } => 3 * width,
-        FeedForwardConfig::Experts { chosen, width, .. } => 3 * chosen * width,
+        FeedForwardConfig::Experts(ExpertsConfig { chosen, width, .. }) => 3 * chosen * width,
     });
     widths.max().unwrap_or(0)
 }

@@ -1,12 +1,13 @@
 //! What a model folder's small files say, before any weight is read.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::config::DecoderConfig;
 use super::forms::Forms;
-use super::network::{KvCache, step_numbers};
+use super::network::KvCache;
 use super::scheduler::Limits;
 use crate::ByteSize;
 use crate::arch::{ArchError, read_required};
@@ -15,7 +16,7 @@ use crate::kernels::{BLOCK_TOKENS, Dtype};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
 use crate::weights::gguf::Quantization;
-use crate::weights::{GgufFile, ModelFiles, ModelFolder, WeightsError};
+use crate::weights::{GgufFile, ModelFiles, ModelFolder};
 
 /// Tokens that a worker's cache holds unless it is told otherwise: enough for sixteen conversations of some
 /// hundred tokens, or one of eight thousand.
@@ -96,13 +97,7 @@ impl DecoderPlan {
         }
     }
 
-    /// Reads and checks the folder's configuration files.
-    ///
-    /// # Errors
-    ///
-    /// [`ArchError`] for a missing or malformed file, an architecture that is not implemented, and numbers out
-    /// of bounds.
-    pub fn read(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
+    fn read(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
         let config = DecoderConfig::read(folder)?.that_writes()?;
         let generation: Endings = folder.read_json("generation_config.json")?.unwrap_or_default();
         let network: Endings = read_required(folder, "config.json")?;
@@ -113,14 +108,9 @@ impl DecoderPlan {
         Ok(Self::new(config, chat, template, forms, options))
     }
 
-    /// Reads and checks a GGUF file's metadata.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    pub fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
+    fn from_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
         let config = DecoderConfig::from_gguf(file)?;
-        let read = file.tokenizer().map_err(WeightsError::from)?;
+        let read = file.tokenizer()?;
         let written = |id: Option<u32>| id.and_then(|id| read.tokenizer.id_to_token(id));
         let (bos, eos) = (written(read.special.bos), written(read.special.eos));
         let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
@@ -143,11 +133,6 @@ impl DecoderPlan {
         Self { config, chat, template, forms: Arc::new(forms), options, cache_tokens }
     }
 
-    /// The shape of the network.
-    pub fn config(&self) -> &DecoderConfig {
-        &self.config
-    }
-
     /// How many tokens prompt and answer can have together: what the model reads, or what the cache holds if
     /// that is less.
     pub fn max_tokens(&self) -> usize {
@@ -162,6 +147,12 @@ impl DecoderPlan {
     /// [`InvalidRequest`] for numbers out of range, tokens that the model does not have, an answer longer than
     /// it can give, and a form that is not understood or too large.
     pub fn validate(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
+        self.check(request)?;
+        self.forms.compiled(&request.response_format).map(drop)
+    }
+
+    /// All of [`validate`](Self::validate) but the form.
+    pub(super) fn check(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
         request.validate()?;
         if request.max_tokens >= self.max_tokens() {
             let reason = format!("prompt and answer have {} tokens at most", self.max_tokens());
@@ -174,7 +165,7 @@ impl DecoderPlan {
             Some((field, id)) => {
                 Err(InvalidRequest::new(field, format!("there is no token {id}: the model has {vocabulary}")))
             }
-            None => self.forms.constraint(&request.response_format).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -201,15 +192,16 @@ impl DecoderPlan {
         }
     }
 
-    /// What loading takes: all tensors as they are kept; and for each worker its cache and its largest step.
+    /// What loading takes: all tensors as they are kept; and for each worker of so many threads its cache and its
+    /// largest step.
     ///
     /// # Errors
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
-    pub fn footprint(&self, files: &ModelFiles) -> Result<Footprint, ArchError> {
-        let weights = self.weights_bytes(files)?;
+    pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
+        let weights = self.weights_bytes()?;
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
-        let step = step_numbers(&self.config, READ_ALONE, TEXTS, self.max_tokens()).saturating_mul(4);
+        let step = self.config.step_numbers(READ_ALONE, TEXTS, self.max_tokens(), threads).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })
     }
 }

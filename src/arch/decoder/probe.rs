@@ -4,20 +4,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
-
 use super::config::DecoderConfig;
-use super::gguf::GgufTensors;
 use super::network::Network;
 use super::plan::DecoderOptions;
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
-use super::tensors::Checkpoint;
-use super::weight_format::WeightFormat;
-use crate::arch::{ArchError, Scope};
+use crate::arch::ArchError;
 use crate::capability::ModelError;
 use crate::kernels::threads;
-use crate::weights::{GgufFile, ModelFolder, WeightStore};
+use crate::weights::ModelFiles;
 
 /// A network with nothing around it. Not part of the stable interface.
 #[derive(Clone, Debug)]
@@ -62,21 +57,13 @@ pub struct ProbeRun {
 }
 
 impl DecoderProbe {
-    /// Reads the configuration and weights of a folder.
-    pub fn load(folder: &ModelFolder, options: DecoderOptions) -> Result<Self, ArchError> {
-        let config = DecoderConfig::read(folder)?.that_writes()?;
-        let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-        let root = Scope::root(&store, options.dtype.precision());
-        let tensors = Checkpoint::new(root, &config, WeightFormat::of(options));
-        let network = Network::load(&tensors, config.clone())?;
-        Ok(Self { network: Arc::new(network) })
-    }
-
-    /// Reads the metadata and weights of a GGUF file.
-    pub fn load_gguf(file: &GgufFile, options: DecoderOptions) -> Result<Self, ArchError> {
-        let config = DecoderConfig::from_gguf(file)?;
-        let network = Network::load(&GgufTensors::new(file, WeightFormat::of(options)), config)?;
-        Ok(Self { network: Arc::new(network) })
+    /// Reads the configuration and weights of a folder or a GGUF file.
+    pub fn load(files: &ModelFiles, options: DecoderOptions) -> Result<Self, ArchError> {
+        let config = match files {
+            ModelFiles::Folder(folder) => DecoderConfig::read(folder)?.that_writes()?,
+            ModelFiles::Gguf(file) => DecoderConfig::from_gguf(file)?,
+        };
+        Ok(Self { network: Arc::new(Network::read(files, config, options)?) })
     }
 
     /// Gives the calling thread so many threads to compute on, itself included, for as long as it lives.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
 
-use super::config::{DecoderConfig, FeedForwardConfig};
+use super::config::{DecoderConfig, ExpertsConfig, FeedForwardConfig};
 use super::network::{Body, KvCache, StepText, widest_feed_forward};
 use super::tensors::Checkpoint;
 use super::weight_format::WeightFormat;
@@ -52,7 +52,9 @@ impl DecoderConfig {
         let attention = hidden.saturating_mul(2 * query + 2 * kv);
         let layer = |feed_forward| match feed_forward {
             FeedForwardConfig::Dense { width } => 3 * width as u64,
-            FeedForwardConfig::Experts { count, width, .. } => count as u64 * (3 * width as u64 + 1),
+            FeedForwardConfig::Experts(ExpertsConfig { count, width, .. }) => {
+                count as u64 * (3 * width as u64 + 1)
+            }
         };
         let rows = self.layers.iter().map(|of| layer(of.feed_forward)).fold(0, u64::saturating_add);
         attention.saturating_mul(self.layers.len() as u64).saturating_add(hidden.saturating_mul(rows))
@@ -67,17 +69,35 @@ impl DecoderConfig {
 
     /// How many numbers a pass of `batch` tokens, or of one longer text, holds at once on so many threads.
     pub(crate) fn pass_numbers(&self, batch: usize, length: usize, threads: NonZeroUsize) -> u64 {
-        let tokens = batch.max(length) as u64;
+        // The shortest texts hold a block each.
+        let blocks = batch.max(length.div_ceil(BLOCK_TOKENS));
+        let kept = PagedKv::numbers(blocks, self.kv_heads, self.head_size) as u64;
+        self.forward_numbers(batch.max(length), length, threads).saturating_add(kept)
+    }
+
+    /// How many numbers a step holds at once on so many threads, beside weights and cache: it reads `read` tokens
+    /// and continues `texts` texts of up to `length` tokens.
+    pub(super) fn step_numbers(
+        &self,
+        read: usize,
+        texts: usize,
+        length: usize,
+        threads: NonZeroUsize,
+    ) -> u64 {
+        // As they are computed, and twice more where they are capped.
+        let logits = (3 * texts as u64).saturating_mul(self.vocab_size as u64);
+        self.forward_numbers(read + texts, length, threads).saturating_add(logits)
+    }
+
+    /// How many numbers `tokens` tokens of texts of up to `length` hold at once on their way through a layer.
+    fn forward_numbers(&self, tokens: usize, length: usize, threads: NonZeroUsize) -> u64 {
         let (query, kv) = (self.query_width(), self.kv_width());
         // What comes in, its norm and what is added to it; and either queries, keys and values, the queries as
         // they are turned and shared out, and what attention makes of them, or the feed-forward part.
         let row = 3 * self.hidden_size + (4 * query + 2 * kv).max(widest_feed_forward(self));
         let angles: usize = self.ropes.iter().map(|rope| 2 * rope.frequencies.len()).sum();
-        // The shortest texts hold a block each.
-        let blocks = batch.max(length.div_ceil(BLOCK_TOKENS));
-        let kept = PagedKv::numbers(blocks, self.kv_heads, self.head_size) as u64;
         let scores = PagedAttention::scratch_numbers(self.heads / self.kv_heads, self.head_size, length);
         let scores = (scores as u64).saturating_mul(threads.get() as u64);
-        tokens.saturating_mul((row + angles) as u64).saturating_add(kept).saturating_add(scores)
+        (tokens as u64).saturating_mul((row + angles) as u64).saturating_add(scores)
     }
 }

@@ -6,7 +6,9 @@ use super::config::DecoderConfig;
 use super::names::{Part, expert, transformers};
 use super::projection::{Projection, Table};
 use super::weight_format::WeightFormat;
+use crate::ByteSize;
 use crate::arch::{ArchError, Bias, Scope};
+use crate::weights::TensorInfo;
 
 /// The files of one model. Each tensor is asked for once.
 pub(super) trait Tensors {
@@ -57,7 +59,23 @@ pub(super) struct Checkpoint<'a> {
 }
 
 /// The tokens' vectors, in the body.
-pub(super) const TABLE: &str = "embed_tokens.weight";
+const TABLE: &str = "embed_tokens.weight";
+
+/// What a tensor takes in memory: linear layers in `format`, all else as f32.
+pub(super) fn kept_bytes(tensor: &TensorInfo, config: &DecoderConfig, format: WeightFormat) -> ByteSize {
+    let is = |name: &str| tensor.name.ends_with(name);
+    let bytes = match tensor.shape[..] {
+        // A head that is saved although it is the table is not read.
+        _ if config.tied && is("lm_head.weight") => 0,
+        [rows, width] if is(TABLE) && !config.tied => format.table_bytes(rows, width),
+        [rows, width] if is(&format!("{}.weight", transformers(Part::Router, config))) => {
+            format.as_numbers().bytes(1, rows, width)
+        }
+        [rows, width] => format.bytes(1, rows, width),
+        _ => (tensor.elements() as u64).saturating_mul(4),
+    };
+    ByteSize::new(bytes)
+}
 
 /// Routers are small, and which experts they choose hangs on little: they are not quantised.
 pub(super) fn format_of(parts: &[Part], format: WeightFormat) -> WeightFormat {
@@ -127,11 +145,7 @@ impl Tensors for Checkpoint<'_> {
     }
 
     fn table(&self, tokens: usize, width: usize) -> Result<Table, ArchError> {
-        let table = self.body.tensor(TABLE, [tokens, width])?;
-        Ok(match self.format.layer_if_quantized(&table)? {
-            Some(weights) => Table::Weights(weights),
-            None => Table::Numbers(table),
-        })
+        self.format.table(self.body.tensor(TABLE, [tokens, width])?)
     }
 
     fn head(&self, width: usize, tokens: usize) -> Result<Projection, ArchError> {

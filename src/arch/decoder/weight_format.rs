@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::plan::DecoderOptions;
-use super::projection::Projection;
+use super::projection::{Projection, Table};
 use crate::arch::ArchError;
 use crate::kernels::{Dtype, Linear, Precision, QuantKind, QuantizedLayers, QuantizedLinear};
 use crate::weights::gguf::{GgmlType, Quantization, quantize_rows};
@@ -62,11 +62,6 @@ impl WeightFormat {
         })
     }
 
-    /// Whether numbers in rows of `width` are quantised.
-    pub(super) fn quantizes(self, width: usize) -> bool {
-        self.quantized_to(width).is_some()
-    }
-
     /// The bytes that `layers` matrices of numbers take, each of `rows` rows of `width`.
     pub(super) fn bytes(self, layers: usize, rows: usize, width: usize) -> u64 {
         let each = match self.quantized_to(width) {
@@ -76,9 +71,20 @@ impl WeightFormat {
         (each as u64).saturating_mul(layers as u64)
     }
 
-    /// A layer of numbers, if it is to be quantised.
-    pub(super) fn layer_if_quantized(self, weight: &Tensor) -> Result<Option<Projection>, ArchError> {
-        self.quantizes(weight.dim(1)?).then(|| self.layer(std::slice::from_ref(weight), &[])).transpose()
+    /// A table of numbers that is not a linear layer too.
+    pub(super) fn table(self, numbers: Tensor) -> Result<Table, ArchError> {
+        Ok(match self.quantized_to(numbers.dim(1)?) {
+            Some(_) => Table::Weights(self.layer(&[numbers], &[])?),
+            None => Table::Numbers(numbers),
+        })
+    }
+
+    /// The bytes that such a table takes.
+    pub(super) fn table_bytes(self, rows: usize, width: usize) -> u64 {
+        match self.quantized_to(width) {
+            Some(_) => self.bytes(1, rows, width),
+            None => (rows as u64).saturating_mul(width as u64).saturating_mul(4),
+        }
     }
 
     /// Layers of numbers on the same input as one, their outputs side by side: `weights` are `[out, in]` each,

@@ -2,17 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
-
-use super::gguf::GgufTensors;
 use super::network::Network;
 use super::plan::DecoderPlan;
-use super::tensors::Checkpoint;
-use super::weight_format::WeightFormat;
-use crate::arch::{ArchError, Scope};
+use crate::arch::ArchError;
 use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt};
 use crate::text::{ChatTemplate, ChatTemplateError, CivilTime, EncodeChatError, PromptTokenizer};
-use crate::weights::{ModelFiles, WeightStore};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -32,17 +26,9 @@ impl DecoderWeights {
     /// # Errors
     ///
     /// [`ArchError`] says which file is missing, damaged, or asks for something not implemented.
-    pub fn load(files: &ModelFiles, plan: DecoderPlan) -> Result<Self, ArchError> {
+    pub fn load(plan: DecoderPlan) -> Result<Self, ArchError> {
         let tokenizer = plan.forms.read_tokenizer()?;
-        let (format, config) = (WeightFormat::of(plan.options), plan.config.clone());
-        let network = match files {
-            ModelFiles::Folder(folder) => {
-                let store = WeightStore::open(&folder.weight_files()?, DType::F32, &Device::Cpu)?;
-                let root = Scope::root(&store, plan.options.dtype.precision());
-                Network::load(&Checkpoint::new(root, &plan.config, format), config)?
-            }
-            ModelFiles::Gguf(file) => Network::load(&GgufTensors::new(file, format), config)?,
-        };
+        let network = Network::read(&plan.forms.files, plan.config.clone(), plan.options)?;
         let template = ChatTemplate::new(&plan.chat, plan.template.as_deref());
         let ends = plan.forms.ends(&tokenizer);
         Ok(Self { plan, network: Arc::new(network), tokenizer: Arc::new(tokenizer), template, ends })

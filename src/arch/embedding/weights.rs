@@ -9,7 +9,7 @@ use super::pass::Pass;
 use super::plan::EmbeddingPlan;
 use crate::arch::packed::PackedTexts;
 use crate::arch::sentence::SentenceHead;
-use crate::arch::{ArchError, Scope};
+use crate::arch::{ArchError, Scope, required_file};
 use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError, Overlong};
 use crate::kernels::Dtype;
 use crate::text::{EncodedText, Tokenizer, TokenizerError};
@@ -187,9 +187,7 @@ impl Prepared {
 }
 
 fn load_tokenizer(plan: &EmbeddingPlan) -> Result<Tokenizer, ArchError> {
-    let folder = &plan.network;
-    let missing = || ArchError::MissingFile { name: "tokenizer.json", folder: folder.label().to_owned() };
-    let path = folder.file("tokenizer.json").ok_or_else(missing)?;
+    let path = required_file(&plan.network, "tokenizer.json")?;
     Ok(Tokenizer::load(&path, &plan.settings, plan.max_tokens())?)
 }
 

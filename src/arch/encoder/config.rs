@@ -1,7 +1,8 @@
 //! What an encoder is made of, whichever family's `config.json` says so.
 
 use super::layout::Layout;
-use crate::arch::bounds::{bad, not_supported, within};
+use crate::arch::activation::activation_called;
+use crate::arch::bounds::{bad, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::kernels::{Activation, RopeStyle};
 
@@ -226,17 +227,5 @@ impl Rotary {
             return Err(bad("rotary_emb_fraction", fraction, expected));
         }
         Ok(Self { base, turned, style })
-    }
-}
-
-/// The function that transformers knows by that name.
-fn activation_called(name: &str) -> Result<Activation, ArchError> {
-    const NAMES: [&str; 5] = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"];
-    match name {
-        "gelu" | "gelu_python" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
-        "relu" => Ok(Activation::Relu),
-        "silu" | "swish" => Ok(Activation::Silu),
-        other => Err(not_supported("hidden_act", other, &NAMES)),
     }
 }

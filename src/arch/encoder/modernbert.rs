@@ -99,7 +99,7 @@ impl ModernBertConfig {
         };
         let (eps, activation) = (self.norm_eps, &self.hidden_activation);
         let config = EncoderConfig::like_bert(Architecture::ModernBert, sizes, eps, activation, LAYOUTS)?;
-        let bias = |present: bool| if present { Bias::Present } else { Bias::Absent };
+        let bias = Bias::from;
         Ok(EncoderConfig {
             layers: self.layers(sizes)?,
             places: None,

@@ -115,7 +115,7 @@ impl NomicBertConfig {
         let layouts = if gate == Gate::Present { GATED } else { UNGATED };
         let config = EncoderConfig::like_bert(Architecture::NomicBert, sizes, eps, activation, layouts)?;
         let sight = Sight { window: None, rotary: Some(self.rotary(sizes)?) };
-        let bias = |present: bool| if present { Bias::Present } else { Bias::Absent };
+        let bias = Bias::from;
         Ok(EncoderConfig {
             max_positions: self.positions_unscaled(config.max_positions)?,
             layers: vec![sight; sizes.num_hidden_layers],

@@ -72,6 +72,6 @@ impl Inspect {
             }
             ModelFiles::Gguf(file) => (file.label(), Stored::from(file)),
         };
-        Ok((report::of_decoder(&self.model, label, &plan, files, &stored)?, stored))
+        Ok((report::of_decoder(&self.model, label, &plan, &stored)?, stored))
     }
 }

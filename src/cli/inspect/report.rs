@@ -10,7 +10,6 @@ use crate::cli::output::{Output, counted};
 use crate::engine::Capabilities;
 use crate::id::ByteSize;
 use crate::memory::Footprint;
-use crate::weights::ModelFiles;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -89,7 +88,6 @@ pub(super) fn of_decoder(
     args: &ModelArgs,
     label: &str,
     plan: &DecoderPlan,
-    files: &ModelFiles,
     stored: &Stored,
 ) -> Result<Report, Failure> {
     let skills = Skills::Writes {
@@ -102,9 +100,9 @@ pub(super) fn of_decoder(
         label,
         does: Capabilities::TextToText,
         architecture: plan.family(),
-        computes_in: plan.computes_in(files),
+        computes_in: plan.computes_in(),
     };
-    let footprint = plan.footprint(files).map_err(crate::Error::from)?;
+    let footprint = plan.footprint(args.threads(Capabilities::TextToText)).map_err(crate::Error::from)?;
     Ok(Report::new(args, model, skills, footprint, stored))
 }
 

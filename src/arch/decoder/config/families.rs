@@ -2,7 +2,10 @@
 
 use super::raw::{RawConfig, RopeParameters};
 use super::rope::{RopeConfig, Surroundings};
-use super::{DecoderConfig, ExpertWeights, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces};
+use super::{
+    DecoderConfig, ExpertWeights, ExpertsConfig, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces,
+};
+use crate::arch::activation::activation_called;
 use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Bias};
 use crate::kernels::{Activation, Direction};
@@ -36,7 +39,7 @@ pub enum DecoderFamily {
 }
 
 impl DecoderFamily {
-    /// All of them, by the `model_type` in `config.json`.
+    /// All of them, by the `model_type` in `config.json`; of two names for one, first that of the decoder alone.
     pub(crate) const ALL: [(&'static str, Self); 12] = [
         ("llama", Self::Llama),
         ("mistral", Self::Mistral),
@@ -58,20 +61,8 @@ impl DecoderFamily {
     }
 
     /// The `model_type` of networks that are nothing else.
-    pub const fn model_type(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Mixtral => "mixtral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Qwen3Moe => "qwen3_moe",
-            Self::Phi3 => "phi3",
-            Self::Gemma2 => "gemma2",
-            Self::Gemma3 => "gemma3_text",
-            Self::SmolLm3 => "smollm3",
-            Self::Olmo2 => "olmo2",
-        }
+    pub fn model_type(self) -> &'static str {
+        Self::ALL.iter().find(|(_, family)| *family == self).map_or("", |(name, _)| name)
     }
 
     /// What the names of its classes in transformers begin with.
@@ -144,14 +135,14 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
         },
         qkv_bias,
         output_bias,
-        feed_forward_bias: bias(raw.mlp_bias == Some(true)),
+        feed_forward_bias: (raw.mlp_bias == Some(true)).into(),
         joined: family == DecoderFamily::Phi3,
         activation: activation(family, raw)?,
         direction: direction(family, raw)?,
         attention_scale: scale.sqrt().recip(),
         attention_cap: raw.attn_logit_softcapping.filter(|_| family == DecoderFamily::Gemma2),
         logit_cap: raw.final_logit_softcapping.filter(|_| family.is_gemma()),
-        embedding_scale: if family.is_gemma() { (hidden_size as f64).sqrt() } else { 1.0 },
+        embedding_scale: family.is_gemma().then(|| (hidden_size as f64).sqrt()),
         tied: raw.tie_word_embeddings.unwrap_or(family.is_gemma() || family == DecoderFamily::SmolLm3),
         layers: layers(family, raw, ropes.len())?,
         ropes,
@@ -195,15 +186,11 @@ fn bounded(
     Ok(found)
 }
 
-fn bias(present: bool) -> Bias {
-    if present { Bias::Present } else { Bias::Absent }
-}
-
 fn attention_biases(family: DecoderFamily, raw: &RawConfig) -> (Bias, Bias) {
     match family {
         DecoderFamily::Qwen2 => (Bias::Present, Bias::Absent),
         _ => {
-            let both = bias(raw.attention_bias == Some(true));
+            let both = Bias::from(raw.attention_bias == Some(true));
             (both, both)
         }
     }
@@ -212,12 +199,7 @@ fn attention_biases(family: DecoderFamily, raw: &RawConfig) -> (Bias, Bias) {
 fn activation(family: DecoderFamily, raw: &RawConfig) -> Result<Activation, ArchError> {
     let gemma = family.is_gemma();
     let named = if gemma { raw.hidden_activation.as_deref() } else { raw.hidden_act.as_deref() };
-    match named.unwrap_or(if gemma { "gelu_pytorch_tanh" } else { "silu" }) {
-        "silu" | "swish" => Ok(Activation::Silu),
-        "gelu_pytorch_tanh" | "gelu_new" => Ok(Activation::GeluTanh),
-        "gelu" => Ok(Activation::Gelu),
-        other => Err(not_supported("hidden_act", other, &["silu", "gelu", "gelu_pytorch_tanh"])),
-    }
+    activation_called(named.unwrap_or(if gemma { "gelu_pytorch_tanh" } else { "silu" }))
 }
 
 /// One way of turning, or, for Gemma 3, first that of full and then that of windowed layers.
@@ -314,24 +296,24 @@ fn feed_forward(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<Feed
     let dense =
         || Ok(FeedForwardConfig::Dense { width: bounded_width("intermediate_size", raw.intermediate_size)? });
     match family {
-        DecoderFamily::Mixtral => Ok(FeedForwardConfig::Experts {
+        DecoderFamily::Mixtral => Ok(FeedForwardConfig::Experts(ExpertsConfig {
             count: raw.num_local_experts.unwrap_or(8),
             chosen: raw.num_experts_per_tok.unwrap_or(2),
             width: bounded_width("intermediate_size", raw.intermediate_size)?,
             weights: ExpertWeights::AmongChosen,
-        }),
+        })),
         DecoderFamily::Qwen3Moe => {
             let sparse = (i + 1).is_multiple_of(raw.decoder_sparse_step.unwrap_or(1).max(1));
             if !sparse || raw.mlp_only_layers.as_ref().is_some_and(|listed| listed.contains(&i)) {
                 return dense();
             }
             let among_chosen = raw.norm_topk_prob == Some(true);
-            Ok(FeedForwardConfig::Experts {
+            Ok(FeedForwardConfig::Experts(ExpertsConfig {
                 count: raw.num_experts.or(raw.num_local_experts).unwrap_or(128),
                 chosen: raw.num_experts_per_tok.unwrap_or(8),
                 width: bounded_width("moe_intermediate_size", raw.moe_intermediate_size)?,
                 weights: if among_chosen { ExpertWeights::AmongChosen } else { ExpertWeights::AmongAll },
-            })
+            }))
         }
         _ => dense(),
     }

@@ -3,10 +3,10 @@
 
 use super::families::lower;
 use super::raw::{RawConfig, RopeParameters};
-use super::rope::Pairs;
+use super::rope::{Pairs, number};
 use super::{DecoderConfig, DecoderFamily};
+use crate::arch::ArchError;
 use crate::arch::bounds::{bad, not_supported};
-use crate::arch::{ArchError, Bias};
 use crate::weights::{GgufError, GgufFile};
 
 /// What the file calls each family, and what `config.json` would call it.
@@ -49,12 +49,12 @@ impl DecoderConfig {
     ///
     /// As for a `config.json`, and [`ArchError::Weights`] for a key that is not what it should be.
     pub(crate) fn from_gguf(file: &GgufFile) -> Result<Self, ArchError> {
-        let named = file.architecture().map_err(weights)?;
+        let named = file.architecture()?;
         let known = || NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         let model_type = NAMES.iter().find(|(name, _)| *name == named).map(|(_, model_type)| *model_type);
         let model_type = model_type.ok_or_else(|| not_supported("GGUF architecture", named, &known()))?;
         let keys = Keys { file, prefix: named };
-        let raw = raw(&keys, model_type).map_err(weights)?;
+        let raw = raw(&keys, model_type)?;
         let mut config = lower(&raw)?;
         config.settle(file)?;
         config.validate()?;
@@ -67,10 +67,9 @@ impl DecoderConfig {
         self.norm_offset = 0.0;
         // The metadata do not say what has a bias.
         let has = |part: &str| file.tensor(&format!("blk.0.{part}.bias")).is_some();
-        let bias = |present| if present { Bias::Present } else { Bias::Absent };
-        self.qkv_bias = bias(has("attn_q") || has("attn_qkv"));
-        self.output_bias = bias(has("attn_output"));
-        self.feed_forward_bias = bias(has("ffn_down"));
+        self.qkv_bias = (has("attn_q") || has("attn_qkv")).into();
+        self.output_bias = has("attn_output").into();
+        self.feed_forward_bias = has("ffn_down").into();
         if matches!(self.family, DecoderFamily::Llama | DecoderFamily::Mixtral | DecoderFamily::SmolLm3) {
             self.ropes.iter_mut().for_each(|rope| rope.pairs = Pairs::Neighbours);
         }
@@ -80,17 +79,16 @@ impl DecoderConfig {
             let expected = format!("it must have one number for each of {pairs} pairs");
             return Err(bad("rope_freqs.weight", stretch.elements(), expected));
         }
-        let divisors = file.read_f32("rope_freqs.weight", pairs).map_err(weights)?;
+        let divisors = file.read_f32("rope_freqs.weight", pairs)?;
+        for divisor in &divisors {
+            number("rope_freqs.weight", f64::from(*divisor), 1e-6)?;
+        }
         for rope in &mut self.ropes {
             let divided = rope.frequencies.iter_mut().zip(&divisors);
             divided.for_each(|(frequency, divisor)| *frequency /= divisor);
         }
         Ok(())
     }
-}
-
-fn weights(error: GgufError) -> ArchError {
-    ArchError::Weights(error.into())
 }
 
 /// The metadata as a `config.json` would have it.

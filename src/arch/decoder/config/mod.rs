@@ -11,7 +11,7 @@ pub(crate) use rope::{Pairs, RopeConfig};
 
 use crate::arch::bounds::{bad, within};
 
-use crate::arch::{ArchError, Bias, read_required};
+use crate::arch::{ArchError, Architecture, Bias, read_required};
 use crate::kernels::{Activation, Direction};
 use crate::weights::ModelFolder;
 
@@ -52,7 +52,7 @@ pub struct DecoderConfig {
     /// Logits likewise.
     pub(crate) logit_cap: Option<f64>,
     /// What a token's vector is multiplied by on its way in.
-    pub(crate) embedding_scale: f64,
+    pub(crate) embedding_scale: Option<f64>,
     /// Whether the table of tokens is the way out, too.
     pub(crate) tied: bool,
     /// The ways of turning by positions that layers use.
@@ -74,8 +74,17 @@ pub(crate) struct LayerConfig {
 pub(crate) enum FeedForwardConfig {
     /// One, for every token.
     Dense { width: usize },
-    /// Each token goes to `chosen` of `count`.
-    Experts { count: usize, chosen: usize, width: usize, weights: ExpertWeights },
+    /// Several, of which each token goes through some.
+    Experts(ExpertsConfig),
+}
+
+/// Mixture of experts: each token goes to `chosen` of `count`, each as wide as `width`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExpertsConfig {
+    pub(crate) count: usize,
+    pub(crate) chosen: usize,
+    pub(crate) width: usize,
+    pub(crate) weights: ExpertWeights,
 }
 
 /// What the chosen experts' outputs are weighted by.
@@ -111,7 +120,11 @@ pub(crate) enum HeadNorm {
 impl DecoderConfig {
     /// Reads `config.json`.
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, ArchError> {
-        Self::from_raw(read_required::<RawConfig>(folder, "config.json")?)
+        let mut raw = read_required::<RawConfig>(folder, "config.json")?;
+        if raw.names_no_type() {
+            raw.model_type = Some(Architecture::of(folder)?.model_type().to_owned());
+        }
+        Self::from_raw(raw)
     }
 
     /// Refuses a network that cannot continue a text, having learnt to see what comes next.
@@ -138,12 +151,10 @@ impl DecoderConfig {
         Ok(config)
     }
 
-    /// Checks every number against what a real model may have, so that nothing that is allocated or divided
-    /// by afterwards is absurd.
+    /// Checks what [`lower`](families::lower) has not, so that nothing that is allocated or divided by
+    /// afterwards is absurd.
     fn validate(&self) -> Result<(), ArchError> {
-        within("num_attention_heads", self.heads, 1..=4096)?;
         within("num_key_value_heads", self.kv_heads, 1..=self.heads)?;
-        within("head_dim", self.head_size, 1..=1024)?;
         within("max_position_embeddings", self.context, 1..=16 << 20)?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             let expected = format!("it must divide num_attention_heads, {}", self.heads);
@@ -184,7 +195,7 @@ impl LayerConfig {
         within("sliding_window", self.window.unwrap_or(1), 1..=16 << 20)?;
         match self.feed_forward {
             FeedForwardConfig::Dense { width } => within("intermediate_size", width, 1..=1 << 20),
-            FeedForwardConfig::Experts { count, chosen, width, .. } => {
+            FeedForwardConfig::Experts(ExpertsConfig { count, chosen, width, .. }) => {
                 within("num_experts", count, 1..=4096)?;
                 within("num_experts_per_tok", chosen, 1..=count)?;
                 within("moe_intermediate_size", width, 1..=1 << 20)

@@ -87,6 +87,11 @@ pub(super) struct RopeParameters {
 }
 
 impl RawConfig {
+    /// Whether only the classes in `architectures` say what it is.
+    pub(super) fn names_no_type(&self) -> bool {
+        self.model_type.is_none() && self.text_config.as_ref().is_none_or(|text| text.model_type.is_none())
+    }
+
     /// The part that describes the decoder, with what only the whole says.
     pub(super) fn text(self) -> Self {
         let Some(mut text) = self.text_config else { return self };

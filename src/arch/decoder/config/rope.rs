@@ -61,12 +61,12 @@ impl RopeConfig {
         let plain: Vec<f64> = (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect();
         let kind = rope.rope_type.as_deref().or(rope.r#type.as_deref()).unwrap_or("default");
         match kind {
-            "default" => Ok(Self::of(&plain, 1.0)),
+            "default" => Self::of(&plain, 1.0),
             "linear" => {
                 let factor = number("rope_parameters.factor", rope.factor.unwrap_or(1.0), 1e-6)?;
-                Ok(Self::of(&plain.iter().map(|f| f / factor).collect::<Vec<_>>(), 1.0))
+                Self::of(&plain.iter().map(|f| f / factor).collect::<Vec<_>>(), 1.0)
             }
-            "llama3" => Ok(Self::of(&llama3(&plain, rope, around)?, 1.0)),
+            "llama3" => Self::of(&llama3(&plain, rope, around)?, 1.0),
             "yarn" if rope.long_factor.is_none() => yarn(&plain, rope, around, theta),
             // Early files of Phi-3 call it by its authors' first names for it.
             "longrope" | "su" | "yarn" => longrope(&plain, rope, around),
@@ -74,8 +74,9 @@ impl RopeConfig {
         }
     }
 
-    pub(super) fn of(frequencies: &[f64], scale: f64) -> Self {
-        Self { frequencies: narrow(frequencies), stretched: None, scale: scale as f32, pairs: Pairs::Halves }
+    fn of(frequencies: &[f64], scale: f64) -> Result<Self, ArchError> {
+        let scale = number("rope_parameters.attention_factor", scale, 1e-6)? as f32;
+        Ok(Self { frequencies: narrow(frequencies), stretched: None, scale, pairs: Pairs::Halves })
     }
 }
 
@@ -84,7 +85,7 @@ fn narrow(frequencies: &[f64]) -> Vec<f32> {
 }
 
 /// A finite number of at least `least`.
-fn number(field: &'static str, found: f64, least: f64) -> Result<f64, ArchError> {
+pub(super) fn number(field: &'static str, found: f64, least: f64) -> Result<f64, ArchError> {
     if found.is_finite() && found >= least {
         return Ok(found);
     }
@@ -144,7 +145,7 @@ fn yarn(
         (Some(one), Some(all)) if one != 0.0 && all != 0.0 => grown(one) / grown(all),
         _ => grown(1.0),
     });
-    Ok(RopeConfig::of(&blended.collect::<Vec<_>>(), scale))
+    RopeConfig::of(&blended.collect::<Vec<_>>(), scale)
 }
 
 /// Ding et al., "`LongRoPE`: Extending LLM Context Window Beyond 2 Million Tokens", arXiv 2402.13753, as Phi-3
@@ -167,7 +168,7 @@ fn longrope(plain: &[f64], rope: &RopeParameters, around: Surroundings) -> Resul
         if grown <= 1.0 { 1.0 } else { (1.0 + grown.ln() / (over.max(2) as f64).ln()).sqrt() }
     });
     let stretched = Some(Stretched { over, frequencies: narrow(&long) });
-    Ok(RopeConfig { stretched, ..RopeConfig::of(&short, scale) })
+    Ok(RopeConfig { stretched, ..RopeConfig::of(&short, scale)? })
 }
 
 #[cfg(test)]
@@ -203,6 +204,12 @@ mod tests {
                 r.factor = Some(factor);
             }
         };
+        for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(refused(&|r| {
+                r.rope_type = Some("yarn".into());
+                r.attention_factor = Some(factor);
+            }));
+        }
         assert!(refused(&linear(0.0)) && refused(&linear(f64::INFINITY)) && !refused(&linear(4.0)));
     }
 }

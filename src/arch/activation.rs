@@ -1,0 +1,17 @@
+//! What `config.json` calls the functions between two linear layers.
+
+use super::ArchError;
+use super::bounds::not_supported;
+use crate::kernels::Activation;
+
+/// The function that transformers knows by that name.
+pub(crate) fn activation_called(name: &str) -> Result<Activation, ArchError> {
+    const NAMES: [&str; 5] = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"];
+    match name {
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        other => Err(not_supported("hidden_act", other, &NAMES)),
+    }
+}
