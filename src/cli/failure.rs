@@ -149,8 +149,8 @@ fn hint_for(error: &crate::Error) -> &'static str {
             "a folder that is on this machine needs no hub: give its path to -m"
         }
         crate::Error::Weights(_) => "download the model again, or convert it to safetensors",
-        crate::Error::Arch(ArchError::Unsupported { what: "quantization", .. }) => {
-            "leave the option out: models compute in f32 or bf16, see --dtype"
+        crate::Error::Arch(ArchError::Unsupported { what: "quantization of text embedding", .. }) => {
+            "leave the option out: models that embed compute in f32 or bf16, see --dtype"
         }
         crate::Error::Arch(ArchError::Unsupported { .. }) => "README.md says which models are served",
         crate::Error::Arch(_) => "`millpond inspect` tells what the model's files say",

@@ -34,8 +34,8 @@ pub(super) struct ModelArgs {
     dtype: Dtype,
     /// Quantize the weights of a model that writes while they load: to `q8_0`, 8.5 bits each, or `q4_k`, 4.5
     /// bits. What a GGUF file has quantized already stays as it is.
-    #[arg(long, value_name = "SCHEME", default_value = "none", value_parser = quantizations())]
-    quantize: String,
+    #[arg(long, value_name = "SCHEME", default_value = NO_SCHEME, value_parser = schemes())]
+    quantize: Scheme,
     /// How many workers serve the model, each of which owns it. Default: 1 at first. When work piles up on a
     /// model that embeds, as many as the cores give K threads each, or 4 where K is not said; a model that
     /// writes answers many requests at once with 1.
@@ -57,9 +57,19 @@ fn dtypes() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
+/// One of [`Quantization::ALL`], or none of them.
+#[derive(Clone, Copy, Debug)]
+struct Scheme(Option<Quantization>);
+
+const NO_SCHEME: &str = "none";
+
 /// The names of [`Quantization::ALL`], and one for none of them.
-fn quantizations() -> PossibleValuesParser {
-    PossibleValuesParser::new(["none"].into_iter().chain(Quantization::ALL.map(|(name, _)| name)))
+fn schemes() -> impl TypedValueParser<Value = Scheme> {
+    let names = [NO_SCHEME].into_iter().chain(Quantization::ALL.map(|(name, _)| name));
+    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        NO_SCHEME => Ok(Scheme(None)),
+        name => name.parse().map(|scheme| Scheme(Some(scheme))),
+    })
 }
 
 /// A whole number that somebody can mean.
@@ -105,7 +115,7 @@ impl ModelArgs {
 
     /// How the model is to compute.
     pub(super) fn options(&self) -> ModelOptions {
-        ModelOptions { dtype: self.dtype, quantize: self.quantize.parse().ok(), ..ModelOptions::default() }
+        ModelOptions { dtype: self.dtype, quantize: self.quantize.0, ..ModelOptions::default() }
     }
 
     /// The memory that models may take.

@@ -1,4 +1,7 @@
-//! The exponential function, without a branch, so that a compiler can do several at a time.
+//! The exponential function, without a branch, so that a compiler can do several at a time, and the soft maximum
+//! made of it.
+
+use super::widened;
 
 /// `e^x` to within two units in the last place where that is a normal number; less than those is 0, more is
 /// infinite, and what is no number stays none.
@@ -42,6 +45,43 @@ pub(super) fn polynomial<const FUSED: bool, const N: usize>(coefficients: [f32; 
 #[inline(always)]
 pub(super) fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+// `x` becomes `e^(scale x + bias - m)`, `m` the largest `scale x + bias` of the row, and `sum` becomes their sum.
+// `bias` is empty or as long as `row`.
+widened! {
+    pub(super) fn soft_maximum(row: &mut [f32], bias: &[f32], scale: f32, sum: &mut f32) {
+        const STRANDS: usize = 16;
+        if bias.is_empty() {
+            for x in row.iter_mut() {
+                *x *= scale;
+            }
+        } else {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x = *x * scale + b;
+            }
+        }
+        let (chunks, rest) = row.as_chunks_mut::<STRANDS>();
+        let mut most = [f32::NEG_INFINITY; STRANDS];
+        for chunk in chunks.iter() {
+            for (most, x) in most.iter_mut().zip(chunk) {
+                *most = if *x > *most { *x } else { *most };
+            }
+        }
+        let most = most.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most });
+        let mut sums = [0f32; STRANDS];
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *x = exp::<FUSED>(*x - most);
+                *sum += *x;
+            }
+        }
+        *sum = sums.iter().sum();
+        for x in rest {
+            *x = exp::<FUSED>(*x - most);
+            *sum += *x;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 //! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
 //!   stay in registers, bias and activation on the way out.
 //! - [`Attention`]: over packed texts, nothing padded, soft maxima with a vectorised exponential.
-//! - [`Norm`], [`Rope`], [`gate`], [`add`], [`Activation`]: rows at a time, in place.
+//! - [`Norm`], [`Rope`], [`gate`], [`add`], [`Activation`]: rows at a time, in place on a tensor just computed;
+//!   [`Norm::forward`] and [`gate`] write a new one.
+//! - [`PagedAttention`]: many texts at once, keys and values in blocks, of which a text holds any.
+//! - [`QuantizedLayers`]: weights as narrow as the file has them, products of integers.
 //!
 //! What the processor has is asked once, at run time (AVX2, AVX-512, AMX tiles): a build for any x86-64 is fast. A
-//! row's result has the same bits whatever other rows are computed with it and on however many threads. Every
-//! operation has a plain candle form beside it, which serves other devices and processors and checks the fast
-//! one in tests.
+//! row's result has the same bits whatever other rows are computed with it and on however many threads. The first
+//! three kinds have a plain candle form beside them, which serves other devices and processors and checks the
+//! fast one in tests. The last two are for any processor, but for no other device: tests check them against their
+//! equations, and the quantised ones against a form without any instructions of their own, bit for bit.
 
 mod activation;
 mod attention;
@@ -37,9 +41,7 @@ pub(crate) use attention::{Attention, scratch_numbers};
 pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
-pub(crate) use paged::{
-    Angles, BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText, Pairing, RowNorms,
-};
+pub(crate) use paged::{Angles, BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
 pub(crate) use quantized::{QuantKind, QuantizedLayers, QuantizedLinear};
@@ -74,8 +76,8 @@ fn contiguous_mut<'a>(
 /// elsewhere. The body is the same code, and the order of sums too: what differs is how many numbers one
 /// instruction takes, and, where the body asks `FUSED`, whether a product and a sum are rounded once or twice.
 macro_rules! widened {
-    (fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block) => {
-        fn $name($($arg: $kind),*) {
+    ($visible:vis fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block) => {
+        $visible fn $name($($arg: $kind),*) {
             #[allow(clippy::inline_always, reason = "the caller's instruction set reaches only inlined code")]
             #[allow(clippy::extra_unused_type_parameters, reason = "not every body asks")]
             #[inline(always)]

@@ -87,7 +87,7 @@ impl Norm {
             let residual = residual.map_or(&[][..], |residual| &residual[i * task..][..rows.len()]);
             match self.kind {
                 Kind::Layer => layer_rows(rows, residual, params, self.eps),
-                Kind::Rms => rms_rows(rows, residual, params, self.eps),
+                Kind::Rms => rms_rows(rows, residual, &params[..width], self.eps),
             }
         });
         Ok(())
@@ -146,9 +146,10 @@ widened! {
     }
 }
 
+// `x / sqrt(mean square + eps) * weight` over each part of `rows` as wide as `weight`, after adding `residual`,
+// which is as long as `rows` or empty.
 widened! {
-    fn rms_rows(rows: &mut [f32], residual: &[f32], params: &[f32], eps: f32) {
-        let (weight, _) = params.split_at(params.len() / 2);
+    pub(super) fn rms_rows(rows: &mut [f32], residual: &[f32], weight: &[f32], eps: f32) {
         add(rows, residual);
         for row in rows.chunks_exact_mut(weight.len()) {
             let scale = 1.0 / (sum(row, |x| x * x) / weight.len() as f32 + eps).sqrt();

@@ -17,7 +17,7 @@ const BLOCK: usize = 256;
 pub(crate) enum RopeStyle {
     /// Each of the first half with its counterpart in the second: `GPT-NeoX`, and most networks since.
     Halves,
-    /// Each even one with the odd one after it: the paper, and GPT-J.
+    /// Each even one with the odd one after it: the paper, GPT-J, and GGUF files of Llama's kin.
     Interleaved,
 }
 
@@ -147,13 +147,19 @@ impl InplaceOp1 for Turn<'_> {
             for (row, position) in rows.chunks_exact_mut(self.width).zip(positions) {
                 let (cos, sin) = self.rope.angles(*position);
                 let heads = &mut row[..self.heads * self.head_size];
-                match self.rope.style {
-                    RopeStyle::Halves => turn_halves(heads, self.head_size, cos, sin),
-                    RopeStyle::Interleaved => turn_neighbours(heads, self.head_size, cos, sin),
-                }
+                turn(heads, self.head_size, (cos, sin), self.rope.style);
             }
         });
         Ok(())
+    }
+}
+
+/// Turns each head of `heads`, `[heads, head size]`, by the cosines and sines of its pairs. Numbers beyond the
+/// pairs stay.
+pub(super) fn turn(heads: &mut [f32], head_size: usize, (cos, sin): (&[f32], &[f32]), style: RopeStyle) {
+    match style {
+        RopeStyle::Halves => turn_halves(heads, head_size, cos, sin),
+        RopeStyle::Interleaved => turn_neighbours(heads, head_size, cos, sin),
     }
 }
 

@@ -78,8 +78,10 @@ fn what_is_not_supported_yet_says_so() {
             _ => &[],
         };
         let run = |option: &[&str]| millpond([&[verb], text, &["-m", MODEL], option].concat());
-        run(&["--quantize", "q8_0"])
-            .failed("quantization of text embedding \"q8_0\" is not supported; supported: none");
+        let refused = run(&["--quantize", "q8_0"]);
+        refused.failed("quantization of text embedding \"q8_0\" is not supported; supported: none");
+        let hint = "hint: leave the option out: models that embed compute in f32 or bf16, see --dtype\n";
+        assert!(refused.stderr.ends_with(hint), "{refused:?}");
     }
     for dtype in ["auto", "f32", "bf16"] {
         embed(&["-m", MODEL, "--dtype", dtype, "--quantize", "none", "text"]).ok();

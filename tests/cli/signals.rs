@@ -29,7 +29,7 @@ fn ctrl_c_ends_a_bench_with_130() {
     let args = ["-v", "bench", "embed", "-m", MODEL, "--requests", "1000000000", "--json"];
     let mut child = Started(command(args).spawn().unwrap());
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    read_until(&mut log, &["Ready"]);
+    read_until(&mut log, "Ready");
     interrupt(&child);
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();

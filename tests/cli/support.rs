@@ -141,10 +141,10 @@ pub(crate) fn interrupt(child: &Started) {
     assert!(sent.success());
 }
 
-/// Reads a log up to a line that holds one of `words`.
-pub(crate) fn read_until(log: &mut impl BufRead, words: &[&str]) {
+/// Reads a log up to a line that holds `word`.
+pub(crate) fn read_until(log: &mut impl BufRead, word: &str) {
     let mut line = String::new();
-    while !words.iter().any(|word| line.contains(word)) {
+    while !line.contains(word) {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0, "it ended by itself");
     }

@@ -2,14 +2,14 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::{DecoderConfig, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces, Pairs};
+use super::config::{DecoderConfig, FeedForwardConfig, HeadNorm, LayerConfig, NormPlaces};
 use super::experts::Experts;
 use super::names::Part;
 use super::projection::Projection;
 use super::tensors::Tensors;
 use crate::arch::ArchError;
 use crate::kernels::{
-    Activation, Angles, Norm, PagedAttention, PagedKv, PagedText, Pairing, RowNorms, add, gate,
+    Activation, Angles, Norm, PagedAttention, PagedKv, PagedText, RopeStyle, RowNorms, add, gate,
 };
 
 /// A layer's weights.
@@ -142,7 +142,6 @@ fn load_attention(
         let (query, key) = (weights(Part::QueryNorm, query)?, weights(Part::KeyNorm, key)?);
         Ok::<_, ArchError>(RowNorms { query, key, eps: config.eps as f32 })
     });
-    let pairs = layer.rope.map_or(Pairs::Halves, |rope| config.ropes[rope].pairs);
     Ok(PagedAttention {
         heads: config.heads,
         kv_heads: config.kv_heads,
@@ -152,10 +151,7 @@ fn load_attention(
         direction: config.direction,
         window: layer.window,
         norms: norms.transpose()?,
-        pairing: match pairs {
-            Pairs::Halves => Pairing::Halves,
-            Pairs::Neighbours => Pairing::Neighbours,
-        },
+        style: layer.rope.map_or(RopeStyle::Halves, |rope| config.ropes[rope].style),
     })
 }
 

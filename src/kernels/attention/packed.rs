@@ -10,11 +10,11 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::Attention;
+use crate::kernels::contiguous;
 use crate::kernels::cpu::Vectors;
-use crate::kernels::exponential::exp;
+use crate::kernels::exponential::soft_maximum;
 use crate::kernels::output::Output;
 use crate::kernels::panel::{Panel, Rows, Target, multiply, panel_width, tile_rows};
-use crate::kernels::{contiguous, widened};
 
 /// How many tiles of queries are taken at a time: their scores stay in a core's second cache up to some
 /// thousand tokens, and a panel of keys is used for all of them.
@@ -293,41 +293,6 @@ impl Scratch {
                     *slot = x * scale;
                 }
             }
-        }
-    }
-}
-
-widened! {
-    fn soft_maximum(row: &mut [f32], bias: &[f32], scale: f32, sum: &mut f32) {
-        const STRANDS: usize = 16;
-        if bias.is_empty() {
-            for x in row.iter_mut() {
-                *x *= scale;
-            }
-        } else {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x = *x * scale + b;
-            }
-        }
-        let (chunks, rest) = row.as_chunks_mut::<STRANDS>();
-        let mut most = [f32::NEG_INFINITY; STRANDS];
-        for chunk in chunks.iter() {
-            for (most, x) in most.iter_mut().zip(chunk) {
-                *most = if *x > *most { *x } else { *most };
-            }
-        }
-        let most = most.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most });
-        let mut sums = [0f32; STRANDS];
-        for chunk in chunks {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *x = exp::<FUSED>(*x - most);
-                *sum += *x;
-            }
-        }
-        *sum = sums.iter().sum();
-        for x in rest {
-            *x = exp::<FUSED>(*x - most);
-            *sum += *x;
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A block of results is four tiles, which stay in the unit while the whole depth goes by, two tiles of the left
 //! side and two of the panel a step. A panel lies as the unit takes it: with 32 columns, its rows of words are those
-//! of two tiles side by side. The left side is rounded and laid out once for all panels. What there is no row or
-//! depth for is zeros, and what is computed of them is left out; so every result is computed in the same steps,
+//! of two tiles side by side. The left side is rounded and laid out once for a task's panels. What there is no row
+//! or depth for is zeros, and what is computed of them is left out; so every result is computed in the same steps,
 //! whatever other rows, panels and threads there are.
 
 use std::array::from_fn;

@@ -5,15 +5,16 @@
 //! A row's result depends on its own text only, to the last bit: sums run over its past in the same order
 //! whatever else is in the step, and however the text was cut into steps.
 
-mod heads;
+mod angles;
 mod tile;
 
 use candle_core::{Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 use super::contiguous;
-pub(crate) use heads::{Angles, Pairing};
-use heads::{normalise, turn};
+use super::norm::rms_rows;
+use super::rope::{RopeStyle, turn};
+pub(crate) use angles::Angles;
 use tile::Tile;
 
 /// How many tokens a block holds: as many as a wide register holds numbers.
@@ -115,7 +116,7 @@ pub(crate) struct PagedAttention {
     /// In each direction a token sees so many tokens, itself included.
     pub(crate) window: Option<usize>,
     pub(crate) norms: Option<RowNorms>,
-    pub(crate) pairing: Pairing,
+    pub(crate) style: RopeStyle,
 }
 
 impl PagedAttention {
@@ -194,10 +195,10 @@ impl PagedAttention {
 
     fn prepare(&self, heads: &mut [f32], norm: Option<&[f32]>, angles: Option<&Angles>, token: usize) {
         if let (Some(weight), Some(norms)) = (norm, &self.norms) {
-            normalise(heads, weight, norms.eps);
+            rms_rows(heads, &[], weight, norms.eps);
         }
         if let Some(angles) = angles {
-            turn(heads, self.head_size, angles.of(token), self.pairing);
+            turn(heads, self.head_size, angles.of(token), self.style);
         }
     }
 

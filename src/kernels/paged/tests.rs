@@ -15,7 +15,7 @@ fn attention(size: usize) -> PagedAttention {
         direction: Direction::Backward,
         window: None,
         norms: None,
-        pairing: Pairing::Halves,
+        style: RopeStyle::Halves,
     }
 }
 
@@ -153,9 +153,9 @@ fn company_and_cuts_change_no_bit() {
 fn turning_keeps_lengths_and_differs_by_position() {
     let mut angles = Angles::new(4);
     (0..3).for_each(|position| angles.push(position, &[1.0, 0.5, 0.25, 0.125], 1.0));
-    for pairing in [Pairing::Halves, Pairing::Neighbours] {
+    for style in [RopeStyle::Halves, RopeStyle::Interleaved] {
         let mut turned: Vec<Vec<f32>> = vec![(1..=20i16).map(f32::from).collect(); 3];
-        turned.iter_mut().enumerate().for_each(|(i, row)| turn(row, 10, angles.of(i), pairing));
+        turned.iter_mut().enumerate().for_each(|(i, row)| turn(row, 10, angles.of(i), style));
         let squares = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
         assert_eq!(turned[0], (1..=20i16).map(f32::from).collect::<Vec<_>>());
         assert!((squares(&turned[2]) / squares(&turned[0]) - 1.0).abs() < 1e-6);
@@ -166,7 +166,7 @@ fn turning_keeps_lengths_and_differs_by_position() {
     let mut pair = [1.0, 0.0];
     let mut quarter = Angles::new(1);
     quarter.push(1, &[std::f32::consts::FRAC_PI_2], 2.0);
-    turn(&mut pair, 2, quarter.of(0), Pairing::Neighbours);
+    turn(&mut pair, 2, quarter.of(0), RopeStyle::Interleaved);
     assert!(pair[0].abs() < 1e-6 && (pair[1] - 2.0).abs() < 1e-6);
 }
 

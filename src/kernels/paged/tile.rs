@@ -3,6 +3,7 @@
 use std::array::from_fn;
 use std::ops::Range;
 
+use super::super::exponential::soft_maximum;
 use super::super::widened;
 use super::{BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText};
 
@@ -68,7 +69,7 @@ impl<'a> Tile<'a> {
             }
             row[..seen.start].fill(f32::NEG_INFINITY);
             row[seen.end..].fill(f32::NEG_INFINITY);
-            exponentiate(row, sum);
+            soft_maximum(row, &[], 1.0, sum);
         }
         let mut mixed = vec![0f32; rows * size];
         for (i, block) in held.iter().enumerate() {
@@ -145,52 +146,6 @@ fn add_multiple<const FUSED: bool>(sums: &mut [f32; LANES], x: f32, ys: &[f32; L
     for (sum, y) in sums.iter_mut().zip(ys) {
         *sum = if FUSED { x.mul_add(*y, *sum) } else { *sum + x * y };
     }
-}
-
-// Each number becomes e to the power of what it is over the greatest; `sum` becomes their sum.
-widened! {
-    fn exponentiate(row: &mut [f32], sum: &mut f32) {
-        let (chunks, _) = row.as_chunks_mut::<BLOCK_TOKENS>();
-        let mut greatest = [f32::NEG_INFINITY; BLOCK_TOKENS];
-        for chunk in chunks.iter() {
-            for (greatest, x) in greatest.iter_mut().zip(chunk) {
-                *greatest = if *x > *greatest { *x } else { *greatest };
-            }
-        }
-        let greatest = greatest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut sums = [0f32; BLOCK_TOKENS];
-        for chunk in chunks {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *x = exp(*x - greatest);
-                *sum += *x;
-            }
-        }
-        *sum = sums.iter().sum();
-    }
-}
-
-/// e^x for x up to 0, to within 2e-7 of its value, without a branch; below e^-87, nothing.
-///
-/// `2^n e^r` with n the nearest whole number to `x log2 e`; e^r by its series, which six terms exhaust for f32
-/// on |r| <= ln 2 / 2.
-#[allow(clippy::inline_always, reason = "its callers are compiled for wider instruction sets")]
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding this leaves no room for a fraction, so that what was added is rounded, in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let series = 1.0 / 720.0;
-    let series = series * r + 1.0 / 120.0;
-    let series = series * r + 1.0 / 24.0;
-    let series = series * r + 1.0 / 6.0;
-    let series = series * r + 0.5;
-    let series = series * r * r + r + 1.0;
-    let power = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { series * power }
 }
 
 /// Adds the values of one block, whose first column is `first`, to all rows that see of it. What a row does
@@ -295,21 +250,5 @@ fn mix_columns<const N: usize, const C: usize, const FUSED: bool>(
     }
     for (row, sums) in sums.iter().enumerate() {
         mixed[row * size + d..][..C * LANES].copy_from_slice(sums.as_flattened());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exp;
-
-    #[test]
-    fn powers_of_e_are_those_of_the_standard_library() {
-        for i in 0..=870_000 {
-            let x = f64::from(i) * -1e-4;
-            let off = (f64::from(exp(x as f32)) / f64::from(x as f32).exp() - 1.0).abs();
-            assert!(off < 4e-7, "e^{x} is off by {off}");
-        }
-        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY)), (1.0, 0.0));
-        assert!(exp(f32::NAN).is_nan());
     }
 }

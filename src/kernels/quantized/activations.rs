@@ -15,10 +15,9 @@ pub(super) const EXTRA: usize = 6;
 const WORTH_SHARING: usize = 32_768;
 
 /// How exactly activations are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precision {
     /// 8 bits: each number to 1/254 of the largest of its 32.
-    #[default]
     Byte,
     /// 16 bits, in two bytes: to 1/65,024 of it. Twice the arithmetic, the same weight traffic.
     Wide,
@@ -36,7 +35,7 @@ impl Precision {
 
 /// The input of linear layers, `[rows, width]`, as integers with one scale per 32.
 ///
-/// Keeps its memory between uses. What is computed of a row depends on that row only.
+/// What is computed of a row depends on that row only.
 #[derive(Debug)]
 pub(crate) struct Activations {
     isa: Isa,
@@ -56,26 +55,24 @@ pub(super) struct Tile<'a> {
 }
 
 impl Activations {
-    /// Nothing yet.
-    pub(crate) fn new(precision: Precision) -> Self {
-        Self::on(Isa::detect(), precision)
-    }
-
-    pub(super) fn on(isa: Isa, precision: Precision) -> Self {
-        Self { isa, precision, rows: 0, width: 0, words: Vec::new() }
-    }
-
-    /// Takes `xs`, `[xs.len() / width, width]`, in place of what was here. A number that is not finite makes
+    /// Those of `xs`, `[xs.len() / width, width]`, for the functions of `isa`. A number that is not finite makes
     /// every output of its row not-a-number.
-    pub(crate) fn quantize(&mut self, xs: &[f32], width: usize) {
+    pub(super) fn of(isa: Isa, precision: Precision, xs: &[f32], width: usize) -> Self {
         assert!(
             width > 0 && width.is_multiple_of(STEP) && xs.len().is_multiple_of(width),
             "{} numbers in rows of {width}",
             xs.len()
         );
-        (self.rows, self.width) = (xs.len() / width, width);
-        self.words.resize(self.rows * self.row_words(), 0);
-        let few = self.rows * self.width < WORTH_SHARING;
+        let mut made = Self { isa, precision, rows: xs.len() / width, width, words: Vec::new() };
+        made.words.resize(made.rows * made.row_words(), 0);
+        made.quantize(xs);
+        made
+    }
+
+    /// Fills the words.
+    fn quantize(&mut self, xs: &[f32]) {
+        let width = self.width;
+        let few = self.rows * width < WORTH_SHARING;
         let mut tiles = Vec::with_capacity(self.tile_count());
         let (row_words, mut words) = (self.row_words(), self.words.as_mut_slice());
         for (first, rows) in spans(self.rows, self.isa.tile_rows(self.precision)) {

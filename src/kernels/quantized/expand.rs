@@ -4,7 +4,7 @@
 
 use super::format::Format;
 use super::panel::{GROUP, LANES, Record};
-use super::{QuantKind, half};
+use super::{QuantKind, f16};
 
 /// Steps of 32 neighbours in a stretch: 256 of them.
 pub(super) const STEPS: usize = 8;
@@ -98,7 +98,7 @@ impl Expanded {
 #[inline(always)]
 fn halves(bytes: &[u8], out: &mut [f32]) {
     for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        *out = half::to_f32(u16::from_le_bytes(*bytes));
+        *out = f16::to_f32(u16::from_le_bytes(*bytes));
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn lane(kind: QuantKind, record: &[u8], lane: usize, out: &mut [f32])
     let at = Record::of(kind);
     let half = |index: usize| {
         let bytes = &record[2 * (index * LANES + lane)..];
-        half::to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
+        f16::to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
     };
     let byte =
         |start: usize, g: usize, shared: usize, i: usize| record[start + g / shared * GROUP + 4 * lane + i];

@@ -1,6 +1,8 @@
 //! Which instructions the processor has.
 
 use super::activations::Precision;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::cpu::Vectors;
 
 /// An instruction set that there is code for. Every one gives the same numbers, to the last bit.
 ///
@@ -28,8 +30,10 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
-            let avx2 = has!("avx2") && has!("fma");
+            let vectors = Vectors::detected();
+            // With what `Vectors` asks, all that the functions of each are compiled for.
+            let avx512 = vectors == Vectors::Avx512 && has!("avx512vl") && has!("avx512vnni") && has!("avx2");
+            let avx2 = vectors >= Vectors::Avx2 && has!("avx2");
             let found = [avx512.then_some(Self::Avx512), avx2.then_some(Self::Avx2), Some(Self::Portable)];
             found.into_iter().flatten()
         }

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Storage, Tensor, bail};
 
+use super::isa::Isa;
 use super::{Activations, Precision, QuantKind, QuantizedLinear, matmul_all};
 use crate::kernels::contiguous;
 
@@ -31,8 +32,8 @@ impl QuantizedLayers {
         }
         let (storage, layout) = xs.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("quantised layers are computed on the CPU") };
-        let mut inputs = Activations::new(self.precision);
-        inputs.quantize(contiguous(storage, layout, "linear")?, width);
+        let inputs = contiguous(storage, layout, "linear")?;
+        let inputs = Activations::of(Isa::detect(), self.precision, inputs, width);
         let mut out = matmul_all(&self.parts, &inputs);
         if !self.bias.is_empty() {
             for row in out.chunks_exact_mut(self.bias.len()) {

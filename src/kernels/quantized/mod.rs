@@ -7,8 +7,7 @@
 //!
 //! ```text
 //! let layer = QuantizedLinear::from_gguf_blocks(kind, bytes, out, width)?;   once, for all workers
-//! let mut xs = Activations::new(Precision::Byte);
-//! xs.quantize(&hidden, width);                                               once per input
+//! let xs = Activations::of(Isa::detect(), Precision::Byte, &hidden, width);  once per input
 //! let out = matmul_all(&layers, &xs);                                        all layers on that input
 //! ```
 //!
@@ -18,8 +17,8 @@
 
 mod activations;
 mod expand;
+mod f16;
 mod format;
-mod half;
 mod isa;
 mod kind;
 mod layers;

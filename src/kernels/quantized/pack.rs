@@ -1,8 +1,8 @@
 //! From blocks as a GGUF file has them to records of a panel (see [`panel`](super::panel)), and back to
 //! numbers.
 
+use super::QuantKind;
 use super::panel::{GROUP, LANES, Record};
-use super::{QuantKind, half};
 
 /// Writes one block of the file into its lane of a record. False where a scale is not a finite number.
 pub(super) fn pack(kind: QuantKind, block: &[u8], lane: usize, record: &mut [u8]) -> bool {
@@ -27,7 +27,7 @@ impl Lane<'_> {
     fn put_half(&mut self, index: usize, block: &[u8]) -> bool {
         let at = 2 * (index * LANES + self.number);
         self.record[at..at + 2].copy_from_slice(&block[..2]);
-        half::is_finite(u16::from_le_bytes([block[0], block[1]]))
+        half::f16::from_le_bytes([block[0], block[1]]).is_finite()
     }
 
     fn put_scale(&mut self, index: usize, scale: u8) {

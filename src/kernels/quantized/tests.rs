@@ -54,7 +54,7 @@ impl Noise {
 
 /// The weights of a block by the definition of its kind in the GGUF specification.
 fn definition(kind: QuantKind, block: &[u8]) -> Vec<f32> {
-    let half = |at: usize| half::to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
+    let half = |at: usize| f16::to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
     let mut weights = Vec::new();
     match kind {
         QuantKind::Q8_0 => weights.extend(block[2..].iter().map(|q| half(0) * f32::from(q.cast_signed()))),
@@ -127,8 +127,7 @@ impl Case {
     }
 
     fn product(&self, isa: Isa, precision: Precision) -> Vec<f32> {
-        let mut xs = Activations::on(isa, precision);
-        xs.quantize(&self.xs, self.layer.width());
+        let xs = Activations::of(isa, precision, &self.xs, self.layer.width());
         matmul_all(std::slice::from_ref(&self.layer), &xs)
     }
 
@@ -238,8 +237,7 @@ fn a_row_is_the_same_in_any_company_and_on_any_threads() {
 #[test]
 fn layers_together_give_what_each_gives_alone() {
     let (a, b) = (Case::new(QuantKind::Q4K, 70, 512, 5), Case::new(QuantKind::Q6K, 33, 512, 5));
-    let mut xs = Activations::new(Precision::Byte);
-    xs.quantize(&a.xs, 512);
+    let xs = Activations::of(Isa::detect(), Precision::Byte, &a.xs, 512);
     let alone = a.product(Isa::detect(), Precision::Byte);
     let b = Case { xs: a.xs.clone(), ..b };
     let beside = b.product(Isa::detect(), Precision::Byte);

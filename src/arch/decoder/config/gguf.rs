@@ -3,10 +3,11 @@
 
 use super::families::lower;
 use super::raw::{RawConfig, RopeParameters};
-use super::rope::{Pairs, number};
+use super::rope::number;
 use super::{DecoderConfig, DecoderFamily};
 use crate::arch::ArchError;
 use crate::arch::bounds::{bad, not_supported};
+use crate::kernels::RopeStyle;
 use crate::weights::{GgufError, GgufFile};
 
 /// What the file calls each family, and what `config.json` would call it.
@@ -71,7 +72,7 @@ impl DecoderConfig {
         self.output_bias = has("attn_output").into();
         self.feed_forward_bias = has("ffn_down").into();
         if matches!(self.family, DecoderFamily::Llama | DecoderFamily::Mixtral | DecoderFamily::SmolLm3) {
-            self.ropes.iter_mut().for_each(|rope| rope.pairs = Pairs::Neighbours);
+            self.ropes.iter_mut().for_each(|rope| rope.style = RopeStyle::Interleaved);
         }
         let Some(stretch) = file.tensor("rope_freqs.weight") else { return Ok(()) };
         let pairs = self.ropes[0].frequencies.len();

@@ -7,7 +7,7 @@ mod rope;
 
 pub use families::DecoderFamily;
 pub(crate) use raw::RawConfig;
-pub(crate) use rope::{Pairs, RopeConfig};
+pub(crate) use rope::RopeConfig;
 
 use crate::arch::bounds::{bad, within};
 

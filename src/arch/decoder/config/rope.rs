@@ -6,6 +6,7 @@ use std::f64::consts::TAU;
 use super::raw::RopeParameters;
 use crate::arch::ArchError;
 use crate::arch::bounds::{bad, not_supported};
+use crate::kernels::RopeStyle;
 
 /// How a layer turns queries and keys by their positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ pub(crate) struct RopeConfig {
     pub(crate) stretched: Option<Stretched>,
     /// What sines and cosines are multiplied by.
     pub(crate) scale: f32,
-    pub(crate) pairs: Pairs,
+    pub(crate) style: RopeStyle,
 }
 
 /// Frequencies for long texts.
@@ -26,15 +27,6 @@ pub(crate) struct Stretched {
     /// For texts of more tokens than this.
     pub(crate) over: usize,
     pub(crate) frequencies: Vec<f32>,
-}
-
-/// Which numbers of a head make up a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pairs {
-    /// The i-th and the i-th of the second half.
-    Halves,
-    /// Neighbours, as in the paper: how GGUF files of Llama's kin are arranged.
-    Neighbours,
 }
 
 /// What rope parameters do not say themselves.
@@ -76,7 +68,7 @@ impl RopeConfig {
 
     fn of(frequencies: &[f64], scale: f64) -> Result<Self, ArchError> {
         let scale = number("rope_parameters.attention_factor", scale, 1e-6)? as f32;
-        Ok(Self { frequencies: narrow(frequencies), stretched: None, scale, pairs: Pairs::Halves })
+        Ok(Self { frequencies: narrow(frequencies), stretched: None, scale, style: RopeStyle::Halves })
     }
 }
 
