@@ -47,4 +47,4 @@ pub use engine::{
 pub use error::Error;
 pub use id::{ByteSize, JobId, ParseByteSizeError, RegistryKey, SessionId, WorkerId};
 #[cfg(feature = "candle")]
-pub use kernels::{Dtype, UnknownDtype, threads};
+pub use kernels::{Dtype, KvFormat, UnknownDtype, threads};

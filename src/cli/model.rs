@@ -13,7 +13,7 @@ use super::progress::Downloads;
 use crate::arch::DecoderPlan;
 use crate::engine::{Capabilities, Cores, Engine, ModelOptions};
 use crate::id::ByteSize;
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, KvFormat};
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::gguf::Quantization;
@@ -34,8 +34,12 @@ pub(super) struct ModelArgs {
     dtype: Dtype,
     /// Quantize the weights of a model that writes while they load: to `q8_0`, 8.5 bits each, or `q4_k`, 4.5
     /// bits. What a GGUF file has quantized already stays as it is.
-    #[arg(long, value_name = "SCHEME", default_value = NO_SCHEME, value_parser = schemes())]
-    quantize: Scheme,
+    #[arg(long, value_name = "SCHEME", default_value = "none", value_parser = one_of("none", &Quantization::ALL))]
+    quantize: Choice<Quantization>,
+    /// What a model that writes keeps of texts under way: `f32`, as computed; `f16`, half the memory; or `auto`,
+    /// which is f16 where most weights have 4 to 6 bits and so are rounded far more coarsely.
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of("auto", &KvFormat::ALL))]
+    kv_cache: Choice<KvFormat>,
     /// How many workers serve the model, each of which owns it. Default: 1 at first. When work piles up on a
     /// model that embeds, as many as the cores give K threads each, or 4 where K is not said; a model that
     /// writes answers many requests at once with 1.
@@ -57,19 +61,21 @@ fn dtypes() -> impl TypedValueParser<Value = Dtype> {
     PossibleValuesParser::new(Dtype::ALL.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
-/// One of [`Quantization::ALL`], or none of them.
+/// One of several things with names, or none of them.
 #[derive(Clone, Copy, Debug)]
-struct Scheme(Option<Quantization>);
+struct Choice<T>(Option<T>);
 
-const NO_SCHEME: &str = "none";
-
-/// The names of [`Quantization::ALL`], and one for none of them.
-fn schemes() -> impl TypedValueParser<Value = Scheme> {
-    let names = [NO_SCHEME].into_iter().chain(Quantization::ALL.map(|(name, _)| name));
-    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
-        NO_SCHEME => Ok(Scheme(None)),
-        name => name.parse().map(|scheme| Scheme(Some(scheme))),
-    })
+/// The names of `all`, and one for none of them.
+fn one_of<T>(
+    none: &'static str,
+    all: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = Choice<T>>
+where
+    T: Copy + Send + Sync,
+{
+    let names = [none].into_iter().chain(all.iter().map(|(name, _)| *name));
+    PossibleValuesParser::new(names)
+        .map(|name| Choice(all.iter().find(|(known, _)| *known == name).map(|(_, found)| *found)))
 }
 
 /// A whole number that somebody can mean.
@@ -115,7 +121,8 @@ impl ModelArgs {
 
     /// How the model is to compute.
     pub(super) fn options(&self) -> ModelOptions {
-        ModelOptions { dtype: self.dtype, quantize: self.quantize.0, ..ModelOptions::default() }
+        let Self { dtype, quantize: Choice(quantize), kv_cache: Choice(kv_format), .. } = *self;
+        ModelOptions { dtype, quantize, kv_format, ..ModelOptions::default() }
     }
 
     /// The memory that models may take.

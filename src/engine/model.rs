@@ -5,7 +5,7 @@ use std::fmt;
 use crate::arch::{ArchError, Architecture, DecoderOptions, has_pooling};
 use crate::capability::{Capability, TextEmbedding, TextToText};
 use crate::error::Error;
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, KvFormat};
 use crate::weights::ModelFiles;
 use crate::weights::gguf::Quantization;
 
@@ -58,6 +58,9 @@ pub struct ModelOptions {
     /// How many tokens a worker of text generation keeps keys and values of. Default: 8192, or what the model
     /// reads if that is less.
     pub cache_tokens: Option<usize>,
+    /// What those keys and values are kept as. Default: f16 where most weights have 4 to 6 bits (Q4_K, Q5_K,
+    /// Q6_K), f32 otherwise.
+    pub kv_format: Option<KvFormat>,
 }
 
 impl ModelOptions {
@@ -96,11 +99,18 @@ impl ModelOptions {
         self.cache_tokens = Some(tokens);
         self
     }
+
+    /// Sets [`kv_format`](Self::kv_format).
+    #[must_use]
+    pub fn kv_format(mut self, format: KvFormat) -> Self {
+        self.kv_format = Some(format);
+        self
+    }
 }
 
 impl From<ModelOptions> for DecoderOptions {
     fn from(options: ModelOptions) -> Self {
-        let ModelOptions { dtype, quantize, cache_tokens } = options;
-        Self { dtype, quantize, cache_tokens }
+        let ModelOptions { dtype, quantize, cache_tokens, kv_format } = options;
+        Self { dtype, quantize, cache_tokens, kv_format }
     }
 }

@@ -41,6 +41,7 @@ pub(crate) use attention::{Attention, scratch_numbers};
 pub(crate) use gated::{add, gate};
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
+pub use paged::KvFormat;
 pub(crate) use paged::{Angles, BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText, RowNorms};
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};

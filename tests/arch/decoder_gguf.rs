@@ -1,6 +1,7 @@
 //! Decoders from GGUF files say what transformers says with the numbers that the files hold.
 
-use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits};
+use millpond::KvFormat;
+use millpond::arch::{DecoderOptions, DecoderPlan, DecoderProbe, ProbeLimits};
 use millpond::weights::gguf::Quantization;
 use millpond::weights::{GgufFile, ModelFiles, ModelFolder};
 
@@ -48,6 +49,25 @@ fn weights_quantised_while_they_load_are_close_to_what_they_were() {
         let off = exact.logits.iter().zip(&quantised.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off > 0.01 && off < 0.3, "off by {off} of logits up to 8");
         assert_eq!(exact.tokens[0], quantised.tokens[0]);
+    }
+}
+
+#[test]
+fn keys_and_values_of_half_the_width_change_little() {
+    let folder = ModelFiles::Folder(ModelFolder::local(fixture("qwen3")).unwrap());
+    let kept = |format| {
+        let mut options = in_f32();
+        options.kv_format = Some(format);
+        let plan = DecoderPlan::of(&folder, options).unwrap();
+        (DecoderProbe::load(&folder, options).unwrap(), plan.kv_bytes_per_token().bytes())
+    };
+    let ((exact, wide), (rounded, narrow)) = (kept(KvFormat::F32), kept(KvFormat::F16));
+    assert_eq!(wide, 2 * narrow);
+    for case in cases("qwen3") {
+        let [exact, rounded] = [&exact, &rounded].map(|probe| alone(probe, ProbeLimits::default(), &case));
+        let off = exact.logits.iter().zip(&rounded.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off > 1e-5 && off < 2e-2, "off by {off} of logits up to 8");
+        assert_eq!(exact.tokens[0], rounded.tokens[0]);
     }
 }
 

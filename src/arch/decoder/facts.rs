@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::config::DecoderConfig;
 use super::network::KvCache;
-use super::plan::DecoderPlan;
+use super::plan::{DecoderOptions, DecoderPlan};
 use super::weight_format::WeightFormat;
 use super::{gguf, tensors};
 use crate::ByteSize;
 use crate::arch::ArchError;
-use crate::kernels::BLOCK_TOKENS;
+use crate::kernels::{BLOCK_TOKENS, KvFormat};
 use crate::weights::ModelFiles;
+use crate::weights::gguf::GgmlType;
 
 impl DecoderPlan {
     /// The family that it belongs to, by the `model_type` in `config.json`.
@@ -26,14 +28,8 @@ impl DecoderPlan {
     /// weights stay as they are. Sums are f32 in any case.
     pub fn computes_in(&self) -> String {
         let format = WeightFormat::of(self.options);
-        let mut kept = BTreeMap::<String, u64>::new();
-        if let ModelFiles::Gguf(file) = &self.forms.files {
-            for tensor in file.tensors().filter(|tensor| format.kept(tensor.stored).is_some()) {
-                *kept.entry(tensor.stored.to_string()).or_default() += tensor.bytes().bytes();
-            }
-        }
-        let most = kept.into_iter().max_by_key(|(_, bytes)| *bytes);
-        most.map_or_else(|| format.in_words(), |(stored, _)| stored.to_ascii_lowercase())
+        let kept = most_kept(&self.forms.files, format);
+        kept.map_or_else(|| format.in_words(), |stored| stored.to_string().to_ascii_lowercase())
     }
 
     /// The bytes of all tensors that the network has, as they will be kept.
@@ -63,6 +59,53 @@ impl DecoderPlan {
 
     /// What a worker's cache keeps of each token.
     pub fn kv_bytes_per_token(&self) -> ByteSize {
-        ByteSize::new(KvCache::bytes(&self.config, 1) / BLOCK_TOKENS as u64)
+        ByteSize::new(KvCache::bytes(&self.config, 1, self.kv_format()) / BLOCK_TOKENS as u64)
+    }
+
+    /// What keys and values are kept as.
+    pub fn kv_format(&self) -> KvFormat {
+        kv_format(&self.forms.files, &self.config, self.options)
+    }
+}
+
+/// The format that most bytes of weights have which stay as they are in the file.
+fn most_kept(files: &ModelFiles, format: WeightFormat) -> Option<GgmlType> {
+    let ModelFiles::Gguf(file) = files else { return None };
+    let mut kept = BTreeMap::<GgmlType, u64>::new();
+    for tensor in file.tensors().filter(|tensor| format.kept(tensor.stored).is_some()) {
+        *kept.entry(tensor.stored).or_default() += tensor.bytes().bytes();
+    }
+    kept.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(stored, _)| stored)
+}
+
+/// What keys and values are kept as: as is asked for, else no finer than the weights' rounding warrants.
+pub(super) fn kv_format(files: &ModelFiles, config: &DecoderConfig, options: DecoderOptions) -> KvFormat {
+    let format = WeightFormat::of(options);
+    let beside = || beside(most_kept(files, format).or_else(|| format.becomes(config.hidden_size)));
+    options.kv_format.unwrap_or_else(beside)
+}
+
+fn beside(quantized: Option<GgmlType>) -> KvFormat {
+    match quantized {
+        Some(GgmlType::Q4K | GgmlType::Q5K | GgmlType::Q6K) => KvFormat::F16,
+        _ => KvFormat::F32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::gguf::Quantization;
+
+    #[test]
+    fn keys_and_values_are_kept_no_finer_than_weights_warrant() {
+        let mut options = DecoderOptions::default();
+        let becomes = |options, width| beside(WeightFormat::of(options).becomes(width));
+        assert_eq!(becomes(options, 512), KvFormat::F32);
+        options.quantize = Some(Quantization::Q4K);
+        // Rows of 64 are kept in 8 bits.
+        assert_eq!((becomes(options, 512), becomes(options, 64)), (KvFormat::F16, KvFormat::F32));
+        options.quantize = Some(Quantization::Q8_0);
+        assert_eq!(becomes(options, 512), KvFormat::F32);
     }
 }

@@ -50,7 +50,8 @@ impl TextGenerator {
     /// `threads` changes nothing.
     pub fn new(weights: Arc<DecoderWeights>, threads: NonZeroUsize, unix_now: fn() -> i64) -> Self {
         threads::adopt(threads);
-        let runner = Runner::new(weights.network.clone(), weights.plan().limits());
+        let plan = weights.plan();
+        let runner = Runner::new(weights.network.clone(), plan.limits(), plan.kv_format());
         Self {
             weights,
             runner,

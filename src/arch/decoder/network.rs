@@ -13,7 +13,7 @@ use super::projection::{Projection, Table};
 use super::tensors::{Checkpoint, Tensors};
 use super::weight_format::WeightFormat;
 use crate::arch::{ArchError, Scope};
-use crate::kernels::{Angles, Norm, PagedKv, PagedText};
+use crate::kernels::{Angles, KvFormat, Norm, PagedKv, PagedText};
 use crate::weights::{ModelFiles, WeightStore};
 
 /// A decoder's weights: what all workers of a model share.
@@ -41,14 +41,14 @@ pub(super) struct KvCache {
 
 impl KvCache {
     /// Room for `blocks` blocks of every layer.
-    pub(super) fn new(config: &DecoderConfig, blocks: usize) -> Self {
-        let layer = |_| PagedKv::new(blocks, config.kv_heads, config.head_size);
+    pub(super) fn new(config: &DecoderConfig, blocks: usize, format: KvFormat) -> Self {
+        let layer = |_| PagedKv::new(format, blocks, config.kv_heads, config.head_size);
         Self { layers: config.layers.iter().map(layer).collect() }
     }
 
     /// `blocks` blocks that the layers use in turn, for texts that are read in one step and not kept.
     pub(super) fn passing(config: &DecoderConfig, blocks: usize) -> Self {
-        Self { layers: vec![PagedKv::new(blocks, config.kv_heads, config.head_size)] }
+        Self { layers: vec![PagedKv::new(KvFormat::F32, blocks, config.kv_heads, config.head_size)] }
     }
 
     fn of_layer(&mut self, layer: usize) -> &mut PagedKv {
@@ -57,9 +57,9 @@ impl KvCache {
     }
 
     /// How many bytes the blocks of all layers take.
-    pub(super) fn bytes(config: &DecoderConfig, blocks: usize) -> u64 {
+    pub(super) fn bytes(config: &DecoderConfig, blocks: usize, format: KvFormat) -> u64 {
         let numbers = PagedKv::numbers(blocks, config.kv_heads, config.head_size) as u64;
-        numbers.saturating_mul(4).saturating_mul(config.layers.len() as u64)
+        numbers.saturating_mul(format.bytes() as u64).saturating_mul(config.layers.len() as u64)
     }
 }
 

@@ -12,7 +12,7 @@ use super::scheduler::Limits;
 use crate::ByteSize;
 use crate::arch::{ArchError, read_required};
 use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
-use crate::kernels::{BLOCK_TOKENS, Dtype};
+use crate::kernels::{BLOCK_TOKENS, Dtype, KvFormat};
 use crate::memory::Footprint;
 use crate::text::ChatConfig;
 use crate::weights::gguf::Quantization;
@@ -28,10 +28,10 @@ const TEXTS: usize = 32;
 
 /// Tokens of new prompts in a step beside running texts: about as much work as there is in one running text,
 /// whose step is mostly waiting for the weights.
-const READ_BESIDE: usize = 8;
+pub(super) const READ_BESIDE: usize = 6;
 
 /// Tokens in a step that only reads: as many as are worth it, since canceling acts between steps.
-const READ_ALONE: usize = 512;
+pub(super) const READ_ALONE: usize = 512;
 
 /// Everything but tokenizer and weights: cheap to read and to clone, enough to check requests and to predict memory.
 #[derive(Clone, Debug)]
@@ -57,6 +57,9 @@ pub struct DecoderOptions {
     /// How many tokens, of all texts under way and of what is kept of earlier ones, a worker's cache holds.
     /// Default: 8192, or what the model reads if that is less.
     pub cache_tokens: Option<usize>,
+    /// What it keeps of them. Default: f16 where most weights have 4 to 6 bits (Q4_K, Q5_K, Q6_K) and so are
+    /// rounded far more coarsely, f32 otherwise.
+    pub kv_format: Option<KvFormat>,
 }
 
 /// One id or several.
@@ -200,7 +203,7 @@ impl DecoderPlan {
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
         let weights = self.weights_bytes()?;
-        let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS);
+        let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS, self.kv_format());
         let step = self.config.step_numbers(READ_ALONE, TEXTS, self.max_tokens(), threads).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })
     }

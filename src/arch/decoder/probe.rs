@@ -5,19 +5,21 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::config::DecoderConfig;
+use super::facts::kv_format;
 use super::network::Network;
-use super::plan::DecoderOptions;
+use super::plan::{DecoderOptions, READ_ALONE, READ_BESIDE};
 use super::runner::Runner;
 use super::scheduler::{Limits, TextId};
 use crate::arch::ArchError;
 use crate::capability::ModelError;
-use crate::kernels::threads;
+use crate::kernels::{KvFormat, threads};
 use crate::weights::ModelFiles;
 
 /// A network with nothing around it. Not part of the stable interface.
 #[derive(Clone, Debug)]
 pub struct DecoderProbe {
     network: Arc<Network>,
+    kv: KvFormat,
 }
 
 /// What a [`ProbeRun`] may use.
@@ -32,7 +34,7 @@ pub struct ProbeLimits {
 
 impl Default for ProbeLimits {
     fn default() -> Self {
-        Self { blocks: 64, texts: 16, read_alone: 512, read_beside: 8 }
+        Self { blocks: 64, texts: 16, read_alone: READ_ALONE, read_beside: READ_BESIDE }
     }
 }
 
@@ -63,7 +65,8 @@ impl DecoderProbe {
             ModelFiles::Folder(folder) => DecoderConfig::read(folder)?.that_writes()?,
             ModelFiles::Gguf(file) => DecoderConfig::from_gguf(file)?,
         };
-        Ok(Self { network: Arc::new(Network::read(files, config, options)?) })
+        let kv = kv_format(files, &config, options);
+        Ok(Self { network: Arc::new(Network::read(files, config, options)?), kv })
     }
 
     /// Gives the calling thread so many threads to compute on, itself included, for as long as it lives.
@@ -83,7 +86,7 @@ impl DecoderProbe {
             past: config.past(),
             stretch: config.stretches_over(),
         };
-        let runner = Runner::new(self.network.clone(), limits);
+        let runner = Runner::new(self.network.clone(), limits, self.kv);
         ProbeRun { runner, wanted: BTreeMap::new(), ended: Vec::new(), order: Vec::new() }
     }
 }

@@ -61,9 +61,9 @@ impl DecoderConfig {
     }
 
     /// How many earlier tokens a token must see for attention to cost as much as all linear layers. Attention does
-    /// about a fifth of their products in the same time.
+    /// about a sixth of their products in the same time.
     pub(super) fn past(&self) -> usize {
-        let seen = 2 * 5 * (self.query_width() * self.layers.len()) as u64;
+        let seen = 2 * 6 * (self.query_width() * self.layers.len()) as u64;
         ((self.linear_numbers() / seen.max(1)) as usize).max(1)
     }
 

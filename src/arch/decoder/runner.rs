@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use super::network::{KvCache, Network, StepText};
 use super::scheduler::{Limits, Scheduler, Share, TextId};
 use crate::capability::ModelError;
-use crate::kernels::{PagedText, threads};
+use crate::kernels::{KvFormat, PagedText, threads};
 
 /// The texts of one worker, and their keys and values.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ impl Sayings {
 }
 
 impl Runner {
-    pub(super) fn new(network: Arc<Network>, limits: Limits) -> Self {
-        let cache = KvCache::new(network.body().config(), limits.blocks);
+    pub(super) fn new(network: Arc<Network>, limits: Limits, kv: KvFormat) -> Self {
+        let cache = KvCache::new(network.body().config(), limits.blocks, kv);
         Self { network, cache, scheduler: Scheduler::new(limits) }
     }
 

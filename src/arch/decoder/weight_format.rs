@@ -62,6 +62,11 @@ impl WeightFormat {
         })
     }
 
+    /// How numbers in rows of `width` are stored once they are quantised, if they are.
+    pub(super) fn becomes(self, width: usize) -> Option<GgmlType> {
+        self.quantized_to(width).map(|(to, _)| to.stored())
+    }
+
     /// The bytes that `layers` matrices of numbers take, each of `rows` rows of `width`.
     pub(super) fn bytes(self, layers: usize, rows: usize, width: usize) -> u64 {
         let each = match self.quantized_to(width) {

@@ -46,6 +46,7 @@ enum Skills {
         /// Of prompt and answer together: the same, or what a worker's cache holds if that is less.
         max_tokens: usize,
         kv_bytes_per_token: ByteSize,
+        kv_format: String,
         chat_template: bool,
     },
 }
@@ -94,6 +95,7 @@ pub(super) fn of_decoder(
         context_length: plan.context_length(),
         max_tokens: plan.max_tokens(),
         kv_bytes_per_token: plan.kv_bytes_per_token(),
+        kv_format: plan.kv_format().to_string(),
         chat_template: plan.has_chat_template(),
     };
     let model = Model {
@@ -174,12 +176,17 @@ impl Skills {
                     ("prompts", prompts),
                 ]
             }
-            Self::Writes { context_length, max_tokens, kv_bytes_per_token, chat_template } => vec![
-                ("context", format!("{context_length} tokens")),
-                ("serves", format!("at most {max_tokens} tokens of prompt and answer together")),
-                ("cache", format!("{kv_bytes_per_token} for each token of a text under way")),
-                ("chat", if *chat_template { "by its own template" } else { "no template" }.to_owned()),
-            ],
+            Self::Writes { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } => {
+                vec![
+                    ("context", format!("{context_length} tokens")),
+                    ("serves", format!("at most {max_tokens} tokens of prompt and answer together")),
+                    (
+                        "cache",
+                        format!("{kv_bytes_per_token} for each token of a text under way, in {kv_format}"),
+                    ),
+                    ("chat", if *chat_template { "by its own template" } else { "no template" }.to_owned()),
+                ]
+            }
         }
     }
 }

@@ -6,7 +6,9 @@
 //! whatever else is in the step, and however the text was cut into steps.
 
 mod angles;
+mod kv;
 mod tile;
+mod widen;
 
 use candle_core::{Result, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -15,6 +17,8 @@ use super::contiguous;
 use super::norm::rms_rows;
 use super::rope::{RopeStyle, turn};
 pub(crate) use angles::Angles;
+pub use kv::KvFormat;
+pub(crate) use kv::PagedKv;
 use tile::Tile;
 
 /// How many tokens a block holds: as many as a wide register holds numbers.
@@ -22,55 +26,6 @@ pub(crate) const BLOCK_TOKENS: usize = 16;
 
 /// How many tokens of a text one task takes.
 const QUERIES_PER_TASK: usize = 8;
-
-/// The keys and values of one layer, in blocks.
-///
-/// Within a block a head's keys are `[head size, tokens]` and its values `[tokens, head size]`: either way
-/// sixteen neighbours are what one instruction takes.
-#[derive(Debug)]
-pub(crate) struct PagedKv {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    heads: usize,
-    head_size: usize,
-}
-
-impl PagedKv {
-    /// `blocks` blocks for `heads` heads. The system commits memory as blocks are first used.
-    pub(crate) fn new(blocks: usize, heads: usize, head_size: usize) -> Self {
-        let numbers = blocks * BLOCK_TOKENS * heads * head_size;
-        Self { keys: vec![0.0; numbers], values: vec![0.0; numbers], heads, head_size }
-    }
-
-    /// How many numbers `blocks` blocks of one layer take.
-    pub(crate) fn numbers(blocks: usize, heads: usize, head_size: usize) -> usize {
-        [2, BLOCK_TOKENS, heads, head_size].into_iter().fold(blocks, usize::saturating_mul)
-    }
-
-    fn blocks(&self) -> usize {
-        self.keys.len() / (BLOCK_TOKENS * self.heads * self.head_size)
-    }
-
-    /// One head's part of a block.
-    fn part<'a>(&self, of: &'a [f32], block: u32, head: usize) -> &'a [f32] {
-        let size = BLOCK_TOKENS * self.head_size;
-        &of[(block as usize * self.heads + head) * size..][..size]
-    }
-
-    /// Keeps a token's keys and values, `[heads, head size]` each.
-    fn write(&mut self, block: u32, place: usize, keys: &[f32], values: &[f32]) {
-        let size = self.head_size;
-        for head in 0..self.heads {
-            let start = (block as usize * self.heads + head) * BLOCK_TOKENS * size;
-            let of_head = &mut self.keys[start..][..BLOCK_TOKENS * size];
-            for (kept, key) in of_head[place..].iter_mut().step_by(BLOCK_TOKENS).zip(&keys[head * size..]) {
-                *kept = *key;
-            }
-            let of_head = &mut self.values[start + place * size..][..size];
-            of_head.copy_from_slice(&values[head * size..][..size]);
-        }
-    }
-}
 
 /// The tokens of one text that a step computes.
 #[derive(Clone, Copy, Debug)]
@@ -180,17 +135,22 @@ impl PagedAttention {
     /// Puts the keys and values of all tokens into their blocks.
     fn keep(&self, qkv: &[f32], angles: Option<&Angles>, texts: &[PagedText<'_>], kv: &mut PagedKv) {
         let (query, key) = (self.heads * self.head_size, self.kv_heads * self.head_size);
-        let places = texts.iter().flat_map(|text| {
-            (text.position..text.position + text.tokens)
-                .map(|position| (text.blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS))
-        });
-        let mut keys = vec![0f32; key];
-        for ((token, row), (block, place)) in qkv.chunks_exact(query + 2 * key).enumerate().zip(places) {
+        let places: Vec<(u32, usize)> = texts
+            .iter()
+            .flat_map(|text| {
+                (text.position..text.position + text.tokens)
+                    .map(|position| (text.blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS))
+            })
+            .collect();
+        let width = query + 2 * key;
+        let mut keys = vec![0f32; places.len() * key];
+        let rows = keys.par_chunks_mut(key).zip(qkv.par_chunks(width)).enumerate();
+        rows.for_each(|(token, (keys, row))| {
             keys.copy_from_slice(&row[query..][..key]);
-            let norm = self.norms.as_ref().map(|norms| norms.key.as_slice());
-            self.prepare(&mut keys, norm, angles, token);
-            kv.write(block, place, &keys, &row[query + key..]);
-        }
+            self.prepare(keys, self.norms.as_ref().map(|norms| norms.key.as_slice()), angles, token);
+        });
+        let values = qkv.chunks_exact(width).map(|row| &row[query + key..]);
+        kv.write(&places, keys.chunks_exact(key), values);
     }
 
     fn prepare(&self, heads: &mut [f32], norm: Option<&[f32]>, angles: Option<&Angles>, token: usize) {

@@ -64,12 +64,20 @@ fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
 /// Runs texts of `lengths` in steps of at most `chunk` tokens each, all texts side by side; a text's blocks are
 /// scattered, and what was in them before is not a number.
 fn in_steps(attention: &PagedAttention, texts: &[Vec<f32>], chunk: usize) -> Vec<Vec<f32>> {
+    in_steps_with(KvFormat::F32, attention, texts, chunk)
+}
+
+fn in_steps_with(
+    format: KvFormat,
+    attention: &PagedAttention,
+    texts: &[Vec<f32>],
+    chunk: usize,
+) -> Vec<Vec<f32>> {
     let width = width(attention.head_size);
     let longest = texts.iter().map(|text| text.len() / width).max().unwrap();
     let per_text = longest.div_ceil(BLOCK_TOKENS);
-    let mut kv = PagedKv::new(per_text * texts.len(), KV_HEADS, attention.head_size);
-    kv.keys.fill(f32::NAN);
-    kv.values.fill(f32::NAN);
+    let mut kv = PagedKv::new(format, per_text * texts.len(), KV_HEADS, attention.head_size);
+    kv.fill(f32::NAN);
     let blocks: Vec<Vec<u32>> = (0..texts.len())
         .map(|text| (0..per_text).rev().map(|block| (block * texts.len() + text) as u32).collect())
         .collect();
@@ -150,6 +158,30 @@ fn company_and_cuts_change_no_bit() {
 }
 
 #[test]
+fn keys_and_values_of_half_the_width_are_those_rounded() {
+    let attention = PagedAttention { window: Some(19), ..attention(20) };
+    let mut texts = texts(&[3, 40, 61], 20);
+    let halves = in_steps_with(KvFormat::F16, &attention, &texts, 100);
+    for chunk in [1, 7, 16, 29] {
+        assert_eq!(in_steps_with(KvFormat::F16, &attention, &texts, chunk), halves, "in steps of {chunk}");
+    }
+    for row in texts.iter_mut().flat_map(|text| text.chunks_exact_mut(width(20))) {
+        let kept = row[HEADS * 20..].iter_mut();
+        kept.for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+    }
+    assert_eq!(in_steps(&attention, &texts, 100), halves);
+}
+
+#[test]
+fn what_no_f16_can_be_is_the_largest() {
+    let attention = attention(8);
+    let mut text = vec![0f32; width(8)];
+    text[(HEADS + KV_HEADS) * 8] = 1e9;
+    let out = in_steps_with(KvFormat::F16, &attention, &[text], 1);
+    assert_eq!(out[0][0].to_bits(), 65504f32.to_bits());
+}
+
+#[test]
 fn turning_keeps_lengths_and_differs_by_position() {
     let mut angles = Angles::new(4);
     (0..3).for_each(|position| angles.push(position, &[1.0, 0.5, 0.25, 0.125], 1.0));
@@ -173,7 +205,7 @@ fn turning_keeps_lengths_and_differs_by_position() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let attention = attention(8);
-    let mut kv = PagedKv::new(2, KV_HEADS, 8);
+    let mut kv = PagedKv::new(KvFormat::F32, 2, KV_HEADS, 8);
     let qkv = Tensor::zeros((20, width(8)), candle_core::DType::F32, &Device::Cpu).unwrap();
     let mut run = |tokens, position, blocks: &[u32]| {
         attention.forward(&qkv, None, &[PagedText { tokens, position, blocks }], &mut kv).is_ok()

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::exponential::soft_maximum;
 use super::super::widened;
+use super::kv::Widened;
 use super::{BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText};
 
 /// Rows that one pass over a block's keys or values serves at most.
@@ -55,9 +56,10 @@ impl<'a> Tile<'a> {
         let offset = blocks.start * BLOCK_TOKENS;
         let columns = blocks.len() * BLOCK_TOKENS;
         let held = &self.text.blocks[blocks];
+        let mut room = Widened::default();
         let mut scores = vec![0f32; rows * columns];
         for (i, block) in held.iter().enumerate() {
-            let keys = kv.part(&kv.keys, *block, self.kv_head);
+            let keys = kv.keys(*block, self.kv_head, &mut room);
             score_block(&self.queries, size, keys, &mut scores[i * BLOCK_TOKENS..], columns);
         }
         let ranges: Vec<Range<usize>> =
@@ -73,7 +75,7 @@ impl<'a> Tile<'a> {
         }
         let mut mixed = vec![0f32; rows * size];
         for (i, block) in held.iter().enumerate() {
-            let values = kv.part(&kv.values, *block, self.kv_head);
+            let values = kv.values(*block, self.kv_head, &mut room);
             mix_block(i * BLOCK_TOKENS, &scores, columns, &ranges, values, &mut mixed);
         }
         for (out, mixed) in self

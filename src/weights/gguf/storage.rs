@@ -5,7 +5,7 @@ use std::fmt;
 /// How the numbers of a tensor are stored.
 ///
 /// Q formats store blocks of numbers as small integers with scales; every row of a tensor is whole blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names are the format's")]
 pub enum GgmlType {
     F32,
