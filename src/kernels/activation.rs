@@ -1,4 +1,4 @@
-//! The functions between two linear layers: GELU and SiLU are of Hendrycks and Gimpel, "Gaussian Error Linear
+//! The functions between two linear layers: GELU and `SiLU` are of Hendrycks and Gimpel, "Gaussian Error Linear
 //! Units (GELUs)", arXiv 1606.08415.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
