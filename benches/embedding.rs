@@ -2,26 +2,32 @@
 //! and how much of what a plain matrix product reaches that is.
 //!
 //! Uses the model in `MILLPOND_MINILM_DIR`, or the tiny one that ships with the crate; `MILLPOND_TEXTS` names a file
-//! of mixed texts, one a line.
+//! of mixed texts, one a line. In the end it says how much memory serving takes, in a process of its own for each
+//! figure.
 
 mod support;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use criterion::Criterion;
 use millpond::capability::EmbedRequest;
-use millpond::pool::KeyConfig;
+use millpond::pool::{KeyConfig, WorkerHandle};
 use millpond::weights::ModelFolder;
 use millpond::{Dtype, Engine, ModelOptions, threads};
 
-use support::{in_turn, median, print_beside, quantile, quick};
+use support::{in_turn, median, print_beside, quantile, quick, resident};
 
 /// Batch and tokens of each text.
 const SHAPES: [(usize, usize); 6] = [(1, 16), (1, 128), (8, 32), (32, 32), (32, 128), (8, 256)];
+/// Workers and numbers of which the memory is told.
+const SERVED: [(usize, Dtype); 3] = [(1, Dtype::F32), (4, Dtype::F32), (1, Dtype::Bf16)];
+/// Tells a process that it is to print its memory, and for which of [`SERVED`].
+const MEMORY_OF: &str = "MILLPOND_BENCH_MEMORY_OF";
 const CALLERS: usize = 64;
 const CALLERS_TOKENS: usize = 16;
 const WORDS: [&str; 12] = [
@@ -190,12 +196,41 @@ fn many_callers(engines: &[(&str, &Engine)], texts: &mut Texts, rounds: usize, s
     }
 }
 
+/// Starts this program anew for each of [`SERVED`], so that nothing else is in its memory.
+fn memory() {
+    println!("\nresident memory once all workers have served");
+    for number in 0..SERVED.len() {
+        let program = std::env::current_exe().expect("it has a name");
+        let ended =
+            Command::new(program).env(MEMORY_OF, number.to_string()).status().expect("it starts again");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+/// Has workers with a thread each serve batches of 32 texts of 128 tokens until each has served one, and prints
+/// what the process occupies then.
+fn print_memory(folder: &Path, workers: usize, dtype: Dtype) {
+    let engine = engine(folder, workers, 1, dtype);
+    let texts = Texts(fastrand::Rng::with_seed(1)).batch(32 * workers, 128);
+    let workers = engine.text_embedding().workers("model").expect("they are there");
+    let began: Vec<_> = workers.iter().map(WorkerHandle::last_used).collect();
+    while workers.iter().zip(&began).any(|(worker, began)| worker.last_used() == *began) {
+        engine.embed_all("model", texts.iter().map(EmbedRequest::new)).expect("answers");
+    }
+    let name = format!("{dtype}, {} with a thread each", workers.len());
+    println!("{name:<44} {:>10.1} MiB", resident() as f64 / f64::from(1 << 20));
+}
+
 fn main() {
     if let Err(error) = threads::configure() {
         eprintln!("{error}");
     }
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed");
     let folder = std::env::var_os("MILLPOND_MINILM_DIR").map_or(tiny, PathBuf::from);
+    if let Some(number) = std::env::var(MEMORY_OF).ok().and_then(|number| number.parse::<usize>().ok()) {
+        let (workers, dtype) = SERVED[number];
+        return print_memory(&folder, workers, dtype);
+    }
     let (rounds, span) = if quick() { (1, Duration::from_millis(10)) } else { (5, Duration::from_secs(1)) };
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
     let one = engine(&folder, 1, cores, Dtype::F32);
@@ -221,6 +256,7 @@ fn main() {
     let figures = in_turn(rounds, &mut in_order);
     print_beside(&format!("{} mixed texts", mixed.len()), "texts a second", &names, &figures);
     many_callers(&engines, &mut texts, rounds, span);
+    memory();
 
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(3));
     let short = texts.of(14);

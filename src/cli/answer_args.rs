@@ -3,14 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::failure::Failure;
 use super::files::read_json;
 use crate::capability::{GenerateRequest, ResponseFormat, SamplingOptions};
-
-/// What a chat template is told, and by which name.
-pub(super) type TemplateArg = (String, Value);
 
 /// How the answer is written.
 #[derive(Debug, Args)]
@@ -57,17 +53,6 @@ pub(super) struct AnswerArgs {
     json_schema: Option<PathBuf>,
 }
 
-/// `NAME=JSON`.
-pub(super) fn template_arg(text: &str) -> Result<TemplateArg, String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=JSON, as in enable_thinking=false")?;
-    if name.is_empty() {
-        return Err("there is no name before the \"=\"".to_owned());
-    }
-    let value = serde_json::from_str(value)
-        .map_err(|error| format!("{value:?} is no JSON ({error}); a text needs quotes: {name}='\"text\"'"))?;
-    Ok((name.to_owned(), value))
-}
-
 impl AnswerArgs {
     /// Says it of `request`, to a model that reads `context` tokens.
     pub(super) fn apply(
@@ -95,21 +80,5 @@ impl AnswerArgs {
         sampling.frequency_penalty = self.frequency_penalty;
         sampling.seed = self.seed;
         sampling
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn template_arguments_are_names_with_json() {
-        assert_eq!(template_arg("enable_thinking=false"), Ok(("enable_thinking".to_owned(), json!(false))));
-        assert_eq!(template_arg("a=\"x=y\""), Ok(("a".to_owned(), json!("x=y"))));
-        for bad in ["", "name", "=1", "name=", "name=yes", "name={"] {
-            assert!(template_arg(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::answer_args::{AnswerArgs, TemplateArg, template_arg};
 use super::conversation::read_conversation;
 use super::failure::Failure;
 use super::files::read_prompt;
 use super::follow::follow;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
-use super::output::Output;
+use super::question_args::QuestionArgs;
+use super::telling::Telling;
 use super::writer::Writer;
 use crate::capability::{
-    Chat, Choice, FinishReason, GenerateRequest, Message, Prompt, TextCompletion, TokenLogprob, TokenLogprobs,
+    Choice, FinishReason, GenerateRequest, Message, Prompt, TextCompletion, TokenLogprob, TokenLogprobs,
 };
 
 /// Continue a text, or answer a question
@@ -27,7 +27,7 @@ use crate::capability::{
 Examples:
   millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
   millpond generate -m ./model.gguf --raw --max-tokens 20 \"Once upon a time\"
-  millpond generate -m ./my-model --system \"Answer in one word.\" --temperature 0.7 --seed 1 - < question.txt
+  millpond generate -m ./my-model --system \"Answer in one word.\" --temperature 0.7 - < question.txt
   millpond generate -m ./my-model --messages chat.json --template-arg enable_thinking=false --json
 
 --json prints one object; with --n one for each answer, with its \"index\":
@@ -42,18 +42,12 @@ pub(super) struct Generate {
     /// Continue the prompt as it is: no chat template.
     #[arg(long, conflicts_with_all = ["system", "messages", "template_args"])]
     raw: bool,
-    /// What the model is told before the prompt.
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
     /// Answer the conversation in this file: [{"role":"user","content":".."}, ..], as the API of chat
     /// completions takes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "system"])]
     messages: Option<PathBuf>,
-    /// Tell the chat template this too, such as `enable_thinking=false`; may be given several times.
-    #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = template_arg)]
-    template_args: Vec<TemplateArg>,
     #[command(flatten)]
-    answer: AnswerArgs,
+    question: QuestionArgs,
     /// How many answers, each drawn on its own.
     #[arg(long, value_name = "N", default_value_t = 1)]
     n: usize,
@@ -98,82 +92,52 @@ struct One<'a> {
 impl Generate {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
-        let said = match self.prompt.as_deref() {
-            Some("-") => Some(read_prompt()?),
-            prompt => prompt.map(str::to_owned),
-        };
+        let prompt = self.prompt.as_deref().map(read).transpose()?;
         let chat = self.messages.as_deref().map(read_conversation).transpose()?;
         let writer = Writer::open(&self.model)?;
-        let prompt = self.prompt(said.unwrap_or_default(), chat, writer.has_chat_template());
-        let request = self.request(prompt, writer.context())?;
+        let prompt = match (prompt, chat) {
+            (prompt, None) if self.raw => Prompt::Raw(prompt.unwrap_or_default()),
+            (_, Some(chat)) => self.question.conversation(chat),
+            (prompt, None) => self.question.prompt(&[Message::user(prompt.unwrap_or_default())], &writer),
+        };
+        let request = self.request(prompt, &writer)?;
         interrupt.orderly();
         let ticket = writer.submit(request)?;
-        let mut stream = Stream { output: Output::stdout(), written: String::new() };
+        let mut telling = Telling::to_stdout();
         let streams = self.n == 1 && !self.json;
         let answer =
-            follow(ticket, &interrupt, |token| if streams { stream.write(&token.text) } else { Ok(()) })?;
+            follow(ticket, &interrupt, |token| if streams { telling.write(&token.text) } else { Ok(()) })?;
         match answer {
-            Some(answer) => self.print(&mut stream, &answer),
-            None => Err(stream.output.flush().err().unwrap_or(Failure::Interrupted)),
+            Some(answer) => self.print(&mut telling, &answer),
+            None => Err(telling.output.flush().err().unwrap_or(Failure::Interrupted)),
         }
     }
 
-    fn prompt(&self, said: String, chat: Option<Chat>, has_template: bool) -> Prompt {
-        let asks_for_chat = chat.is_some() || self.system.is_some() || !self.template_args.is_empty();
-        if self.raw || !(has_template || asks_for_chat) {
-            return Prompt::Raw(said);
-        }
-        let mut chat = chat.unwrap_or_else(|| {
-            let system = self.system.iter().map(Message::system);
-            Chat::new(system.chain([Message::user(said)]).collect())
-        });
-        chat.template_args.extend(self.template_args.iter().cloned());
-        Prompt::Chat(chat)
-    }
-
-    fn request(&self, prompt: Prompt, context: usize) -> Result<GenerateRequest, Failure> {
-        let mut request = self.answer.apply(GenerateRequest::new(prompt), context)?;
+    fn request(&self, prompt: Prompt, writer: &Writer) -> Result<GenerateRequest, Failure> {
+        let mut request = self.question.request(prompt, writer)?;
         request.n = self.n;
         request.logprobs = self.logprobs;
         request.validate()?;
         Ok(request)
     }
 
-    fn print(&self, stream: &mut Stream, answer: &TextCompletion) -> Result<(), Failure> {
+    fn print(&self, telling: &mut Telling, answer: &TextCompletion) -> Result<(), Failure> {
         for (index, choice) in answer.choices.iter().enumerate() {
             if self.json {
                 let index = (self.n > 1).then_some(index);
-                stream.output.json(&Line::new(index, choice, answer, self.logprobs.is_some()))?;
+                telling.output.json(&Line::new(index, choice, answer, self.logprobs.is_some()))?;
             } else {
-                stream.end(&choice.text)?;
+                telling.complete(&choice.text)?;
+                telling.end()?;
             }
         }
-        stream.output.flush()
+        telling.output.flush()
     }
 }
 
-/// An answer, printed as it comes.
-struct Stream {
-    output: Output,
-    written: String,
-}
-
-impl Stream {
-    fn write(&mut self, text: &str) -> Result<(), Failure> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        self.written.push_str(text);
-        self.output.text(text)?;
-        self.output.flush()
-    }
-
-    /// Writes what `text`, the whole answer, has beyond what came before.
-    fn end(&mut self, text: &str) -> Result<(), Failure> {
-        let rest = text.strip_prefix(self.written.as_str()).unwrap_or_default();
-        self.written.clear();
-        self.output.line(rest)
-    }
+/// The prompt that an argument is or stands for.
+fn read(argument: &str) -> Result<String, Failure> {
+    if argument == "-" { read_prompt() } else { Ok(argument.to_owned()) }
 }
 
 impl<'a> Line<'a> {

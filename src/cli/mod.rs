@@ -22,7 +22,9 @@ mod list;
 mod model;
 mod output;
 mod progress;
+mod question_args;
 mod run;
+mod telling;
 mod writer;
 
 use std::io::IsTerminal;
@@ -60,7 +62,7 @@ struct Command {
     #[command(subcommand)]
     verb: Verb,
     /// Say on standard error what the pools do; twice: in detail.
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 100)]
     verbose: u8,
 }
 

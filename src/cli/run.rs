@@ -5,15 +5,16 @@ use std::io::{IsTerminal, stdin};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
 
-use super::answer_args::{AnswerArgs, TemplateArg, template_arg};
 use super::failure::Failure;
 use super::follow::follow;
 use super::interrupt::Interrupt;
 use super::lines::read_stdin;
 use super::model::ModelArgs;
-use super::output::{Output, complain, prompt};
+use super::output::{complain, prompt};
+use super::question_args::QuestionArgs;
+use super::telling::Telling;
 use super::writer::Writer;
-use crate::capability::{Chat, GenerateRequest, Message, Prompt};
+use crate::capability::{GenerateRequest, Message};
 
 /// Talk with a model
 ///
@@ -27,19 +28,13 @@ Examples:
   millpond run -m ./model.gguf --system \"You are a miller.\" --temperature 0.7
   printf '%s\\n' \"What is a weir?\" \"And a leat?\" | millpond run -m ./my-model
 
-At the prompt: /clear forgets the conversation, /help lists this, /bye ends. A model without a chat template
-continues each line on its own.")]
+At the prompt: /clear forgets the conversation, /help lists this, /bye ends. A model without a chat \
+template continues each line on its own.")]
 pub(super) struct Run {
     #[command(flatten)]
     model: ModelArgs,
-    /// What the model is told before the conversation.
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
-    /// Tell the chat template this too, such as `enable_thinking=false`; may be given several times.
-    #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = template_arg)]
-    template_args: Vec<TemplateArg>,
     #[command(flatten)]
-    answer: AnswerArgs,
+    question: QuestionArgs,
 }
 
 const HELP: &str = "\
@@ -60,7 +55,7 @@ impl Run {
             verb: self,
             writer,
             interrupt,
-            output: Output::stdout(),
+            telling: Telling::to_stdout(),
             said: Vec::new(),
             at_terminal: stdin().is_terminal(),
         };
@@ -81,16 +76,8 @@ impl Run {
 
     /// What asks for an answer to `said`, the last of it a question.
     fn request(&self, writer: &Writer, said: &[Message]) -> Result<GenerateRequest, Failure> {
-        let asks_for_chat = self.system.is_some() || !self.template_args.is_empty();
-        let prompt = if writer.has_chat_template() || asks_for_chat {
-            let system = self.system.iter().map(Message::system);
-            let mut chat = Chat::new(system.chain(said.iter().cloned()).collect());
-            chat.template_args.extend(self.template_args.iter().cloned());
-            Prompt::Chat(chat)
-        } else {
-            Prompt::Raw(said.last().map(|message| message.content.clone()).unwrap_or_default())
-        };
-        let request = self.answer.apply(GenerateRequest::new(prompt), writer.context())?;
+        let prompt = self.question.prompt(said, writer);
+        let request = self.question.request(prompt, writer)?;
         request.validate()?;
         Ok(request)
     }
@@ -101,7 +88,7 @@ struct Talk<'a> {
     verb: &'a Run,
     writer: Writer<'a>,
     interrupt: Interrupt,
-    output: Output,
+    telling: Telling,
     /// Questions and answers by turns.
     said: Vec<Message>,
     at_terminal: bool,
@@ -124,12 +111,9 @@ impl Talk<'_> {
     fn ask(&mut self, question: String) -> Result<(), Failure> {
         let before = self.said.len();
         self.said.push(Message::user(question));
-        let mut written = String::new();
-        let answered = self.answer(&mut written);
-        if !written.is_empty() || answered.is_ok() {
-            self.output.line("")?;
-        }
-        self.output.flush()?;
+        let answered = self.answer();
+        let begun = self.telling.has_begun() || answered.is_ok();
+        let written = if begun { self.telling.end()? } else { String::new() };
         match answered {
             Ok(()) if !written.is_empty() => self.said.push(Message::assistant(written)),
             Ok(()) => self.said.truncate(before),
@@ -142,27 +126,14 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// Prints the answer as it comes and keeps in `written` what came of it.
-    fn answer(&mut self, written: &mut String) -> Result<(), Failure> {
+    /// Prints the answer as it comes.
+    fn answer(&mut self) -> Result<(), Failure> {
         let request = self.verb.request(&self.writer, &self.said)?;
         let ticket = self.writer.submit(request)?;
-        let output = &mut self.output;
-        let mut write = |text: &str| {
-            written.push_str(text);
-            output.text(text)?;
-            output.flush()
+        let Some(answer) = follow(ticket, &self.interrupt, |token| self.telling.write(&token.text))? else {
+            self.interrupt.orderly();
+            return Ok(());
         };
-        match follow(ticket, &self.interrupt, |token| write(&token.text))? {
-            Some(answer) => {
-                let text = answer.choices.into_iter().next().map(|choice| choice.text).unwrap_or_default();
-                let rest = text.strip_prefix(written.as_str()).unwrap_or_default().to_owned();
-                written.push_str(&rest);
-                self.output.text(&rest)
-            }
-            None => {
-                self.interrupt.orderly();
-                Ok(())
-            }
-        }
+        answer.choices.first().map_or(Ok(()), |choice| self.telling.complete(&choice.text))
     }
 }

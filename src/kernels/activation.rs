@@ -1,4 +1,5 @@
-//! The functions between two linear layers.
+//! The functions between two linear layers: GELU and `SiLU` are of Hendrycks and Gimpel, "Gaussian Error Linear
+//! Units (GELUs)", arXiv 1606.08415.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -24,7 +25,8 @@ pub(crate) enum Activation {
     Tanh,
 }
 
-/// `activation(xs + bias)`, row by row. `xs` is `[rows, width]`, `bias` is `[width]`.
+/// `activation(xs + bias)`, row by row, in candle's operations: for other devices, and to check the rest against.
+/// `xs` is `[rows, width]`, `bias` is `[width]`.
 pub(crate) fn add_bias(xs: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let xs = bias.map_or_else(|| Ok(xs.clone()), |bias| xs.broadcast_add(bias))?;
     match activation {
@@ -42,7 +44,7 @@ impl Activation {
     pub(super) const ALL: [Self; 6] =
         [Self::Identity, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
 
-    /// Applies it to each number of `xs`.
+    /// Applies it to each number of `xs`, in place and on the calling thread.
     pub(crate) fn apply(self, xs: &mut [f32]) {
         match self {
             Self::Identity => {}

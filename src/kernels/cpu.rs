@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 /// The widest vectors there are kernels for and this processor has, with fused multiply-add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Vectors {
-    /// None that the kernels here are written for: candle's own operations serve.
+    /// None that there are kernels for: candle's operations serve, or loops as the compiler makes them.
     Portable,
     /// Eight f32: AVX2 and FMA.
     Avx2,

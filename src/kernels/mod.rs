@@ -3,6 +3,8 @@
 //! candle computes one elementary operation at a time: each writes a new buffer, and each of more than
 //! 65,536 elements goes through one thread pool that the whole process shares (see [`threads`]). The
 //! operations here do in one pass over memory what takes candle five and use the calling worker's own threads.
+//! Tensors go in and come out as f32, a token to a row, whatever weights are kept in ([`Dtype`], [`Precision`],
+//! [`QuantKind`]).
 //!
 //! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
 //!   stay in registers, bias and activation on the way out.
@@ -17,6 +19,10 @@
 //! three kinds have a plain candle form beside them, which serves other devices and processors and checks the
 //! fast one in tests. The last two are for any processor, but for no other device: tests check them against their
 //! equations, and the quantised ones against a form without any instructions of their own, bit for bit.
+//!
+//! Below them: `cpu` says what the processor has, `lanes` is one register of numbers, `panel` multiplies rows by
+//! packed columns, `exponential` has the one exponential and soft maximum, `output` is memory that several tasks
+//! fill, and `widened!` compiles a loop for each instruction set. Each file names the paper or manual it follows.
 
 mod activation;
 mod attention;

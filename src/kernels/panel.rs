@@ -40,18 +40,23 @@ pub(crate) enum Panel<'a> {
     Bf16(&'a [u32]),
 }
 
-/// Rows of f32, `stride` apart.
+/// Rows of f32.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
+    /// From the first row's first number on.
     pub(crate) numbers: &'a [f32],
+    /// How many numbers after a row the next one begins.
     pub(crate) stride: usize,
+    /// How many rows.
     pub(crate) count: usize,
 }
 
-/// Where results go: `rows` of the panel's width, `stride` apart, to be written by one thread.
+/// Where results go: rows of the panel's width, to be written by one thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
+    /// The first row's first number.
     pub(crate) first: *mut f32,
+    /// How many numbers after a row the next one begins.
     pub(crate) stride: usize,
 }
 

@@ -23,7 +23,9 @@ pub enum Dtype {
 /// What a model computes in on this processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precision {
+    /// Weights, inputs and sums.
     F32,
+    /// Weights, and inputs where they are multiplied in tiles (AMX); sums are f32.
     Bf16,
 }
 

@@ -47,7 +47,8 @@ impl Rope {
         (0..turned / 2).map(|i| base.powf(-2.0 * i as f64 / turned as f64) as f32).collect()
     }
 
-    /// Turns the first `heads` heads of each row of `xs`, `[tokens, width]`, by the row's position. In a
+    /// Turns the first `heads` heads, `head_size` numbers each, of each row of `xs`, `[tokens, width]`, by the row's
+    /// position, of which `positions` has one a token. In a
     /// packed row (queries, keys, values) `heads` counts those of queries and keys together.
     ///
     /// Writes into the storage of `xs`: call it only on a tensor just computed, which nothing else shares.

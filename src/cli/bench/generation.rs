@@ -22,13 +22,14 @@ pub(super) struct Prompts<'a> {
 }
 
 impl<'a> Prompts<'a> {
-    /// Loads the model and finds how many words make a prompt of `prompt_tokens`, for answers of `tokens`.
+    /// Loads the model and finds how many words make a prompt of `prompt_tokens`, for answers of `tokens`. Begins
+    /// with few: there are tokenizers that make several tokens of a word, and a prompt too long is refused.
     pub(super) fn of_tokens(
         writer: &'a Writer<'a>,
         prompt_tokens: usize,
         tokens: usize,
     ) -> Result<Self, Failure> {
-        let mut prompts = Self { writer, words: prompt_tokens.saturating_sub(1).max(1), tokens };
+        let mut prompts = Self { writer, words: (prompt_tokens / 4).max(1), tokens };
         for _ in 0..4 {
             let request = GenerateRequest { max_tokens: 1, ..prompts.request(0) };
             let answer = writer.submit(request)?.wait().map_err(crate::Error::from)?;

@@ -1,4 +1,6 @@
-//! Attention over packed texts: every token looks at tokens of its own text.
+//! Attention over packed texts: every token looks at tokens of its own text. Vaswani et al., "Attention Is All You
+//! Need", arXiv 1706.03762; windows as in Beltagy et al., "Longformer", arXiv 2004.05150, and biases by distance as
+//! in Raffel et al., arXiv 1910.10683, section 2.1.
 
 #[cfg(target_arch = "x86_64")]
 mod packed;
@@ -16,7 +18,8 @@ use super::cpu::Vectors;
 /// longer text is done in blocks of queries, so that memory grows with its length and not with its square.
 const MAX_SCORES: usize = 128 << 10;
 
-/// How many numbers attention over a text of `tokens` needs, at most, beyond its input and output.
+/// How many numbers of f32 attention over a text of `tokens` needs, at most, beyond its input and output: on all
+/// threads of the calling worker together.
 pub(crate) fn scratch_numbers(heads: usize, head_size: usize, tokens: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if Vectors::detected() != Vectors::Portable {
@@ -33,7 +36,7 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     /// What scores are multiplied by: usually one over the square root of a head's width.
     pub(crate) scale: f32,
-    /// A token looks at tokens at most so far away on either side; `None`: at all of its text.
+    /// A token looks at tokens at most so many tokens away on either side; `None`: at all of its text.
     pub(crate) window: Option<usize>,
     /// What is added to a score, by how far the key is after the query: `[heads, 2 x reach + 1]`, the middle
     /// one being distance 0. A reach shorter than a text's length less one is an error.
@@ -41,8 +44,8 @@ pub(crate) struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// `qkv` is `[tokens, 3 x heads x head size]`, `spans` says which tokens make up which text; the result is
-    /// `[tokens, heads x head size]`. The texts are independent, so they are shared out to the worker's
+    /// `qkv` is `[tokens, 3 x heads x head size]`: all queries of a token, then its keys, then its values. `spans`
+    /// says which tokens make up which text, in order and without gaps; the result is `[tokens, heads x head size]`. The texts are independent, so they are shared out to the worker's
     /// threads.
     pub(crate) fn forward(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         #[cfg(target_arch = "x86_64")]

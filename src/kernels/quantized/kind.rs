@@ -1,4 +1,5 @@
-//! The kinds of quantised weights, as GGUF files name them.
+//! The kinds of quantised weights, as GGUF files name them: formats of ggml, whose `ggml-common.h` and
+//! `ggml-quants.c` say where each bit is.
 
 /// How the weights of one block are written.
 ///

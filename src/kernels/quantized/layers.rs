@@ -17,8 +17,8 @@ pub(crate) struct QuantizedLayers {
 }
 
 impl QuantizedLayers {
-    /// `parts` is not empty, all take inputs of one width, and `bias` has a number for each of their outputs or
-    /// none at all.
+    /// `parts`, `[out, in]` each, is not empty, all take inputs of one width, and `bias` has a number for each of
+    /// their outputs, one part after the other, or none at all.
     pub(crate) fn new(parts: Vec<QuantizedLinear>, bias: Vec<f32>) -> Self {
         let wide = parts.iter().any(|part| precision_beside(part.kind()) == Precision::Wide);
         Self { parts, bias, precision: if wide { Precision::Wide } else { Precision::Byte } }

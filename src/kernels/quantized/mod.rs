@@ -14,6 +14,9 @@
 //! Weights are used exactly; activations are rounded, in units of the largest of 32 neighbours. The sum of
 //! each (row, output) is taken in one order, which depends on nothing else, so that a request in a batch gets
 //! the numbers, to the last bit, that it gets alone.
+//!
+//! That activations are rounded to integers too, 32 to a scale, is llama.cpp's way. The panels, the order of the
+//! sums and inputs of 16 bits are our own.
 
 mod activations;
 mod expand;

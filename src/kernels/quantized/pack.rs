@@ -1,5 +1,5 @@
-//! From blocks as a GGUF file has them to records of a panel (see [`panel`](super::panel)), and back to
-//! numbers.
+//! From blocks as a GGUF file has them to records of a panel (see [`panel`](super::panel)). Back to numbers:
+//! [`expand::lane`](super::expand::lane).
 
 use super::QuantKind;
 use super::panel::{GROUP, LANES, Record};

@@ -24,7 +24,8 @@ pub(super) const LANES: usize = 32;
 /// Bytes of one group of four neighbours in all lanes, unpacked.
 pub(super) const GROUP: usize = 4 * LANES;
 
-/// Where the parts of a record begin.
+/// Where the parts of a record begin, in bytes from its own beginning; `bytes` is its length. A part that a kind
+/// lacks takes none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) scales: usize,
