@@ -96,15 +96,10 @@ impl PagedAttention {
         let (storage, layout) = qkv.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("paged attention is computed on the CPU") };
         let qkv = contiguous(storage, layout, "paged attention")?;
-        self.keep(qkv, angles, texts, kv);
-        let mut queries = vec![0f32; tokens * self.heads * self.head_size];
-        let rows = queries.par_chunks_mut(self.heads * self.head_size).zip(qkv.par_chunks(width)).enumerate();
-        rows.for_each(|(token, (query, row))| {
-            query.copy_from_slice(&row[..query.len()]);
-            let norm = self.norms.as_ref().map(|norms| norms.query.as_slice());
-            self.prepare(query, norm, angles, token);
-            query.iter_mut().for_each(|x| *x *= self.scale);
-        });
+        let (queries, keys) = self.prepared(qkv, angles, tokens);
+        let value_columns = width - self.kv_heads * self.head_size;
+        let values = qkv.chunks_exact(width).map(|row| &row[value_columns..]);
+        kv.write(&places(texts), keys.chunks_exact(self.kv_heads * self.head_size), values);
         let mut out = vec![0f32; queries.len()];
         self.attend(&queries, texts, kv, &mut out);
         Tensor::from_vec(out, (tokens, self.heads * self.head_size), &candle_core::Device::Cpu)
@@ -132,25 +127,22 @@ impl PagedAttention {
         Ok(())
     }
 
-    /// Puts the keys and values of all tokens into their blocks.
-    fn keep(&self, qkv: &[f32], angles: Option<&Angles>, texts: &[PagedText<'_>], kv: &mut PagedKv) {
+    /// Queries and keys of all tokens, normalised and turned, queries scaled too: `[tokens, heads x head size]` and
+    /// `[tokens, kv_heads x head size]`.
+    fn prepared(&self, qkv: &[f32], angles: Option<&Angles>, tokens: usize) -> (Vec<f32>, Vec<f32>) {
         let (query, key) = (self.heads * self.head_size, self.kv_heads * self.head_size);
-        let places: Vec<(u32, usize)> = texts
-            .iter()
-            .flat_map(|text| {
-                (text.position..text.position + text.tokens)
-                    .map(|position| (text.blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS))
-            })
-            .collect();
-        let width = query + 2 * key;
-        let mut keys = vec![0f32; places.len() * key];
-        let rows = keys.par_chunks_mut(key).zip(qkv.par_chunks(width)).enumerate();
-        rows.for_each(|(token, (keys, row))| {
+        let (mut queries, mut keys) = (vec![0f32; tokens * query], vec![0f32; tokens * key]);
+        let prepared = queries.par_chunks_mut(query).zip(keys.par_chunks_mut(key));
+        let rows = prepared.zip(qkv.par_chunks(query + 2 * key)).enumerate();
+        rows.for_each(|(token, ((queries, keys), row))| {
+            queries.copy_from_slice(&row[..query]);
             keys.copy_from_slice(&row[query..][..key]);
-            self.prepare(keys, self.norms.as_ref().map(|norms| norms.key.as_slice()), angles, token);
+            let norms = self.norms.as_ref();
+            self.prepare(queries, norms.map(|norms| norms.query.as_slice()), angles, token);
+            self.prepare(keys, norms.map(|norms| norms.key.as_slice()), angles, token);
+            queries.iter_mut().for_each(|x| *x *= self.scale);
         });
-        let values = qkv.chunks_exact(width).map(|row| &row[query + key..]);
-        kv.write(&places, keys.chunks_exact(key), values);
+        (queries, keys)
     }
 
     fn prepare(&self, heads: &mut [f32], norm: Option<&[f32]>, angles: Option<&Angles>, token: usize) {
@@ -185,6 +177,16 @@ impl PagedAttention {
         }
         tiles.into_par_iter().for_each(|tile| tile.attend(self, kv));
     }
+}
+
+/// The block of each token, and its place in it.
+fn places(texts: &[PagedText<'_>]) -> Vec<(u32, usize)> {
+    let mut places = Vec::new();
+    for text in texts {
+        let positions = text.position..text.position + text.tokens;
+        places.extend(positions.map(|at| (text.blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS)));
+    }
+    places
 }
 
 #[cfg(test)]
