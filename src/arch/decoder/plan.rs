@@ -104,7 +104,7 @@ impl DecoderPlan {
         let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
         let template = folder.read_text("chat_template.jinja")?;
         let ends = generation.ids().or(network.ids()).unwrap_or_default();
-        let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat);
+        let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat, config.vocab_size);
         Ok(Self::new(config, chat, template, forms, options))
     }
 
@@ -116,7 +116,7 @@ impl DecoderPlan {
         let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
         let ends = read.special.ends.iter().copied().collect();
         let chat = chat.unwrap_or_default();
-        let forms = Forms::new(ModelFiles::Gguf(file.clone()), ends, &chat);
+        let forms = Forms::new(ModelFiles::Gguf(file.clone()), ends, &chat, config.vocab_size);
         Ok(Self::new(config, chat, None, forms, options))
     }
 
