@@ -173,7 +173,7 @@ impl DecoderPlan {
     pub fn cost(&self, request: &GenerateRequest) -> u64 {
         let bytes = match &request.prompt {
             Prompt::Raw(text) => text.len(),
-            Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len() + 16).sum(),
+            Prompt::Chat(chat) => chat.bytes(),
         };
         let answers = request.max_tokens.saturating_mul(request.n);
         (bytes / 4).saturating_add(answers).min(self.cache_tokens) as u64

@@ -25,7 +25,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use serde_json::{Map, Value as Json, json};
 
 use super::content_guard::{ContentGuard, GuardedText, covers_in};
-use crate::capability::{Chat, InvalidRequest, Message};
+use crate::capability::{Chat, Extent, InvalidRequest, Message};
 pub(crate) use calendar::CivilTime;
 pub(crate) use config::ChatConfig;
 
@@ -123,7 +123,7 @@ impl ChatTemplate {
         let mut content = content(chat);
         let covers = guard.cover(&mut content, &self.taken)?;
         add_roles(&mut content, chat);
-        let size = text_size(&content);
+        let size = Extent::of(&content).bytes;
         let items = chat.messages.len() + chat.tools.len();
         let name = if chat.tools.is_empty() || self.environment.get_template(WITH_TOOLS).is_err() {
             DEFAULT
@@ -159,13 +159,15 @@ impl ChatTemplate {
         String::from_utf8(page.bytes).map_err(|error| ChatTemplateError::Failed(error.to_string()))
     }
 
-    /// What the template sees, as transformers names it. What the caller adds goes before special tokens.
+    /// What the template sees, as transformers names it. Nothing the caller adds hides one of
+    /// [`Chat::OWN_VARIABLES`].
     fn variables(&self, content: Json, now: CivilTime) -> Value {
-        let mut variables = self.special_tokens.clone();
         let Json::Object(mut content) = content else { return Value::UNDEFINED };
-        if let Some(Json::Object(arguments)) = content.remove("template_args") {
-            variables.extend(arguments);
-        }
+        let mut variables = match content.remove("template_args") {
+            Some(Json::Object(arguments)) => arguments,
+            _ => Map::new(),
+        };
+        variables.extend(self.special_tokens.clone());
         variables.extend(content);
         variables.insert("documents".to_owned(), Json::Null);
         variables.insert("add_generation_prompt".to_owned(), Json::Bool(true));
@@ -239,16 +241,6 @@ fn add_roles(content: &mut Json, chat: &Chat) {
     let messages = content["messages"].as_array_mut().into_iter().flatten();
     for (fields, message) in messages.filter_map(Json::as_object_mut).zip(&chat.messages) {
         fields.shift_insert(0, "role".to_owned(), json!(message.role.as_str()));
-    }
-}
-
-/// How many bytes of text `value` holds, about.
-fn text_size(value: &Json) -> usize {
-    match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(|item| text_size(item) + 8).sum(),
-        Json::Object(entries) => entries.iter().map(|(key, item)| key.len() + text_size(item) + 8).sum(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
     }
 }
 
