@@ -29,19 +29,19 @@ pub(crate) struct ContentGuard {
 
 /// How the texts of one request were covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Covers {
+pub(super) struct Covers {
     /// Each cover and what it stands for.
     pairs: Vec<(char, char)>,
 }
 
 impl Covers {
     /// Whether nothing had to be covered.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
     /// Each cover and what it stands for.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (char, char)> {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (char, char)> {
         self.pairs.iter().copied()
     }
 
@@ -53,14 +53,14 @@ impl Covers {
 /// A rendered conversation in which the caller's text is still covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuardedText {
-    pub(crate) text: String,
-    pub(crate) covers: Covers,
+    pub(super) text: String,
+    pub(super) covers: Covers,
 }
 
 #[cfg(test)]
 impl GuardedText {
     /// The text as transformers would render it.
-    pub(crate) fn uncovered(&self) -> String {
+    pub(super) fn uncovered(&self) -> String {
         let back =
             |c: char| self.covers.pairs().find(|(cover, _)| *cover == c).map_or(c, |(_, original)| original);
         self.text.chars().map(back).collect()
@@ -68,17 +68,17 @@ impl GuardedText {
 }
 
 /// Whether `c` may be a cover.
-pub(crate) fn may_be_cover(c: char) -> bool {
+pub(super) fn may_be_cover(c: char) -> bool {
     COVERS.contains(&c)
 }
 
 /// What of `text` may be a cover.
-pub(crate) fn covers_in(text: &str) -> impl Iterator<Item = char> {
+pub(super) fn covers_in(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|c| may_be_cover(*c))
 }
 
 impl ContentGuard {
-    pub(crate) fn new(controls: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(controls: impl IntoIterator<Item = String>) -> Self {
         let controls: BTreeSet<String> = controls.into_iter().filter(|text| !text.is_empty()).collect();
         Self { controls: controls.into_iter().collect() }
     }
@@ -88,7 +88,7 @@ impl ContentGuard {
     /// # Errors
     ///
     /// If something has to be covered, and the content already uses the characters to cover it with.
-    pub(crate) fn cover(
+    pub(super) fn cover(
         &self,
         content: &mut Value,
         taken: &BTreeSet<char>,

@@ -195,7 +195,7 @@ impl Constraint {
 
     /// Whether the answer may end here.
     #[cfg(test)]
-    pub(crate) fn may_end(&mut self) -> Result<bool, ModelError> {
+    fn may_end(&mut self) -> Result<bool, ModelError> {
         if self.is_complete() {
             return Ok(true);
         }
@@ -203,7 +203,7 @@ impl Constraint {
     }
 
     /// Whether the answer must end here.
-    pub(crate) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.matcher.is_stopped() && !self.matcher.is_error()
     }
 }

@@ -12,10 +12,10 @@ use tokenizers::{
     AddedVocabulary, Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetType, PreTokenizer,
 };
 
-use super::content_guard::{ContentGuard, Covers};
+use super::TokenizerError;
+use super::content_guard::{ContentGuard, Covers, GuardedText};
 use super::spelling::Spelling;
 use super::tokenizer::{contained, read_library};
-use super::{GuardedText, TokenizerError};
 use crate::capability::InvalidRequest;
 
 /// The longest control token there is room for; none in use comes near it.
@@ -151,17 +151,17 @@ impl PromptTokenizer {
     }
 
     /// Whether this token steers the model and is not part of what it says.
-    pub(crate) fn is_control(&self, id: u32) -> bool {
+    pub(super) fn is_control(&self, id: u32) -> bool {
         self.control_ids.contains(&id)
     }
 
     /// How the vocabulary is spelt.
-    pub(crate) fn spelling(&self) -> Spelling {
+    pub(super) fn spelling(&self) -> Spelling {
         self.spelling
     }
 
     /// One more than the highest id.
-    pub(crate) fn vocabulary_size(&self) -> usize {
+    pub(super) fn vocabulary_size(&self) -> usize {
         let added = self.library.get_added_tokens_decoder().keys().max().map_or(0, |id| *id as usize + 1);
         self.library.get_vocab_size(true).max(added)
     }

@@ -44,7 +44,7 @@ impl GenerateRequest {
 }
 
 impl SamplingOptions {
-    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
+    fn validate(&self) -> Result<(), InvalidRequest> {
         range("repetition_penalty", self.repetition_penalty, 0.01..=100.0)?;
         range("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?;
         range("presence_penalty", self.presence_penalty, -2.0..=2.0)?;
@@ -72,7 +72,7 @@ impl ResponseFormat {
 }
 
 impl Chat {
-    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
+    fn validate(&self) -> Result<(), InvalidRequest> {
         range("messages", self.messages.len(), 1..=MAX_MESSAGES)?;
         for message in &self.messages {
             range("tool_calls", message.tool_calls.len(), 0..=MAX_TOOLS)?;
