@@ -19,6 +19,8 @@ mod chat_template;
 mod content_guard;
 mod detokenizer;
 mod grammar;
+#[cfg(all(test, target_os = "linux"))]
+mod lone_test;
 mod prompt_tokenizer;
 mod sampling;
 mod spelling;
