@@ -15,7 +15,7 @@ use tokenizers::{
 use super::TokenizerError;
 use super::content_guard::{ContentGuard, Covers, GuardedText};
 use super::spelling::Spelling;
-use super::tokenizer::{contained, read_library};
+use super::tokenizer::{contained, read_library, special_ids};
 use crate::capability::InvalidRequest;
 
 /// The longest control token there is room for; none in use comes near it.
@@ -42,14 +42,13 @@ impl PromptTokenizer {
     /// Reads `tokenizer.json`. `control_ids` are tokens that must not be made from a message even though the
     /// file does not call them special: those that end an answer.
     pub(crate) fn load(path: &Path, control_ids: &[u32]) -> Result<Self, TokenizerError> {
-        Self::new(read_library(path)?, control_ids)
+        Self::new(read_library(path)?, control_ids).map_err(|error| error.of_file(path))
     }
 
     /// Takes a tokenizer as it is, such as one put together from a GGUF file.
     pub(crate) fn new(library: tokenizers::Tokenizer, control_ids: &[u32]) -> Result<Self, TokenizerError> {
         let tokens = library.get_added_tokens_decoder();
-        let special_ids: BTreeSet<u32> =
-            tokens.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        let special_ids = special_ids(&library);
         let control_ids: BTreeSet<u32> = special_ids.iter().chain(control_ids).copied().collect();
         let is_control = |id: &u32| control_ids.contains(id);
         let controls: Vec<String> =

@@ -195,6 +195,19 @@ fn a_tokenizer_that_makes_control_tokens_of_plain_text_is_not_trusted_with_any()
 }
 
 #[test]
+fn a_file_with_an_endless_control_token_is_refused_by_its_name() {
+    let mut parts: serde_json::Value =
+        serde_json::from_str(&byte_level_library().to_string(false).unwrap()).unwrap();
+    parts["added_tokens"][0]["content"] = json!("<".repeat(300));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), parts.to_string()).unwrap();
+    let error = PromptTokenizer::load(file.path(), &[]).unwrap_err();
+    let TokenizerError::Invalid { path, reason } = &error else { panic!("{error}") };
+    assert_eq!(path, file.path());
+    assert!(reason.contains("300 bytes"), "{reason}");
+}
+
+#[test]
 fn tokens_say_what_they_stand_for() {
     let tokenizer = byte_level();
     assert_eq!(tokenizer.bytes_of(tokenizer.id_of("Ġa").unwrap()).unwrap(), b" a");
