@@ -4,7 +4,10 @@ use super::TokenizerError;
 use super::prompt_tokenizer::PromptTokenizer;
 use super::spelling::Spelling;
 
-/// How many bytes of one run are waited for. See [`Window::push_byte`].
+/// How many bytes that are tokens of their own are waited for, one after another: sixteen characters of four
+/// bytes each. The library shows such a run as a whole, and a script that a vocabulary has only as bytes never
+/// ends one; so a longer one is given out in parts. Where one breaks after that, the text differs from what all
+/// ids decode to: the library would show every byte of it as U+FFFD, the characters given out too.
 const MAX_RUN: usize = 64;
 
 /// How many tokens may wait for a character that does not come.
