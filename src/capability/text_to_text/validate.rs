@@ -208,10 +208,11 @@ mod tests {
 
     #[test]
     fn formats_are_held_to_their_limits() {
+        type Form = fn(String) -> ResponseFormat;
         let deep = (0..200).fold(Value::Null, |inside, _| json!({ "not": inside }));
         assert_eq!(refused(|r| r.response_format = ResponseFormat::JsonSchema(deep)), "response_format");
         assert_eq!(refused(|r| r.response_format = ResponseFormat::Regex(String::new())), "response_format");
-        let forms: [(fn(String) -> ResponseFormat, usize); 3] = [
+        let forms: [(Form, usize); 3] = [
             (ResponseFormat::Regex, MAX_REGEX_BYTES),
             (ResponseFormat::Lark, MAX_LARK_BYTES),
             (|text| ResponseFormat::JsonSchema(json!({ "const": text })), MAX_SCHEMA_BYTES - 21),
