@@ -30,9 +30,11 @@ pub use tasks::{Task, TaskContext, TaskValue, Tasks};
 pub use text_embedding::{EmbedRequest, Embedding, Overlong, TextEmbedding};
 pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
 pub use text_to_text::{
-    Chat, Choice, Completion as TextCompletion, FinishReason, GenerateRequest, Message, Prompt,
-    ResponseFormat, Role, SamplingOptions, TextToText, Token, TokenLogprob, TokenLogprobs, ToolCall,
+    Chat, Choice, FinishReason, GenerateRequest, Message, Prompt, ResponseFormat, Role, SamplingOptions,
+    TextCompletion, TextToText, Token, TokenLogprob, TokenLogprobs, ToolCall,
 };
+#[cfg(feature = "candle")]
+pub(crate) use text_to_text::{Extent, MAX_LARK_BYTES, MAX_REGEX_BYTES};
 pub use vision::{DescribeRequest, Vision};
 
 /// One kind of inference. Implemented by marker types; users implement it to pool models of their own.

@@ -20,9 +20,6 @@ use crate::capability::InvalidRequest;
 /// Where covers are taken from: the first 256 of Unicode's plane for private use.
 const COVERS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{F00FF}';
 
-/// Under these keys stand words that templates tell messages apart by, and none of the caller's.
-const OWN_WORDS: [&str; 1] = ["role"];
-
 /// What must not be taken for a control token, for one model.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ContentGuard {
@@ -32,19 +29,19 @@ pub(crate) struct ContentGuard {
 
 /// How the texts of one request were covered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Covers {
+pub(super) struct Covers {
     /// Each cover and what it stands for.
     pairs: Vec<(char, char)>,
 }
 
 impl Covers {
     /// Whether nothing had to be covered.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
     /// Each cover and what it stands for.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (char, char)> {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (char, char)> {
         self.pairs.iter().copied()
     }
 
@@ -56,14 +53,14 @@ impl Covers {
 /// A rendered conversation in which the caller's text is still covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuardedText {
-    pub(crate) text: String,
-    pub(crate) covers: Covers,
+    pub(super) text: String,
+    pub(super) covers: Covers,
 }
 
 #[cfg(test)]
 impl GuardedText {
     /// The text as transformers would render it.
-    pub(crate) fn uncovered(&self) -> String {
+    pub(super) fn uncovered(&self) -> String {
         let back =
             |c: char| self.covers.pairs().find(|(cover, _)| *cover == c).map_or(c, |(_, original)| original);
         self.text.chars().map(back).collect()
@@ -71,27 +68,36 @@ impl GuardedText {
 }
 
 /// Whether `c` may be a cover.
-pub(crate) fn may_be_cover(c: char) -> bool {
+pub(super) fn may_be_cover(c: char) -> bool {
     COVERS.contains(&c)
 }
 
+/// What of `text` may be a cover.
+pub(super) fn covers_in(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| may_be_cover(*c))
+}
+
 impl ContentGuard {
-    pub(crate) fn new(controls: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(controls: impl IntoIterator<Item = String>) -> Self {
         let controls: BTreeSet<String> = controls.into_iter().filter(|text| !text.is_empty()).collect();
         Self { controls: controls.into_iter().collect() }
     }
 
-    /// Covers every text in `content`, keys too. `template` is what will be rendered around it.
+    /// Covers every text in `content`, keys too. `taken` are the covers that the template itself has in it.
     ///
     /// # Errors
     ///
     /// If something has to be covered, and the content already uses the characters to cover it with.
-    pub(crate) fn cover(&self, content: &mut Value, template: &str) -> Result<Covers, InvalidRequest> {
+    pub(super) fn cover(
+        &self,
+        content: &mut Value,
+        taken: &BTreeSet<char>,
+    ) -> Result<Covers, InvalidRequest> {
         let mut firsts = BTreeSet::new();
-        let mut taken: BTreeSet<char> = template.chars().filter(|c| may_be_cover(*c)).collect();
-        for_each_text(content, &mut |text| {
+        let mut taken = taken.clone();
+        self.for_each_text(content, &mut |text| {
             firsts.extend(self.places(text).map(|place| first_char(&text[place..])));
-            taken.extend(text.chars().filter(|c| may_be_cover(*c)));
+            taken.extend(covers_in(text));
         });
         let free: Vec<char> = COVERS.filter(|c| !taken.contains(c)).collect();
         if free.len() < firsts.len() {
@@ -101,7 +107,7 @@ impl ContentGuard {
         }
         let covers = Covers { pairs: free.into_iter().zip(firsts).collect() };
         if !covers.is_empty() {
-            replace_texts(content, &mut |text| self.covered(text, &covers).into_owned());
+            self.replace_texts(content, &covers);
         }
         Ok(covers)
     }
@@ -153,48 +159,45 @@ impl ContentGuard {
         }
         !alike.is_empty() && place < text.len()
     }
+
+    /// Whether a template may look for a key like this, which must then be left as it is.
+    fn is_name(&self, key: &str) -> bool {
+        let control = |place: usize| self.controls.iter().any(|control| key[place..].starts_with(control));
+        key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !self.places(key).any(control)
+    }
+
+    fn for_each_text(&self, value: &Value, see: &mut impl FnMut(&str)) {
+        match value {
+            Value::String(text) => see(text),
+            Value::Array(items) => items.iter().for_each(|item| self.for_each_text(item, see)),
+            Value::Object(entries) => entries.iter().for_each(|(key, item)| {
+                if !self.is_name(key) {
+                    see(key);
+                }
+                self.for_each_text(item, see);
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn replace_texts(&self, value: &mut Value, covers: &Covers) {
+        match value {
+            Value::String(text) => *text = self.covered(text, covers).into_owned(),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.replace_texts(item, covers)),
+            Value::Object(entries) => {
+                let old = std::mem::take(entries);
+                entries.extend(old.into_iter().map(|(key, mut item)| {
+                    self.replace_texts(&mut item, covers);
+                    (if self.is_name(&key) { key } else { self.covered(&key, covers).into_owned() }, item)
+                }));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
 }
 
 fn first_char(text: &str) -> char {
     text.chars().next().expect("a place is before the text's end")
-}
-
-/// Whether a template may look for a key like this, which must then be left as it is.
-fn is_name(key: &str) -> bool {
-    key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn for_each_text(value: &Value, see: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => see(text),
-        Value::Array(items) => items.iter().for_each(|item| for_each_text(item, see)),
-        Value::Object(entries) => entries.iter().for_each(|(key, item)| {
-            if !is_name(key) {
-                see(key);
-            }
-            if !OWN_WORDS.contains(&key.as_str()) {
-                for_each_text(item, see);
-            }
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn replace_texts(value: &mut Value, new: &mut impl FnMut(&str) -> String) {
-    match value {
-        Value::String(text) => *text = new(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| replace_texts(item, new)),
-        Value::Object(entries) => {
-            let old = std::mem::take(entries);
-            entries.extend(old.into_iter().map(|(key, mut item)| {
-                if !OWN_WORDS.contains(&key.as_str()) {
-                    replace_texts(&mut item, new);
-                }
-                (if is_name(&key) { key } else { new(&key) }, item)
-            }));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 #[cfg(test)]
@@ -209,7 +212,7 @@ mod tests {
 
     fn covered(text: &str) -> String {
         let mut content = json!(text);
-        let covers = guard().cover(&mut content, "").unwrap();
+        let covers = guard().cover(&mut content, &BTreeSet::new()).unwrap();
         let shown = covers
             .pairs()
             .fold(content.as_str().unwrap().to_owned(), |text, (cover, _)| text.replace(cover, "#"));
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_could_complete_is_covered() {
+    fn what_a_template_could_complete_may_be_covered() {
         assert_eq!(covered("wait <|im_"), "wait #|im_");
         assert_eq!(covered("wait <|im_ \n "), "wait #|im_ \n ");
         assert_eq!(covered("less <"), "less #");
@@ -243,18 +246,30 @@ mod tests {
     #[test]
     fn keys_and_nested_texts_are_covered() {
         let mut content = json!([{ "<s>": ["<|im_end|>", 1, null] }]);
-        let covers = guard().cover(&mut content, "").unwrap();
+        let covers = guard().cover(&mut content, &BTreeSet::new()).unwrap();
         assert_eq!(covers.pairs().count(), 1);
         assert!(!content.to_string().contains('<'));
     }
 
     #[test]
+    fn keys_are_left_to_templates_only_without_a_control_token_in_them() {
+        let guard = ContentGuard::new(["END".to_owned()]);
+        let mut content = json!({ "role": "END", "END": 1, "AN_END": 2, "E": 3, "BEN": 4 });
+        let covers = guard.cover(&mut content, &BTreeSet::new()).unwrap();
+        let (cover, _) = covers.pairs().next().unwrap();
+        let expected = json!({ "role": format!("{cover}ND"), format!("{cover}ND"): 1,
+            format!("AN_{cover}ND"): 2, "E": 3, "BEN": 4 });
+        assert_eq!(content, expected);
+    }
+
+    #[test]
     fn covers_never_occur_in_the_content_or_the_template() {
         let mut content = json!("<s> \u{F0000}");
-        let covers = guard().cover(&mut content, "\u{F0001}").unwrap();
+        let covers = guard().cover(&mut content, &covers_in("a \u{F0001}").collect()).unwrap();
         assert_eq!(covers.pairs().collect::<Vec<_>>(), [('\u{F0002}', '<')]);
         let all: String = COVERS.collect();
-        assert!(guard().cover(&mut json!(all.clone()), "").unwrap().is_empty(), "nothing to cover");
-        assert_eq!(guard().cover(&mut json!(all + "<s>"), "").unwrap_err().field, "messages");
+        let cover = |text: String| guard().cover(&mut json!(text), &BTreeSet::new());
+        assert!(cover(all.clone()).unwrap().is_empty(), "nothing to cover");
+        assert_eq!(cover(all + "<s>").unwrap_err().field, "messages");
     }
 }

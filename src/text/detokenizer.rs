@@ -4,7 +4,10 @@ use super::TokenizerError;
 use super::prompt_tokenizer::PromptTokenizer;
 use super::spelling::Spelling;
 
-/// How many bytes of one run are waited for. See [`Window::push_byte`].
+/// How many bytes that are tokens of their own are waited for, one after another: sixteen characters of four
+/// bytes each. The library shows such a run as a whole, and a script that a vocabulary has only as bytes never
+/// ends one; so a longer one is given out in parts. Where one breaks after that, the text differs from what all
+/// ids decode to: the library would show every byte of it as U+FFFD, the characters given out too.
 const MAX_RUN: usize = 64;
 
 /// How many tokens may wait for a character that does not come.
@@ -12,7 +15,7 @@ const MAX_WAITING: usize = 16;
 
 /// Turns ids into text as they come.
 #[derive(Debug)]
-pub(crate) enum Detokenizer {
+pub(super) enum Detokenizer {
     /// For vocabularies that write bytes: the bytes of a character that is not complete.
     Bytes(Vec<u8>),
     /// For all others.
@@ -20,7 +23,7 @@ pub(crate) enum Detokenizer {
 }
 
 impl Detokenizer {
-    pub(crate) fn new(tokenizer: &PromptTokenizer) -> Self {
+    pub(super) fn new(tokenizer: &PromptTokenizer) -> Self {
         match tokenizer.spelling() {
             Spelling::ByteLevel => Self::Bytes(Vec::new()),
             _ => Self::Window(Window::default()),
@@ -28,7 +31,7 @@ impl Detokenizer {
     }
 
     /// What `id` adds to the text. Special tokens and ids of no token add nothing.
-    pub(crate) fn push(&mut self, tokenizer: &PromptTokenizer, id: u32) -> Result<String, TokenizerError> {
+    pub(super) fn push(&mut self, tokenizer: &PromptTokenizer, id: u32) -> Result<String, TokenizerError> {
         if tokenizer.is_special(id) {
             return Ok(String::new());
         }
@@ -46,7 +49,7 @@ impl Detokenizer {
     }
 
     /// What is left when no more tokens come.
-    pub(crate) fn finish(&mut self, tokenizer: &PromptTokenizer) -> Result<String, TokenizerError> {
+    pub(super) fn finish(&mut self, tokenizer: &PromptTokenizer) -> Result<String, TokenizerError> {
         match self {
             Self::Bytes(waiting) => Ok(String::from_utf8_lossy(&std::mem::take(waiting)).into_owned()),
             Self::Window(window) => window.flush(tokenizer),
@@ -83,7 +86,7 @@ fn take_characters(bytes: &mut Vec<u8>) -> String {
 
 /// Asks the library for the text of the newest tokens after the one before them, and takes that one's off.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub(super) struct Window {
     /// The token before, if any, and those whose text has not been given out.
     ids: Vec<u32>,
     /// How many bytes of their text have been given out: those of the token before.

@@ -67,13 +67,18 @@ fn lowered() -> ParserLimits {
 }
 
 impl GrammarCompiler {
-    /// Takes the vocabulary of `tokenizer`; `ends` are the tokens that end an answer, of which there must be
-    /// one. Takes about as long as loading a tokenizer, and some 10 MB.
-    pub(crate) fn new(tokenizer: &PromptTokenizer, ends: &[u32]) -> Result<Self, GrammarError> {
+    /// Takes the tokens of `tokenizer` that are below `vocabulary`, the length of the network's rows of logits:
+    /// others are never sampled, and a file may number them as it likes. `ends` are the tokens that end an
+    /// answer, of which there must be one. Takes about as long as loading a tokenizer, and some 10 MB.
+    pub(crate) fn new(
+        tokenizer: &PromptTokenizer,
+        ends: &[u32],
+        vocabulary: usize,
+    ) -> Result<Self, GrammarError> {
         if tokenizer.spelling() == Spelling::Words {
             return Err(GrammarError::NoBytes);
         }
-        let words = words(tokenizer);
+        let words = words(tokenizer, vocabulary);
         let ends: Vec<u32> = ends.iter().copied().filter(|id| (*id as usize) < words.len()).collect();
         let first = *ends.first().ok_or(GrammarError::NoEnd)?;
         // The library has assertions about vocabularies.
@@ -96,27 +101,23 @@ impl GrammarCompiler {
     ///
     /// [`InvalidRequest`] if the format is not understood or too large.
     pub(crate) fn compile(&self, format: &ResponseFormat) -> Result<Option<Constraint>, InvalidRequest> {
-        let bounded = match format {
-            ResponseFormat::Text => return Ok(None),
-            ResponseFormat::JsonSchema(schema) => bounds::schema(schema),
-            ResponseFormat::Regex(expression) => bounds::regex(expression),
-            ResponseFormat::Lark(grammar) => bounds::lark(grammar),
-        };
-        bounded.map_err(|reason| InvalidRequest::new("response_format", reason))?;
         let grammar = match format {
             ResponseFormat::Text => return Ok(None),
-            ResponseFormat::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
-            ResponseFormat::Regex(expression) => TopLevelGrammar::from_regex(expression),
-            ResponseFormat::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+            ResponseFormat::JsonSchema(schema) => {
+                bounds::schema(schema).map(|()| TopLevelGrammar::from_json_schema(schema.clone()))
+            }
+            ResponseFormat::Regex(expression) => {
+                bounds::regex(expression).map(|()| TopLevelGrammar::from_regex(expression))
+            }
+            ResponseFormat::Lark(grammar) => {
+                bounds::lark(grammar).map(|()| TopLevelGrammar::from_lark(grammar.clone()))
+            }
         };
-        let invalid = |reason: &str| {
-            let brief: String = reason.chars().take(300).collect();
-            InvalidRequest::new("response_format", brief)
-        };
+        let grammar = grammar.map_err(|reason| refused(&reason))?;
         let matcher = contain(|| Matcher::new(self.factory.create_parser(grammar)));
-        let matcher = matcher.map_err(|panic| invalid(&panic))?;
+        let matcher = matcher.map_err(|panic| refused(&panic))?;
         match matcher.get_error() {
-            Some(reason) => Err(invalid(&reason)),
+            Some(reason) => Err(refused(&reason)),
             None => Ok(Some(Constraint { matcher, mask: SimpleVob::new() })),
         }
     }
@@ -128,8 +129,9 @@ impl fmt::Debug for GrammarCompiler {
     }
 }
 
-/// What each token stands for, by id; special ones marked, so that no grammar makes them of their text.
-fn words(tokenizer: &PromptTokenizer) -> Vec<Vec<u8>> {
+/// What each token below `vocabulary` stands for, by id; special ones marked, so that no grammar makes them of
+/// their text.
+fn words(tokenizer: &PromptTokenizer, vocabulary: usize) -> Vec<Vec<u8>> {
     let word = |id: u32| {
         let Some(token) = tokenizer.written(id) else { return Vec::new() };
         if tokenizer.is_control(id) {
@@ -138,7 +140,7 @@ fn words(tokenizer: &PromptTokenizer) -> Vec<Vec<u8>> {
         // None in use comes near it, and the library walks them by recursion.
         Some(tokenizer.spelling().bytes(&token)).filter(|bytes| bytes.len() <= MAX_WORD).unwrap_or_default()
     };
-    (0..tokenizer.vocabulary_size() as u32).map(word).collect()
+    (0..tokenizer.vocabulary_size().min(vocabulary) as u32).map(word).collect()
 }
 
 /// The vocabulary as the library wants it. It asks for tokens of a text only to force them, which is not
@@ -179,7 +181,7 @@ impl Constraint {
     /// Which tokens may come next: bit `i % 32` of word `i / 32` is token `i`'s. Only the ending tokens once
     /// the form is complete and nothing can follow.
     pub(crate) fn allowed(&mut self) -> Result<&[u32], ModelError> {
-        self.mask = self.matcher.compute_mask_or_eos().map_err(|error| failed(&error.to_string()))?;
+        self.mask = self.matcher.compute_mask_or_eos().map_err(|error| failed(&error))?;
         Ok(self.mask.as_slice())
     }
 
@@ -188,20 +190,20 @@ impl Constraint {
         if self.is_complete() {
             return Ok(());
         }
-        self.matcher.consume_token(id).map_err(|error| failed(&error.to_string()))
+        self.matcher.consume_token(id).map_err(|error| failed(&error))
     }
 
     /// Whether the answer may end here.
     #[cfg(test)]
-    pub(crate) fn may_end(&mut self) -> Result<bool, ModelError> {
+    fn may_end(&mut self) -> Result<bool, ModelError> {
         if self.is_complete() {
             return Ok(true);
         }
-        self.matcher.is_accepting().map_err(|error| failed(&error.to_string()))
+        self.matcher.is_accepting().map_err(|error| failed(&error))
     }
 
     /// Whether the answer must end here.
-    pub(crate) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.matcher.is_stopped() && !self.matcher.is_error()
     }
 }
@@ -212,10 +214,14 @@ impl fmt::Debug for Constraint {
     }
 }
 
+/// The library quotes what it refuses, which may be long.
+fn refused(reason: &str) -> InvalidRequest {
+    InvalidRequest::new("response_format", reason.chars().take(300).collect::<String>())
+}
+
 /// The limits hold at every step too: a form may turn out to be too much for them only then.
-fn failed(reason: &str) -> ModelError {
-    let brief: String = reason.chars().take(300).collect();
-    InvalidRequest::new("response_format", brief).into()
+fn failed(error: &impl ToString) -> ModelError {
+    refused(&error.to_string()).into()
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod chat_template;
 mod content_guard;
 mod detokenizer;
 mod grammar;
+#[cfg(all(test, target_os = "linux"))]
+mod lone_test;
 mod prompt_tokenizer;
 mod sampling;
 mod spelling;
@@ -28,7 +30,6 @@ mod tiny_tokenizers;
 mod token_stream;
 
 pub(crate) use chat_template::{ChatConfig, ChatTemplate, ChatTemplateError, CivilTime};
-pub(crate) use content_guard::GuardedText;
 pub(crate) use grammar::{Constraint, GrammarCompiler, GrammarError};
 pub(crate) use prompt_tokenizer::{EncodeChatError, PromptTokenizer};
 pub(crate) use sampling::{SampledLogprobs, Sampler, SamplingScratch, seed_of_choice};

@@ -35,7 +35,7 @@ enum OneOrMany {
 
 /// One way to make one vector of many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PoolingMode {
+enum PoolingMode {
     /// The first token's.
     Cls,
     /// The largest number of each dimension.
@@ -117,14 +117,13 @@ impl Pooling {
         let mut pooled = Vec::with_capacity(self.dimensions(width));
         for mode in &self.modes {
             let rows = || hidden[skipped_numbers..].chunks_exact(width);
+            let alike = || rows().map(|row| (1.0, row));
             match mode {
                 PoolingMode::Cls => pooled.extend(rows().next().unwrap_or(&hidden[..width])),
                 PoolingMode::LastToken => pooled.extend(rows().next_back().unwrap_or(&vec![0.0; width])),
                 PoolingMode::Max => pooled.extend(maximum(rows(), width)),
-                PoolingMode::Mean => pooled.extend(weighted_sum(rows().map(|row| (1.0, row)), width, |n| n)),
-                PoolingMode::MeanSqrtLen => {
-                    pooled.extend(weighted_sum(rows().map(|row| (1.0, row)), width, f64::sqrt));
-                }
+                PoolingMode::Mean => pooled.extend(weighted_sum(alike(), width, |n| n)),
+                PoolingMode::MeanSqrtLen => pooled.extend(weighted_sum(alike(), width, f64::sqrt)),
                 PoolingMode::WeightedMean => {
                     let weighted = rows().zip(skipped + 1..).map(|(row, place)| (place as f64, row));
                     pooled.extend(weighted_sum(weighted, width, |n| n));

@@ -12,10 +12,10 @@ use tokenizers::{
     AddedVocabulary, Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetType, PreTokenizer,
 };
 
-use super::content_guard::{ContentGuard, Covers};
+use super::TokenizerError;
+use super::content_guard::{ContentGuard, Covers, GuardedText};
 use super::spelling::Spelling;
-use super::tokenizer::{contained, read_library};
-use super::{GuardedText, TokenizerError};
+use super::tokenizer::{contained, read_library, special_ids};
 use crate::capability::InvalidRequest;
 
 /// The longest control token there is room for; none in use comes near it.
@@ -42,14 +42,13 @@ impl PromptTokenizer {
     /// Reads `tokenizer.json`. `control_ids` are tokens that must not be made from a message even though the
     /// file does not call them special: those that end an answer.
     pub(crate) fn load(path: &Path, control_ids: &[u32]) -> Result<Self, TokenizerError> {
-        Self::new(read_library(path)?, control_ids)
+        Self::new(read_library(path)?, control_ids).map_err(|error| error.of_file(path))
     }
 
     /// Takes a tokenizer as it is, such as one put together from a GGUF file.
     pub(crate) fn new(library: tokenizers::Tokenizer, control_ids: &[u32]) -> Result<Self, TokenizerError> {
         let tokens = library.get_added_tokens_decoder();
-        let special_ids: BTreeSet<u32> =
-            tokens.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        let special_ids = special_ids(&library);
         let control_ids: BTreeSet<u32> = special_ids.iter().chain(control_ids).copied().collect();
         let is_control = |id: &u32| control_ids.contains(id);
         let controls: Vec<String> =
@@ -151,17 +150,17 @@ impl PromptTokenizer {
     }
 
     /// Whether this token steers the model and is not part of what it says.
-    pub(crate) fn is_control(&self, id: u32) -> bool {
+    pub(super) fn is_control(&self, id: u32) -> bool {
         self.control_ids.contains(&id)
     }
 
     /// How the vocabulary is spelt.
-    pub(crate) fn spelling(&self) -> Spelling {
+    pub(super) fn spelling(&self) -> Spelling {
         self.spelling
     }
 
     /// One more than the highest id.
-    pub(crate) fn vocabulary_size(&self) -> usize {
+    pub(super) fn vocabulary_size(&self) -> usize {
         let added = self.library.get_added_tokens_decoder().keys().max().map_or(0, |id| *id as usize + 1);
         self.library.get_vocab_size(true).max(added)
     }

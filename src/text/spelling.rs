@@ -5,7 +5,7 @@ use tokenizers::DecoderWrapper;
 
 /// How the tokens of a vocabulary are spelt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub(super) enum Spelling {
     /// Every byte is written as a character of its own (GPT-2 and all its heirs).
     ByteLevel,
     /// Characters are written as themselves, spaces as `▁`; bytes that belong to none, as `<0x0A>`
@@ -19,7 +19,7 @@ pub(crate) enum Spelling {
 
 impl Spelling {
     /// What the tokenizer's decoder undoes.
-    pub(crate) fn of(decoder: Option<&DecoderWrapper>) -> Self {
+    pub(super) fn of(decoder: Option<&DecoderWrapper>) -> Self {
         let parts = decoder.and_then(|decoder| serde_json::to_value(decoder).ok());
         let mut kinds = Vec::new();
         parts.iter().for_each(|parts| collect_kinds(parts, &mut kinds));
@@ -33,14 +33,14 @@ impl Spelling {
     }
 
     /// The byte that this token alone stands for, where that is all it is for.
-    pub(crate) fn lone_byte(self, token: &str) -> Option<u8> {
+    pub(super) fn lone_byte(self, token: &str) -> Option<u8> {
         let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
         let is_byte = self == Self::ByteFallback && digits.len() == 2;
         if is_byte { u8::from_str_radix(digits, 16).ok() } else { None }
     }
 
     /// What `token` stands for, in the middle of a text.
-    pub(crate) fn bytes(self, token: &str) -> Vec<u8> {
+    pub(super) fn bytes(self, token: &str) -> Vec<u8> {
         match self {
             // A token with any other character was added as it is; the library's decoder reads it the same way.
             Self::ByteLevel => token

@@ -2,7 +2,7 @@
 
 /// Looks for stop texts in a text that comes in pieces.
 #[derive(Debug)]
-pub(crate) struct StopTexts {
+pub(super) struct StopTexts {
     stops: Vec<Stop>,
     /// Text that has not been given out: it may be the beginning of a stop text.
     held: String,
@@ -28,14 +28,14 @@ struct Stop {
 }
 
 impl StopTexts {
-    pub(crate) fn new(stops: &[String]) -> Self {
+    pub(super) fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).map(|stop| Stop::new(stop)).collect();
         Self { stops, held: String::new() }
     }
 
     /// Takes the next piece of the text. The stop text that ends first counts; of those that end together,
     /// the longest. It is not given out, and neither is what follows it.
-    pub(crate) fn push(&mut self, piece: &str) -> Piece {
+    pub(super) fn push(&mut self, piece: &str) -> Piece {
         if self.stops.is_empty() {
             return Piece { text: piece.to_owned(), stopped: false };
         }
@@ -56,7 +56,7 @@ impl StopTexts {
     }
 
     /// What was held back, when no more text comes.
-    pub(crate) fn finish(&mut self) -> String {
+    pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }

@@ -31,7 +31,7 @@ fn library(parts: &Value) -> Tokenizer {
 }
 
 /// As GPT-2's heirs have: all bytes, some words, and `ChatML`'s control tokens. `<think>` is no special token.
-pub(crate) fn byte_level_library() -> Tokenizer {
+pub(super) fn byte_level_library() -> Tokenizer {
     let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     alphabet.sort_unstable();
     let merges =
@@ -57,7 +57,7 @@ pub(crate) fn byte_level_library() -> Tokenizer {
 }
 
 /// As Llama 2 has: characters, `▁` for a space, bytes for the rest, and `<s>` before a text.
-pub(crate) fn byte_fallback_library() -> Tokenizer {
+pub(super) fn byte_fallback_library() -> Tokenizer {
     let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
     let letters = "▁abcdefghijklmnopqrstuvwxyz<>|/[]_.,:{}\"0123456789é你".chars().map(String::from);
     let merges = [["▁", "a"], ["▁", "th"], ["t", "h"], ["▁th", "e"], ["▁", "▁"]];
@@ -81,16 +81,16 @@ pub(crate) fn byte_fallback_library() -> Tokenizer {
     }))
 }
 
-pub(crate) fn byte_level() -> PromptTokenizer {
+pub(super) fn byte_level() -> PromptTokenizer {
     PromptTokenizer::new(byte_level_library(), &[]).expect("a small tokenizer")
 }
 
-pub(crate) fn byte_fallback() -> PromptTokenizer {
+pub(super) fn byte_fallback() -> PromptTokenizer {
     PromptTokenizer::new(byte_fallback_library(), &[]).expect("a small tokenizer")
 }
 
 /// As BERT has.
-pub(crate) fn word_piece() -> PromptTokenizer {
+pub(super) fn word_piece() -> PromptTokenizer {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
     PromptTokenizer::load(&path, &[]).expect("a small tokenizer")
 }

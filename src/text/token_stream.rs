@@ -8,7 +8,9 @@ use super::prompt_tokenizer::PromptTokenizer;
 use super::stop_texts::{Piece, StopTexts};
 
 /// Turns the tokens of one answer into its text: never half a character, never a part of a stop text, and
-/// all pieces together are what all tokens decode to. What a token costs does not grow with the answer.
+/// all pieces together are what all tokens decode to; of lone bytes that turn out to be no characters, those
+/// that came 64 bytes before stay the characters that they were. What a token costs does not grow with the
+/// answer.
 #[derive(Debug)]
 pub(crate) struct TokenStream {
     tokenizer: Arc<PromptTokenizer>,

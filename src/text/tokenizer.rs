@@ -78,9 +78,23 @@ pub enum TokenizerError {
         /// The model's limit.
         limit: usize,
     },
-    /// The library failed on a text.
+    /// The library failed on a text, or on a tokenizer that comes in no file of its own.
     #[error("tokenizing failed: {0}")]
     Failed(String),
+}
+
+impl TokenizerError {
+    fn invalid(path: &Path, reason: &impl ToString) -> Self {
+        Self::Invalid { path: path.to_owned(), reason: reason.to_string() }
+    }
+
+    /// What failed while the file was made a tokenizer of is the file's fault, and is said with its name.
+    pub(super) fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Failed(reason) => Self::invalid(path, &reason),
+            other => other,
+        }
+    }
 }
 
 /// What `tokenizer_config.json` says that bears on encoding. It has the last word on a BERT normalizer, as
@@ -139,16 +153,14 @@ impl Tokenizer {
         max_tokens: usize,
     ) -> Result<Self, TokenizerError> {
         let mut library = read_library(path)?;
-        let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
         if let Some(normalizer) = normalizer(library.get_normalizer(), settings) {
-            library.with_normalizer(Some(normalizer)).map_err(|e| invalid(e.to_string()))?;
+            library.with_normalizer(Some(normalizer)).map_err(|e| TokenizerError::invalid(path, &e))?;
         }
         let special = library.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         if max_tokens <= special {
             return Err(TokenizerError::NoRoom { limit: max_tokens, special });
         }
-        let tokens = library.get_added_tokens_decoder();
-        let special_ids = tokens.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        let special_ids = special_ids(&library);
         Ok(Self { library, special_ids, max_text_tokens: max_tokens - special, special })
     }
 
@@ -206,14 +218,20 @@ impl Tokenizer {
 /// The tokenizer of a `tokenizer.json`, its own padding and truncation set aside.
 pub(super) fn read_library(path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let bytes = read_bounded(path)?;
-    let invalid = |reason: String| TokenizerError::Invalid { path: path.to_owned(), reason };
     // The library has assertions about its files in several places.
-    let parsed = contain(|| tokenizers::Tokenizer::from_bytes(&bytes));
-    let mut library =
-        parsed.map_err(|_| invalid("it panics".to_owned()))?.map_err(|e| invalid(e.to_string()))?;
-    library.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
-    library.with_padding(None);
-    Ok(library)
+    let read = contained(|| {
+        let mut library = tokenizers::Tokenizer::from_bytes(&bytes)?;
+        library.with_truncation(None)?;
+        library.with_padding(None);
+        Ok(library)
+    });
+    read.map_err(|error| error.of_file(path))
+}
+
+/// The tokens that its file calls special.
+pub(super) fn special_ids(library: &tokenizers::Tokenizer) -> BTreeSet<u32> {
+    let tokens = library.get_added_tokens_decoder();
+    tokens.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
@@ -258,7 +276,7 @@ pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Resul
     match contain(run) {
         Ok(Ok(made)) => Ok(made),
         Ok(Err(error)) => Err(TokenizerError::Failed(error.to_string())),
-        Err(_) => Err(TokenizerError::Failed("the tokenizer panicked on this text".to_owned())),
+        Err(_) => Err(TokenizerError::Failed("the library panicked".to_owned())),
     }
 }
 

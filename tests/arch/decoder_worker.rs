@@ -7,7 +7,7 @@ use std::sync::Arc;
 use millpond::arch::{DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
 use millpond::capability::{
     Chat, FinishReason, GenerateRequest, JobContext, Message, Model, ModelError, Outbox, Prompt, Slot,
-    TextCompletion, TextToText,
+    TextCompletion, TextToText, ToolCall,
 };
 use millpond::weights::{ModelFiles, ModelFolder};
 
@@ -183,4 +183,23 @@ fn a_thousand_requests_end_once_with_the_right_tokens_and_no_block_is_lost() {
     assert_eq!(done + canceled + refused, 1000);
     assert!(done > 500 && canceled > 20 && refused > 20, "{done} {canceled} {refused}");
     assert_eq!(bench.model.free_blocks(), (20, 20));
+}
+
+#[test]
+fn a_request_costs_all_text_of_its_chat() {
+    let plan = weights(8192).plan().clone();
+    let cost = |chat: &Chat| plan.cost(&GenerateRequest::new(chat.clone()).max_tokens(1));
+    let short = Chat::new(vec![Message::user("and then?")]);
+    let text = "x".repeat(4_000);
+    let mut thought = short.clone();
+    thought.messages[0].reasoning = Some(text.clone());
+    let mut called = short.clone();
+    let arguments = serde_json::json!({ "text": text });
+    called.messages[0].tool_calls = vec![ToolCall { id: None, name: "say".to_owned(), arguments }];
+    let mut told = short.clone();
+    told.tools = vec![serde_json::json!({ "description": text })];
+    for chat in [thought, called, told] {
+        let more = cost(&chat) - cost(&short);
+        assert!((1_000..1_050).contains(&more), "{more} tokens for 4,000 bytes");
+    }
 }

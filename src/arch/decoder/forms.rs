@@ -24,6 +24,8 @@ pub(super) struct Forms {
     pub(super) files: ModelFiles,
     pub(super) ends: Vec<u32>,
     eos_token: Option<String>,
+    /// How many tokens the network knows.
+    vocabulary: usize,
     compiler: Mutex<Option<Arc<Compiler>>>,
     /// The last used one at the front. None has been put to use: answers get copies.
     recent: Mutex<VecDeque<(ResponseFormat, Arc<Constraint>)>>,
@@ -32,10 +34,12 @@ pub(super) struct Forms {
 type Compiler = Result<GrammarCompiler, GrammarError>;
 
 impl Forms {
-    /// For the model of `files`. Reads nothing yet. `ends` are the tokens that end an answer, by the files.
-    pub(super) fn new(files: ModelFiles, ends: Vec<u32>, chat: &ChatConfig) -> Self {
+    /// For the model of `files`. Reads nothing yet. `ends` are the tokens that end an answer, by the files;
+    /// `vocabulary` is how many tokens the network knows.
+    pub(super) fn new(files: ModelFiles, ends: Vec<u32>, chat: &ChatConfig, vocabulary: usize) -> Self {
         let eos_token = chat.eos_token().map(str::to_owned);
-        Self { files, ends, eos_token, compiler: Mutex::new(None), recent: Mutex::new(VecDeque::new()) }
+        let (compiler, recent) = (Mutex::new(None), Mutex::new(VecDeque::new()));
+        Self { files, ends, eos_token, vocabulary, compiler, recent }
     }
 
     /// The model's tokenizer, read anew.
@@ -100,7 +104,8 @@ impl Forms {
             return Ok(compiler.clone());
         }
         let tokenizer = self.read_tokenizer().map_err(|error| refused(&error))?;
-        let made = Arc::new(GrammarCompiler::new(&tokenizer, &self.ends(&tokenizer)));
+        let ends = self.ends(&tokenizer);
+        let made = Arc::new(GrammarCompiler::new(&tokenizer, &ends, self.vocabulary));
         *compiler = Some(made.clone());
         Ok(made)
     }

@@ -107,7 +107,7 @@ impl DecoderPlan {
         let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
         let template = folder.read_text("chat_template.jinja")?;
         let ends = generation.ids().or(network.ids()).unwrap_or_default();
-        let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat);
+        let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat, config.vocab_size);
         Ok(Self::new(config, chat, template, forms, options))
     }
 
@@ -119,7 +119,7 @@ impl DecoderPlan {
         let chat = read.chat_template.map(|template| ChatConfig::from_text(template, bos, eos));
         let ends = read.special.ends.iter().copied().collect();
         let chat = chat.unwrap_or_default();
-        let forms = Forms::new(ModelFiles::Gguf(file.clone()), ends, &chat);
+        let forms = Forms::new(ModelFiles::Gguf(file.clone()), ends, &chat, config.vocab_size);
         Ok(Self::new(config, chat, None, forms, options))
     }
 
@@ -176,7 +176,7 @@ impl DecoderPlan {
     pub fn cost(&self, request: &GenerateRequest) -> u64 {
         let bytes = match &request.prompt {
             Prompt::Raw(text) => text.len(),
-            Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len() + 16).sum(),
+            Prompt::Chat(chat) => chat.bytes(),
         };
         let answers = request.max_tokens.saturating_mul(request.n);
         (bytes / 4).saturating_add(answers).min(self.cache_tokens) as u64

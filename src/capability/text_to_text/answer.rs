@@ -47,7 +47,7 @@ pub enum FinishReason {
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Completion {
+pub struct TextCompletion {
     /// As many as [`n`](super::GenerateRequest::n) asks for.
     pub choices: Vec<Choice>,
     /// The tokens of the prompt, special ones included.
@@ -56,7 +56,7 @@ pub struct Completion {
     pub cached_prompt_tokens: usize,
 }
 
-impl Completion {
+impl TextCompletion {
     /// How many tokens the prompt had.
     pub fn prompt_tokens(&self) -> usize {
         self.prompt_token_ids.len()

@@ -2,11 +2,15 @@
 
 mod answer;
 mod chat;
+mod extent;
 mod options;
 mod validate;
 
-pub use answer::{Choice, Completion, FinishReason, Token, TokenLogprob, TokenLogprobs};
+pub use answer::{Choice, FinishReason, TextCompletion, Token, TokenLogprob, TokenLogprobs};
 pub use chat::{Chat, Message, Role, ToolCall};
+pub(crate) use extent::Extent;
+use options::MAX_SCHEMA_BYTES;
+pub(crate) use options::{MAX_LARK_BYTES, MAX_REGEX_BYTES};
 pub use options::{ResponseFormat, SamplingOptions};
 
 use super::Capability;
@@ -19,7 +23,7 @@ impl Capability for TextToText {
     const NAME: &'static str = "text-to-text";
     type Request = GenerateRequest;
     type Event = Token;
-    type Output = Completion;
+    type Output = TextCompletion;
 }
 
 /// What to continue.

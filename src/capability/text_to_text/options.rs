@@ -65,6 +65,15 @@ impl Default for SamplingOptions {
     }
 }
 
+/// The longest regular expression, in bytes.
+pub(crate) const MAX_REGEX_BYTES: usize = 8 << 10;
+
+/// The longest grammar, in bytes.
+pub(crate) const MAX_LARK_BYTES: usize = 32 << 10;
+
+/// The largest schema, by [`Extent`](super::Extent).
+pub(super) const MAX_SCHEMA_BYTES: usize = 1 << 20;
+
 /// What form an answer must have. Only tokens that can still lead there are sampled.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -72,10 +81,10 @@ pub enum ResponseFormat {
     /// Any text.
     #[default]
     Text,
-    /// JSON that this JSON schema accepts. `{"type": "object"}` asks for any object.
+    /// JSON that this JSON schema accepts, of at most about 1 MiB. `{"type": "object"}` asks for any object.
     JsonSchema(Value),
-    /// A text that this regular expression matches as a whole.
+    /// A text that this regular expression, of at most 8 KiB, matches as a whole.
     Regex(String),
-    /// A text of the language that this grammar, in the notation of Lark, describes.
+    /// A text of the language that this grammar, in the notation of Lark and of at most 32 KiB, describes.
     Lark(String),
 }

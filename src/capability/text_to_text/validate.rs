@@ -5,20 +5,22 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{Chat, GenerateRequest, Prompt, ResponseFormat, SamplingOptions};
+use super::{
+    Chat, Extent, GenerateRequest, MAX_LARK_BYTES, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES, Prompt, ResponseFormat,
+    SamplingOptions,
+};
 use crate::capability::InvalidRequest;
 
 /// All text of a prompt together. A million tokens of English have half as much.
 const MAX_PROMPT_BYTES: usize = 8 << 20;
 const MAX_MESSAGES: usize = 16_384;
-/// How deep tools, arguments and schemas may nest. They are walked by recursion.
+/// How many tools there may be, and how many calls in one message.
+const MAX_TOOLS: usize = 1_024;
+/// How deep tools, arguments and schemas may nest. Libraries walk them by recursion.
 const MAX_DEPTH: usize = 64;
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 1_024;
 const MAX_BIASES: usize = 1_024;
-const MAX_FORMAT_BYTES: usize = 1 << 20;
-/// What a chat template is told by the library, and so cannot be told by the caller.
-const OWN_VARIABLES: [&str; 5] = ["messages", "tools", "documents", "add_generation_prompt", "bos_token"];
 
 impl GenerateRequest {
     /// Refuses what is out of range for any model. What depends on the model's vocabulary and length is for
@@ -42,7 +44,7 @@ impl GenerateRequest {
 }
 
 impl SamplingOptions {
-    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
+    fn validate(&self) -> Result<(), InvalidRequest> {
         range("repetition_penalty", self.repetition_penalty, 0.01..=100.0)?;
         range("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?;
         range("presence_penalty", self.presence_penalty, -2.0..=2.0)?;
@@ -59,53 +61,47 @@ impl SamplingOptions {
 
 impl ResponseFormat {
     pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
-        let size = match self {
+        let (size, most) = match self {
             Self::Text => return Ok(()),
-            Self::JsonSchema(schema) => json_size("response_format", schema, MAX_DEPTH)?,
-            Self::Regex(text) | Self::Lark(text) => text.len(),
+            Self::JsonSchema(schema) => (shallow("response_format", schema)?.bytes, MAX_SCHEMA_BYTES),
+            Self::Regex(text) => (text.len(), MAX_REGEX_BYTES),
+            Self::Lark(text) => (text.len(), MAX_LARK_BYTES),
         };
-        range("response_format", size, 1..=MAX_FORMAT_BYTES)
+        range("response_format", size, 1..=most)
     }
 }
 
 impl Chat {
-    pub(crate) fn validate(&self) -> Result<(), InvalidRequest> {
+    fn validate(&self) -> Result<(), InvalidRequest> {
         range("messages", self.messages.len(), 1..=MAX_MESSAGES)?;
-        let mut size = 0;
         for message in &self.messages {
-            let texts = [&message.reasoning, &message.tool_call_id, &message.name];
-            size += message.content.len() + texts.into_iter().flatten().map(String::len).sum::<usize>();
+            range("tool_calls", message.tool_calls.len(), 0..=MAX_TOOLS)?;
             for call in &message.tool_calls {
-                size += call.name.len() + json_size("tool_calls", &call.arguments, MAX_DEPTH)?;
+                shallow("tool_calls", &call.arguments)?;
             }
         }
+        range("tools", self.tools.len(), 0..=MAX_TOOLS)?;
         for tool in &self.tools {
-            size += json_size("tools", tool, MAX_DEPTH)?;
+            shallow("tools", tool)?;
         }
         for (name, value) in &self.template_args {
-            if OWN_VARIABLES.contains(&name.as_str()) {
+            if Self::OWN_VARIABLES.contains(&name.as_str()) {
                 let reason = format!("{name:?} is the template's own and cannot be set");
                 return Err(InvalidRequest::new("template_args", reason));
             }
-            size += name.len() + json_size("template_args", value, MAX_DEPTH)?;
+            shallow("template_args", value)?;
         }
-        range("messages", size, 0..=MAX_PROMPT_BYTES)
+        range("messages", self.bytes(), 0..=MAX_PROMPT_BYTES)
     }
 }
 
-/// How much text this holds, about, if it is no deeper than `depth`.
-fn json_size(field: &'static str, value: &Value, depth: usize) -> Result<usize, InvalidRequest> {
-    let Some(below) = depth.checked_sub(1) else {
-        return Err(InvalidRequest::new(field, format!("it is nested deeper than {MAX_DEPTH} levels")));
-    };
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(8),
-        Value::String(text) => Ok(text.len() + 2),
-        Value::Array(items) => items.iter().try_fold(2, |sum, item| Ok(sum + json_size(field, item, below)?)),
-        Value::Object(entries) => entries
-            .iter()
-            .try_fold(2, |sum, (key, item)| Ok(sum + key.len() + json_size(field, item, below)?)),
+/// Refuses `value` if it nests too deep.
+fn shallow(field: &'static str, value: &Value) -> Result<Extent, InvalidRequest> {
+    let extent = Extent::of(value);
+    if extent.depth <= MAX_DEPTH {
+        return Ok(extent);
     }
+    Err(InvalidRequest::new(field, format!("it is nested deeper than {MAX_DEPTH} levels")))
 }
 
 /// Refuses `value` outside `allowed`, not-a-number too.
@@ -191,27 +187,39 @@ mod tests {
         assert_eq!(refused(&|chat| chat.messages.clear()), "messages");
         assert_eq!(refused(&|chat| chat.messages[0].content = "x".repeat(9 << 20)), "messages");
         assert_eq!(refused(&|chat| chat.tools = vec![deep.clone()]), "tools");
-        assert_eq!(
-            refused(&|chat| chat.template_args = [("tools".to_owned(), json!(1))].into()),
-            "template_args"
-        );
+        assert_eq!(refused(&|chat| chat.tools = vec![json!({}); 1_024]), "nothing");
+        assert_eq!(refused(&|chat| chat.tools = vec![json!({}); 1_025]), "tools");
+        for name in Chat::OWN_VARIABLES {
+            let args = [(name.to_owned(), json!(1))];
+            assert_eq!(refused(&|chat| chat.template_args = args.clone().into()), "template_args", "{name}");
+        }
         assert_eq!(
             refused(&|chat| chat.template_args = [("now".to_owned(), deep.clone())].into()),
             "template_args"
         );
         let call = ToolCall { id: None, name: "look".to_owned(), arguments: deep.clone() };
         assert_eq!(refused(&|chat| chat.messages[0].tool_calls.push(call.clone())), "tool_calls");
+        let call = ToolCall { arguments: json!({}), ..call.clone() };
+        assert_eq!(refused(&|chat| chat.messages[0].tool_calls = vec![call.clone(); 1_024]), "nothing");
+        assert_eq!(refused(&|chat| chat.messages[0].tool_calls = vec![call.clone(); 1_025]), "tool_calls");
+        let long = ToolCall { id: Some("x".repeat(9 << 20)), ..call.clone() };
+        assert_eq!(refused(&|chat| chat.messages[0].tool_calls.push(long.clone())), "messages");
     }
 
     #[test]
     fn formats_are_held_to_their_limits() {
+        type Form = fn(String) -> ResponseFormat;
         let deep = (0..200).fold(Value::Null, |inside, _| json!({ "not": inside }));
         assert_eq!(refused(|r| r.response_format = ResponseFormat::JsonSchema(deep)), "response_format");
         assert_eq!(refused(|r| r.response_format = ResponseFormat::Regex(String::new())), "response_format");
-        assert_eq!(
-            refused(|r| r.response_format = ResponseFormat::Lark("x".repeat(2 << 20))),
-            "response_format"
-        );
-        assert_eq!(refused(|r| r.response_format = ResponseFormat::Regex("a+".to_owned())), "nothing");
+        let forms: [(Form, usize); 3] = [
+            (ResponseFormat::Regex, MAX_REGEX_BYTES),
+            (ResponseFormat::Lark, MAX_LARK_BYTES),
+            (|text| ResponseFormat::JsonSchema(json!({ "const": text })), MAX_SCHEMA_BYTES - 21),
+        ];
+        for (form, most) in forms {
+            assert_eq!(refused(|r| r.response_format = form("x".repeat(most))), "nothing");
+            assert_eq!(refused(|r| r.response_format = form("x".repeat(most + 1))), "response_format");
+        }
     }
 }

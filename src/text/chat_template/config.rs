@@ -20,16 +20,9 @@ pub(crate) struct ChatConfig {
 
 /// One template of several.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct NamedTemplate {
-    pub(crate) name: String,
-    pub(crate) template: String,
-}
-
-impl NamedTemplate {
-    /// Whether it serves conversations: others are for things that are not asked for here.
-    pub(super) fn is_used(&self) -> bool {
-        self.name == DEFAULT || self.name == WITH_TOOLS
-    }
+struct NamedTemplate {
+    name: String,
+    template: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -80,17 +73,19 @@ impl ChatConfig {
     ///
     /// [`ChatTemplate::new`]: super::ChatTemplate::new
     pub(crate) fn has_template(&self, file: Option<&str>) -> bool {
-        self.templates(file).iter().any(NamedTemplate::is_used)
+        !self.templates(file).is_empty()
     }
 
-    /// The templates by name; a lone one is called `default`. A file of its own goes before the rest.
-    pub(super) fn templates(&self, file: Option<&str>) -> Vec<NamedTemplate> {
-        let default =
-            |template: &str| NamedTemplate { name: "default".to_owned(), template: template.to_owned() };
+    /// The names and texts of the templates that serve conversations: others are for things that are not
+    /// asked for here. A lone one is called [`DEFAULT`]. A file of its own goes before the rest.
+    pub(super) fn templates<'a>(&'a self, file: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
         match (file, &self.chat_template) {
-            (Some(file), _) => vec![default(file)],
-            (None, Some(OneOrNamed::One(template))) => vec![default(template)],
-            (None, Some(OneOrNamed::Named(templates))) => templates.clone(),
+            (Some(template), _) => vec![(DEFAULT, template)],
+            (None, Some(OneOrNamed::One(template))) => vec![(DEFAULT, template)],
+            (None, Some(OneOrNamed::Named(templates))) => {
+                let named = templates.iter().map(|named| (named.name.as_str(), named.template.as_str()));
+                named.filter(|(name, _)| [DEFAULT, WITH_TOOLS].contains(name)).collect()
+            }
             (None, None) => Vec::new(),
         }
     }

@@ -15,6 +15,7 @@ mod rewrite;
 mod sealed;
 mod tags;
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::io;
 
@@ -23,10 +24,10 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::content_guard::{ContentGuard, GuardedText};
-use crate::capability::{Chat, InvalidRequest, Message};
+use super::content_guard::{ContentGuard, GuardedText, covers_in};
+use crate::capability::{Chat, Extent, InvalidRequest, Message};
 pub(crate) use calendar::CivilTime;
-pub(crate) use config::{ChatConfig, NamedTemplate};
+pub(crate) use config::ChatConfig;
 
 /// The longest template there is room for; the longest known have 30 KB.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
@@ -80,8 +81,8 @@ pub(crate) enum ChatTemplateError {
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
-    /// All source, to keep covers out of.
-    source: String,
+    /// What in its source might be taken for a cover.
+    taken: BTreeSet<char>,
     special_tokens: Map<String, Json>,
 }
 
@@ -92,24 +93,23 @@ impl ChatTemplate {
     /// The template that `config` holds; `file` is the text of `chat_template.jinja`, which goes before it.
     pub(crate) fn new(config: &ChatConfig, file: Option<&str>) -> Result<Self, ChatTemplateError> {
         let mut environment = environment();
-        let mut sources = Vec::new();
-        let used = config.templates(file).into_iter().filter(NamedTemplate::is_used);
-        for NamedTemplate { name, template } in used {
+        let templates = config.templates(file);
+        if templates.is_empty() {
+            return Err(ChatTemplateError::Missing);
+        }
+        for (name, template) in &templates {
             if template.len() > MAX_TEMPLATE_BYTES {
                 let reason =
                     format!("it has {} bytes, and at most {MAX_TEMPLATE_BYTES} make sense", template.len());
                 return Err(ChatTemplateError::Syntax(reason));
             }
-            tags::check(&template).map_err(ChatTemplateError::Syntax)?;
-            rewrite::rewrite(&tags::without_generation(&template), syntax())
-                .and_then(|rewritten| environment.add_template_owned(name.clone(), rewritten))
+            tags::check(template).map_err(ChatTemplateError::Syntax)?;
+            rewrite::rewrite(&tags::without_generation(template), syntax())
+                .and_then(|rewritten| environment.add_template_owned((*name).to_owned(), rewritten))
                 .map_err(|error| ChatTemplateError::Syntax(describe(&error)))?;
-            sources.push(template);
         }
-        if sources.is_empty() {
-            return Err(ChatTemplateError::Missing);
-        }
-        Ok(Self { environment, source: sources.concat(), special_tokens: config.special_tokens() })
+        let taken = templates.iter().flat_map(|(_, template)| covers_in(template)).collect();
+        Ok(Self { environment, taken, special_tokens: config.special_tokens() })
     }
 
     /// Renders `chat` and begins the assistant's answer. `guard` keeps control tokens apart from what looks
@@ -121,8 +121,9 @@ impl ChatTemplate {
         now: CivilTime,
     ) -> Result<GuardedText, ChatTemplateError> {
         let mut content = content(chat);
-        let covers = guard.cover(&mut content, &self.source)?;
-        let size = text_size(&content);
+        let covers = guard.cover(&mut content, &self.taken)?;
+        add_roles(&mut content, chat);
+        let size = Extent::of(&content).bytes;
         let items = chat.messages.len() + chat.tools.len();
         let name = if chat.tools.is_empty() || self.environment.get_template(WITH_TOOLS).is_err() {
             DEFAULT
@@ -158,13 +159,15 @@ impl ChatTemplate {
         String::from_utf8(page.bytes).map_err(|error| ChatTemplateError::Failed(error.to_string()))
     }
 
-    /// What the template sees, as transformers names it. What the caller adds goes before special tokens.
+    /// What the template sees, as transformers names it. Nothing the caller adds hides one of
+    /// [`Chat::OWN_VARIABLES`].
     fn variables(&self, content: Json, now: CivilTime) -> Value {
-        let mut variables = self.special_tokens.clone();
         let Json::Object(mut content) = content else { return Value::UNDEFINED };
-        if let Some(Json::Object(arguments)) = content.remove("template_args") {
-            variables.extend(arguments);
-        }
+        let mut variables = match content.remove("template_args") {
+            Some(Json::Object(arguments)) => arguments,
+            _ => Map::new(),
+        };
+        variables.extend(self.special_tokens.clone());
         variables.extend(content);
         variables.insert("documents".to_owned(), Json::Null);
         variables.insert("add_generation_prompt".to_owned(), Json::Bool(true));
@@ -201,7 +204,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// All that comes from the caller, as the template will see it.
+/// All that comes from the caller, as the template will see it; only the roles are no text of theirs.
 fn content(chat: &Chat) -> Json {
     let messages: Vec<Json> = chat.messages.iter().map(message).collect();
     let tools = if chat.tools.is_empty() { Json::Null } else { Json::Array(chat.tools.clone()) };
@@ -211,7 +214,6 @@ fn content(chat: &Chat) -> Json {
 
 fn message(message: &Message) -> Json {
     let mut fields = Map::new();
-    fields.insert("role".to_owned(), json!(message.role.as_str()));
     fields.insert("content".to_owned(), json!(message.content));
     if let Some(reasoning) = &message.reasoning {
         // Some templates know it as the one, some as the other.
@@ -234,13 +236,11 @@ fn message(message: &Message) -> Json {
     Json::Object(fields)
 }
 
-/// How many bytes of text `value` holds, about.
-fn text_size(value: &Json) -> usize {
-    match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(|item| text_size(item) + 8).sum(),
-        Json::Object(entries) => entries.iter().map(|(key, item)| key.len() + text_size(item) + 8).sum(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
+/// Puts each message's role first: words that templates tell messages apart by, so they are never covered.
+fn add_roles(content: &mut Json, chat: &Chat) {
+    let messages = content["messages"].as_array_mut().into_iter().flatten();
+    for (fields, message) in messages.filter_map(Json::as_object_mut).zip(&chat.messages) {
+        fields.shift_insert(0, "role".to_owned(), json!(message.role.as_str()));
     }
 }
 

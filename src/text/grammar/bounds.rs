@@ -9,15 +9,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The longest regular expression, in bytes.
-const MAX_REGEX: usize = 8 << 10;
+use crate::capability::{MAX_LARK_BYTES, MAX_REGEX_BYTES};
 
 /// How many groups and repetitions an expression may have. The library tells apart what is left of `a?a?a?`
 /// after each number of its parts: 4,096 of them take three seconds and 300 MB, 500 a quarter second and 50.
 const MAX_REPETITIONS: usize = 500;
-
-/// The longest grammar, in bytes.
-const MAX_LARK: usize = 32 << 10;
 
 /// How many rules, groups and counted repetitions a grammar may have together, and keys of schemas within it.
 const MAX_LARK_PARTS: usize = 500;
@@ -64,13 +60,13 @@ const PLAIN: [&str; 10] = [
 
 /// Why a regular expression may not be compiled.
 pub(super) fn regex(text: &str) -> Result<(), String> {
-    at_most("bytes", text.len(), MAX_REGEX)?;
+    at_most("bytes", text.len(), MAX_REGEX_BYTES)?;
     at_most("groups and repetitions", count(text, b"({?*+"), MAX_REPETITIONS)
 }
 
 /// Why a grammar may not be compiled.
 pub(super) fn lark(text: &str) -> Result<(), String> {
-    at_most("bytes", text.len(), MAX_LARK)?;
+    at_most("bytes", text.len(), MAX_LARK_BYTES)?;
     at_most("rules, groups, counted repetitions and keys", count(text, b":([{"), MAX_LARK_PARTS)?;
     at_most("repetitions", count(text, b"?*+"), MAX_REPETITIONS)?;
     at_most("intersections and complements", count(text, b"&~"), MAX_COMBINED)?;

@@ -4,10 +4,11 @@ mod hostile;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::text::tiny_tokenizers::{byte_fallback, byte_level, word_piece};
+use crate::text::tiny_tokenizers::{byte_fallback, byte_level, byte_level_library, word_piece};
 
 fn compiler(tokenizer: &PromptTokenizer, end: &str) -> GrammarCompiler {
-    GrammarCompiler::new(tokenizer, &[tokenizer.id_of(end).unwrap()]).unwrap()
+    let ends = [tokenizer.id_of(end).unwrap()];
+    GrammarCompiler::new(tokenizer, &ends, tokenizer.vocabulary_size()).unwrap()
 }
 
 /// An answer of random tokens, each of those that may come next; the ending ones as soon as they may.
@@ -146,9 +147,34 @@ fn forms_in_use_are_within_bounds() {
 
 #[test]
 fn vocabularies_that_cannot_be_held_to_a_form_say_so() {
-    assert_eq!(GrammarCompiler::new(&word_piece(), &[0]).unwrap_err(), GrammarError::NoBytes);
-    assert_eq!(GrammarCompiler::new(&byte_level(), &[]).unwrap_err(), GrammarError::NoEnd);
-    assert_eq!(GrammarCompiler::new(&byte_level(), &[u32::MAX]).unwrap_err(), GrammarError::NoEnd);
+    let error = |tokenizer, ends: &[u32]| GrammarCompiler::new(&tokenizer, ends, 1_000).unwrap_err();
+    assert_eq!(error(word_piece(), &[0]), GrammarError::NoBytes);
+    assert_eq!(error(byte_level(), &[]), GrammarError::NoEnd);
+    assert_eq!(error(byte_level(), &[u32::MAX]), GrammarError::NoEnd);
+}
+
+/// A file may give a token any number: room is made for the network's, and others are left out.
+#[test]
+fn a_vocabulary_is_no_larger_than_the_networks() {
+    const FAR: u32 = 4_000_000_000;
+    let mut parts: Value = serde_json::from_str(&byte_level_library().to_string(false).unwrap()).unwrap();
+    parts["model"]["vocab"]["<far>"] = json!(FAR);
+    let mut token = parts["added_tokens"][0].clone();
+    token["content"] = json!("<far>");
+    token["id"] = json!(FAR);
+    parts["added_tokens"].as_array_mut().unwrap().push(token);
+    let library = tokenizers::Tokenizer::from_bytes(parts.to_string()).unwrap();
+    let tokenizer = PromptTokenizer::new(library, &[]).unwrap();
+    assert_eq!(tokenizer.id_of("<far>"), Some(FAR));
+    assert!(tokenizer.vocabulary_size() > FAR as usize);
+    let (end, network) = (tokenizer.id_of("<|im_end|>").unwrap(), byte_level().vocabulary_size());
+    let compiler = GrammarCompiler::new(&tokenizer, &[FAR, end], network).unwrap();
+    let mut constraint = compiler.compile(&ResponseFormat::Regex("a".to_owned())).unwrap().unwrap();
+    assert_eq!(constraint.allowed().unwrap().len(), network.div_ceil(32));
+    let far = GrammarCompiler::new(&tokenizer, &[FAR], network);
+    assert_eq!(far.unwrap_err(), GrammarError::NoEnd, "what is never sampled ends nothing");
+    let tiny = GrammarCompiler::new(&tokenizer, &[end], 3);
+    assert_eq!(tiny.unwrap_err(), GrammarError::NoEnd);
 }
 
 #[test]

@@ -57,6 +57,24 @@ fn a_good_run_is_not_waited_for_without_end() {
 }
 
 #[test]
+fn a_run_that_breaks_after_64_bytes_keeps_what_was_given_out() {
+    let tokenizer = Arc::new(byte_fallback());
+    let water = ids(&tokenizer, &["<0xE6>", "<0xB0>", "<0xB4>"]);
+    let broken = ids(&tokenizer, &["<0xC3>", "<0x41>"]);
+    // What is still waited for breaks together.
+    let tokens = [water.repeat(20), broken.clone()].concat();
+    let (given, _) = pieces(&tokenizer, &tokens, &[]);
+    assert_eq!(given.concat(), "\u{FFFD}".repeat(62));
+    assert_eq!(given.concat(), tokenizer.decode(&tokens).unwrap());
+    // The 64th byte gives out the 21 characters before it, and breaks with its own and what follows.
+    let tokens = [water.repeat(22), broken].concat();
+    let (given, _) = pieces(&tokenizer, &tokens, &[]);
+    assert_eq!((given[62].as_str(), given[63].clone()), ("", "水".repeat(21)));
+    assert_eq!(given.concat(), "水".repeat(21) + &"\u{FFFD}".repeat(5));
+    assert_eq!(tokenizer.decode(&tokens).unwrap(), "\u{FFFD}".repeat(68));
+}
+
+#[test]
 fn special_tokens_are_left_out_and_others_are_not() {
     let tokenizer = Arc::new(byte_level());
     let tokens = ids(&tokenizer, &["<|im_start|>", "a", "<think>", "<|im_end|>"]);

@@ -1,6 +1,8 @@
 //! Templates made to take time, memory or stack.
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::text::lone_test::{peak_kb, run_alone, to_try};
 
 #[test]
 fn a_hostile_template_gets_an_error_and_no_more() {
@@ -67,46 +69,34 @@ fn what_nests_too_deep_is_not_made() {
     }
 }
 
-/// A child of this test renders one bomb; its address space is limited, so that a bomb that goes off fails.
-const BOMB: &str = "MILLPOND_CHAT_TEMPLATE_BOMB";
-
-/// More than a test run needs, in KB: the limit is on addresses, which a process takes generously.
+/// More addresses than a test run needs, in KB: a bomb that goes off fails.
+#[cfg(target_os = "linux")]
 const BOMB_ADDRESSES_KB: u64 = 4 << 20;
 
 /// The most memory that rendering any bomb may take, the test run's own included.
+#[cfg(target_os = "linux")]
 const BOMB_PEAK_KB: u64 = 400 << 10;
 
+#[cfg(target_os = "linux")]
 #[test]
 fn one_bomb_in_a_child() {
-    let Ok(bomb) = std::env::var(BOMB) else { return };
+    let Some(bomb) = to_try() else { return };
     let outcome = run(&bomb);
     println!("outcome: {}", if outcome.is_err() { "typed error" } else { "text" });
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    println!("peak: {}", peak.trim());
+    println!("peak: {}", peak_kb());
 }
 
 /// What a child makes of `bomb`: whether it is a typed error, and its peak in KB. Anything else fails.
 #[cfg(target_os = "linux")]
 fn burn(bomb: &str) -> (bool, u64) {
-    let output = std::process::Command::new("sh")
-        .args(["-c", &format!("ulimit -v {BOMB_ADDRESSES_KB} && ulimit -t 60 && exec \"$0\" \"$@\"")])
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "text::chat_template::tests::bombs::one_bomb_in_a_child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(BOMB, bomb)
-        .output()
-        .unwrap();
+    let name = "text::chat_template::tests::bombs::one_bomb_in_a_child";
+    let output = run_alone(name, bomb, BOMB_ADDRESSES_KB);
     let said = String::from_utf8_lossy(&output.stdout);
     let field = |name: &str| {
         let line = said.split_once(name).unwrap_or_else(|| panic!("{bomb}: {output:?}")).1;
         line.lines().next().unwrap_or_default().trim().to_owned()
     };
-    let peak = field("peak:").trim_end_matches(" kB").parse().unwrap();
+    let peak = field("peak:").parse().unwrap();
     assert!(output.status.success(), "{bomb}: {output:?}");
     (field("outcome:") == "typed error", peak)
 }

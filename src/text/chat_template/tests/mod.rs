@@ -89,6 +89,26 @@ fn the_template_is_found_wherever_files_put_it() {
     assert_eq!(rendered(json!({}), None, &plain), Err(ChatTemplateError::Missing));
 }
 
+/// Requests that name one of these as an argument are refused: the list must be what templates are given.
+#[test]
+fn a_template_is_told_its_own_variables_and_no_others() {
+    let own: BTreeSet<&str> = Chat::OWN_VARIABLES.into();
+    let tokens = Chat::OWN_VARIABLES.iter().filter(|name| name.ends_with("_token"));
+    let mut config: Map<String, Json> = tokens.map(|name| ((*name).to_owned(), json!("<t>"))).collect();
+    config.insert("chat_template".to_owned(), json!("{{ eos_token }}{{ extra }}"));
+    let config: ChatConfig = serde_json::from_value(config.into()).unwrap();
+    let template = ChatTemplate::new(&config, None).unwrap();
+    let mut chat = Chat::new(vec![Message::user("x")]);
+    let told = template.variables(content(&chat), CivilTime::from_unix(0));
+    let told = told.try_iter().unwrap().map(|name| name.as_str().unwrap().to_owned());
+    let called = template.environment.globals().map(|(name, _)| name.to_owned());
+    let told: BTreeSet<String> = told.chain(called.filter(|name| own.contains(name.as_str()))).collect();
+    assert_eq!(told.iter().map(String::as_str).collect::<BTreeSet<_>>(), own);
+    chat.template_args = ["eos_token", "extra"].map(|name| (name.to_owned(), json!("mine"))).into();
+    let rendered = template.render(&chat, &ContentGuard::default(), CivilTime::from_unix(0)).unwrap();
+    assert_eq!(rendered.text, "<t>mine");
+}
+
 #[test]
 fn refusals_come_in_the_templates_own_words() {
     let refused = run("{{ raise_exception('no ' ~ messages[0].role) }}");

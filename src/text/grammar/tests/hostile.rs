@@ -2,15 +2,12 @@
 //! is let in by mistake would end.
 
 use std::fmt::Write as _;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Map;
 
 use super::*;
-
-/// The kind of forms that a child of these tests tries.
-const KIND: &str = "MILLPOND_HOSTILE_FORMS";
+use crate::text::lone_test::{peak_kb, run_alone, to_try};
 
 /// How long compiling a form and 20 tokens of its answer may take together.
 const SLOW: Duration = Duration::from_secs(5);
@@ -18,7 +15,7 @@ const SLOW: Duration = Duration::from_secs(5);
 /// The most memory that a child may have taken, in KB: some 12 MB are its own.
 const PEAK_KB: u64 = 256 << 10;
 
-/// More than a child needs, in KB: the limit is on addresses, which a process takes generously.
+/// More addresses than a child needs, in KB.
 const ADDRESSES_KB: u64 = 2 << 20;
 
 /// Named forms.
@@ -262,36 +259,24 @@ fn outcome(compiler: &GrammarCompiler, format: &ResponseFormat) -> Result<(), St
 
 #[test]
 fn one_kind_in_a_child() {
-    let Ok(name) = std::env::var(KIND) else { return };
+    let Some(name) = to_try() else { return };
     let compiler = compiler(&byte_level(), "<|im_end|>");
     for (name, form) in kind(&name) {
         println!("form: {name}");
         let start = Instant::now();
         let outcome = outcome(&compiler, &form).map_err(|error| error.chars().take(80).collect::<String>());
         let took = start.elapsed();
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so").trim();
-        println!("took {took:?}, {peak} by now: {outcome:?}");
+        let peak = peak_kb();
+        println!("took {took:?}, {peak} KB by now: {outcome:?}");
         assert!(took < SLOW, "{name}: {took:?}");
-        assert!(peak.trim_end_matches(" kB").parse::<u64>().unwrap() <= PEAK_KB, "{name}: {peak}");
+        assert!(peak <= PEAK_KB, "{name}: {peak} KB");
     }
     println!("all answered");
 }
 
 /// Runs the test above for the forms of `kind`.
 fn answered_soon(kind: &str) {
-    let output = Command::new("sh")
-        .args(["-c", &format!("ulimit -v {ADDRESSES_KB} && ulimit -t 60 && exec \"$0\" \"$@\"")])
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "text::grammar::tests::hostile::one_kind_in_a_child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(KIND, kind)
-        .output()
-        .unwrap();
+    let output = run_alone("text::grammar::tests::hostile::one_kind_in_a_child", kind, ADDRESSES_KB);
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
