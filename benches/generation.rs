@@ -15,7 +15,7 @@ use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits, ProbeRun};
 use millpond::threads;
 use millpond::weights::{GgufFile, ModelFiles, ModelFolder};
 
-use support::{median, quantile, quick};
+use support::{asked, median, quantile, quick};
 
 /// Texts at once.
 const TEXTS: [usize; 4] = [1, 4, 8, 16];
@@ -132,22 +132,26 @@ fn main() {
         let rounds: Vec<[f64; 2]> = (0..rounds).map(|_| measure()).collect();
         [0, 1].map(|which| median(rounds.iter().map(|round| round[which]).collect()))
     };
-    for texts in TEXTS {
+    for texts in TEXTS.into_iter().filter(|texts| asked(&format!("generation/texts/{texts}"))) {
         let [read, written] = medians(&|| rates(&probe, texts, lengths));
         println!("{texts:>2} texts: {read:8.1} tokens read a second, {written:7.1} written");
     }
-    let [first, second] = medians(&|| shared(&probe, lengths));
-    println!(
-        "first token after {} known ones: {second:.1} ms, {:.3} of {first:.1} ms",
-        lengths.shared,
-        second / first
-    );
-    let [calm, disturbed] = medians(&|| interrupted(&probe, lengths));
-    println!(
-        "between tokens: {calm:.1} ms; while {} tokens are read, p99 {disturbed:.1} ms, {:.2} of it",
-        lengths.long,
-        disturbed / calm
-    );
+    if asked("generation/shared") {
+        let [first, second] = medians(&|| shared(&probe, lengths));
+        println!(
+            "first token after {} known ones: {second:.1} ms, {:.3} of {first:.1} ms",
+            lengths.shared,
+            second / first
+        );
+    }
+    if asked("generation/interrupted") {
+        let [calm, disturbed] = medians(&|| interrupted(&probe, lengths));
+        println!(
+            "between tokens: {calm:.1} ms; while {} tokens are read, p99 {disturbed:.1} ms, {:.2} of it",
+            lengths.long,
+            disturbed / calm
+        );
+    }
 
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(3));
     let mut alone = run(&probe, 1);

@@ -113,3 +113,9 @@ pub fn resident() -> u64 {
 pub fn quick() -> bool {
     std::env::args().any(|arg| arg == "--test")
 }
+
+/// Whether a figure of this name is wanted: the command line names a part of it, or nothing.
+pub fn asked(name: &str) -> bool {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted))
+}

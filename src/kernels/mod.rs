@@ -38,6 +38,7 @@ mod paged;
 #[cfg(target_arch = "x86_64")]
 mod panel;
 mod precision;
+mod prefetch;
 mod quantized;
 mod rope;
 pub mod threads;

@@ -7,6 +7,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::BLOCK_TOKENS;
 use super::widen::widen;
+use crate::kernels::prefetch::prefetch;
 
 /// What the keys and values of texts under way are kept as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +88,16 @@ impl PagedKv {
         self.values.read(self.start(block, head), BLOCK_TOKENS * self.head_size, room)
     }
 
+    /// Asks memory for a head's keys in a block, which will be read next.
+    pub(super) fn prefetch_keys(&self, block: u32, head: usize) {
+        self.keys.prefetch(self.start(block, head), BLOCK_TOKENS * self.head_size);
+    }
+
+    /// Asks memory for a head's values in a block, which will be read next.
+    pub(super) fn prefetch_values(&self, block: u32, head: usize) {
+        self.values.prefetch(self.start(block, head), BLOCK_TOKENS * self.head_size);
+    }
+
     fn start(&self, block: u32, head: usize) -> usize {
         (block as usize * self.heads + head) * BLOCK_TOKENS * self.head_size
     }
@@ -156,6 +167,13 @@ impl Numbers {
                 widen(bits, &mut room.0);
                 room.0.as_flattened()
             }
+        }
+    }
+
+    fn prefetch(&self, start: usize, count: usize) {
+        match self {
+            Self::F32(numbers) => prefetch(&numbers[start..][..count]),
+            Self::F16(bits) => prefetch(&bits[start..][..count]),
         }
     }
 

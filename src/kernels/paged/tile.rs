@@ -59,6 +59,10 @@ impl<'a> Tile<'a> {
         let mut room = Widened::default();
         let mut scores = vec![0f32; rows * columns];
         for (i, block) in held.iter().enumerate() {
+            match held.get(i + 1) {
+                Some(next) => kv.prefetch_keys(*next, self.kv_head),
+                None => kv.prefetch_values(held[0], self.kv_head),
+            }
             let keys = kv.keys(*block, self.kv_head, &mut room);
             score_block(&self.queries, size, keys, &mut scores[i * BLOCK_TOKENS..], columns);
         }
@@ -75,6 +79,9 @@ impl<'a> Tile<'a> {
         }
         let mut mixed = vec![0f32; rows * size];
         for (i, block) in held.iter().enumerate() {
+            if let Some(next) = held.get(i + 1) {
+                kv.prefetch_values(*next, self.kv_head);
+            }
             let values = kv.values(*block, self.kv_head, &mut room);
             mix_block(i * BLOCK_TOKENS, &scores, columns, &ranges, values, &mut mixed);
         }
