@@ -58,8 +58,8 @@ pub struct ModelOptions {
     /// How many tokens a worker of text generation keeps keys and values of. Default: 8192, or what the model
     /// reads if that is less.
     pub cache_tokens: Option<usize>,
-    /// What those keys and values are kept as. Default: f16 where most weights have 4 to 6 bits (Q4_K, Q5_K,
-    /// Q6_K), f32 otherwise.
+    /// What those keys and values are kept as. Default: f16 where most weights have 4 to 6 bits (`Q4_K`, `Q5_K`,
+    /// `Q6_K`), f32 otherwise.
     pub kv_format: Option<KvFormat>,
 }
 

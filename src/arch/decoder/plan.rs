@@ -57,7 +57,7 @@ pub struct DecoderOptions {
     /// How many tokens, of all texts under way and of what is kept of earlier ones, a worker's cache holds.
     /// Default: 8192, or what the model reads if that is less.
     pub cache_tokens: Option<usize>,
-    /// What it keeps of them. Default: f16 where most weights have 4 to 6 bits (Q4_K, Q5_K, Q6_K) and so are
+    /// What it keeps of them. Default: f16 where most weights have 4 to 6 bits (`Q4_K`, `Q5_K`, `Q6_K`) and so are
     /// rounded far more coarsely, f32 otherwise.
     pub kv_format: Option<KvFormat>,
 }
