@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod pool;
 
 #[cfg(feature = "candle")]
+pub mod image;
+#[cfg(feature = "candle")]
 mod kernels;
 #[cfg(feature = "candle")]
 mod text;
