@@ -9,6 +9,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageResult, Limits, RgbImage};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::source::{base64_of, check_base64, from_base64, of_length, read};
 use super::{Format, ImageError, Picture, rgb};
@@ -24,8 +25,16 @@ pub const MAX_PIXELS: u64 = 40_000_000;
 /// The most memory that decoding one picture may take, in bytes, beside its file.
 pub const MAX_DECODING: u64 = 256 << 20;
 
+/// What decoding a small picture takes at most, in bytes.
+pub(crate) const SMALL_DECODING: u64 = 24 << 20;
+
 /// How many times as long as its file what deflate inflates to can be.
 const DEFLATE_RATIO: u64 = 1032;
+
+/// Room for one large picture at a time: threads that decode in it together take no more than
+/// [`MAX_DECODING`], and what as many small pictures take.
+#[derive(Debug, Default)]
+pub(crate) struct DecodingRoom(Mutex<()>);
 
 /// The picture that `source` holds, upright: turned as its EXIF orientation says.
 ///
@@ -33,9 +42,39 @@ const DEFLATE_RATIO: u64 = 1032;
 ///
 /// [`ImageError`] says what is wrong with the source, and what would be right.
 pub fn decode(source: &ImageSource) -> Result<Picture, ImageError> {
-    match encoded(source)? {
-        Ok(bytes) => decode_bytes(&bytes),
-        Err((width, height, rgb)) => Picture::new(width, height, rgb.to_vec()),
+    DecodingRoom::default().with_picture(source, |picture| picture)
+}
+
+impl DecodingRoom {
+    /// What `looking` makes of the picture that `source` holds.
+    pub(crate) fn with_picture<T>(
+        &self,
+        source: &ImageSource,
+        looking: impl FnOnce(Picture) -> T,
+    ) -> Result<T, ImageError> {
+        let bytes = match source {
+            ImageSource::Path(path) => Cow::Owned(read(path)?),
+            ImageSource::Encoded(bytes) => Cow::Borrowed(of_length(bytes)?),
+            ImageSource::Base64(text) => Cow::Owned(from_base64(text)?),
+            ImageSource::DataUrl(url) => Cow::Owned(from_base64(base64_of(url)?)?),
+            ImageSource::Pixels { width, height, rgb } => {
+                Picture::check(*width, *height, rgb)?;
+                let _turn = self.turn(rgb.len() as u64);
+                return Ok(looking(Picture::new(*width, *height, rgb.to_vec())?));
+            }
+        };
+        let format = Format::of(&bytes)?;
+        let panicked = |message| ImageError::DecoderPanicked { format, message };
+        let needed = contain(|| needed(format, &bytes)).map_err(panicked)??;
+        let _turn = self.turn(needed);
+        let picture = contain(|| pixels(format, &bytes)).map_err(panicked)??;
+        drop(bytes);
+        Ok(looking(picture))
+    }
+
+    /// Waits until it is a large picture's turn.
+    fn turn(&self, needed: u64) -> Option<MutexGuard<'_, ()>> {
+        (needed > SMALL_DECODING).then(|| self.0.lock())
     }
 }
 
@@ -54,47 +93,36 @@ pub fn check(source: &ImageSource) -> Result<(), ImageError> {
     }
 }
 
-type Pixels<'a> = (u32, u32, &'a [u8]);
-
-/// The bytes of the encoded picture; or pixels, if that is what the source holds.
-fn encoded(source: &ImageSource) -> Result<Result<Cow<'_, [u8]>, Pixels<'_>>, ImageError> {
-    Ok(Ok(match source {
-        ImageSource::Path(path) => Cow::Owned(read(path)?),
-        ImageSource::Encoded(bytes) => Cow::Borrowed(of_length(bytes)?),
-        ImageSource::Base64(text) => Cow::Owned(from_base64(text)?),
-        ImageSource::DataUrl(url) => Cow::Owned(from_base64(base64_of(url)?)?),
-        ImageSource::Pixels { width, height, rgb } => {
-            Picture::check(*width, *height, rgb)?;
-            return Ok(Err((*width, *height, rgb)));
-        }
-    }))
-}
-
-fn decode_bytes(bytes: &[u8]) -> Result<Picture, ImageError> {
-    let format = Format::of(bytes)?;
-    contain(|| decode_as(format, bytes))
-        .unwrap_or_else(|message| Err(ImageError::DecoderPanicked { format, message }))
-}
-
-fn decode_as(format: Format, bytes: &[u8]) -> Result<Picture, ImageError> {
-    let refused = |error| refusal(format, &error);
-    let mut decoder = open(format, bytes).map_err(refused)?;
+/// How much memory decoding takes at most, once the header is found to be that of a picture which can be decoded.
+fn needed(format: Format, bytes: &[u8]) -> Result<u64, ImageError> {
+    let decoder = open(format, bytes).map_err(|error| refusal(format, &error))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let needed = decoder.total_bytes();
+    let (pixels, decoded) = (u64::from(width) * u64::from(height), decoder.total_bytes());
+    if format == Format::Png && decoded > (bytes.len() as u64).saturating_mul(8 * DEFLATE_RATIO) {
+        return Err(ImageError::Hollow { format, width, height, bytes: bytes.len() as u64 });
+    }
+    let progressive = format == Format::Jpeg && jpeg_is_progressive(bytes)?;
+    // Coefficients of all of a progressive JPEG are 2 bytes each; 8 bits of 16 are copied out; a picture that is
+    // turned is there twice.
+    let beside = if progressive { 6 * pixels } else { 3 * pixels };
+    let needed = decoded.saturating_add(beside);
     if needed > MAX_DECODING {
         return Err(ImageError::TooMuchMemory { needed, most: MAX_DECODING });
     }
-    if format == Format::Png && needed > (bytes.len() as u64).saturating_mul(8 * DEFLATE_RATIO) {
-        return Err(ImageError::Hollow { format, width, height, bytes: bytes.len() as u64 });
-    }
-    if format == Format::Jpeg && !ends(bytes) {
-        return Err(ImageError::Truncated { format });
-    }
+    Ok(needed)
+}
+
+fn pixels(format: Format, bytes: &[u8]) -> Result<Picture, ImageError> {
+    let refused = |error| refusal(format, &error);
+    let mut decoder = open(format, bytes).map_err(refused)?;
+    let (width, height) = decoder.dimensions();
     decoder.set_limits(limits()).map_err(refused)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = rgb::of(DynamicImage::from_decoder(decoder).map_err(refused)?);
-    let wrong = || ImageError::Damaged { format, reason: "a decoder's pixels are not as many as announced".into() };
+    let found = pixels.len();
+    let expected = u64::from(width) * u64::from(height) * 3;
+    let wrong = || ImageError::WrongLength { width, height, expected, found };
     let pixels = RgbImage::from_raw(width, height, pixels).ok_or_else(wrong)?;
     let mut upright = DynamicImage::ImageRgb8(pixels);
     upright.apply_orientation(orientation);
@@ -132,19 +160,27 @@ pub(super) fn check_size(width: u32, height: u32) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Whether a JPEG has an end behind the start of its pixels. The decoder would fill up what is missing with grey.
-fn ends(bytes: &[u8]) -> bool {
-    let mut at = 2;
+/// Whether a JPEG is progressive.
+///
+/// # Errors
+///
+/// [`ImageError::Truncated`] if it has no end behind the start of its pixels: the decoder would fill up what is
+/// missing with grey.
+fn jpeg_is_progressive(bytes: &[u8]) -> Result<bool, ImageError> {
+    const TRUNCATED: ImageError = ImageError::Truncated { format: Format::Jpeg };
+    let (mut at, mut progressive) = (2, false);
     while let Some([0xff, marker, high, low]) = bytes.get(at..at + 4) {
+        progressive |= *marker == 0xc2;
         match marker {
             // Filling, or a marker without a segment.
             0xff => at += 1,
             0x01 | 0xd0..=0xd7 => at += 2,
-            0xda => return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
+            0xda if bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]) => return Ok(progressive),
+            0xda => return Err(TRUNCATED),
             _ => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
         }
     }
-    false
+    Err(TRUNCATED)
 }
 
 /// What the decoder's error says to whoever has the picture.

@@ -61,7 +61,9 @@ mod tests {
     fn a_format_is_told_by_its_mark_alone() {
         assert_eq!(Format::of(b"GIF89a").unwrap(), Format::Gif);
         assert_eq!(Format::of(b"RIFF\0\0\0\0WEBPVP8 ").unwrap(), Format::WebP);
-        for none in [&b""[..], b"GIF", b"RIFF\0\0\0\0WAVE", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM"] {
+        for none in
+            [&b""[..], b"GIF", b"RIFF\0\0\0\0WAVE", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM"]
+        {
             assert!(matches!(Format::of(none), Err(ImageError::UnknownFormat { .. })), "{none:?}");
         }
     }

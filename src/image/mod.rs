@@ -32,6 +32,7 @@ mod rgb;
 mod source;
 mod window;
 
+pub(crate) use decode::{DecodingRoom, SMALL_DECODING};
 pub use decode::{MAX_DECODING, MAX_PIXELS, MAX_SIDE, check, decode};
 pub use error::ImageError;
 pub use format::Format;

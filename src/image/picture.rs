@@ -1,7 +1,9 @@
 //! Decoded pixels.
 
-use super::ImageError;
 use super::decode::check_size;
+use super::resize::resize;
+use super::window::Window;
+use super::{ImageError, Resample};
 
 /// A decoded picture: 8 bits of red, green and blue a pixel.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +34,17 @@ impl Picture {
         Ok(())
     }
 
+    /// The picture resized to other sides, as Pillow does it.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`] unless it will have at least one pixel and no more than are looked at.
+    pub fn resize(&self, width: u32, height: u32, filter: Resample) -> Result<Self, ImageError> {
+        check_size(width, height)?;
+        let (columns, rows) = (Window::whole(width as usize), Window::whole(height as usize));
+        Ok(Self { width, height, rgb: resize(self, filter, &columns, &rows) })
+    }
+
     /// Pixels a row; at least 1.
     pub fn width(&self) -> u32 {
         self.width
@@ -50,6 +63,9 @@ impl Picture {
 
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Picture").field("width", &self.width).field("height", &self.height).finish_non_exhaustive()
+        f.debug_struct("Picture")
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
     }
 }

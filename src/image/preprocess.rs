@@ -72,7 +72,8 @@ impl Preprocessor {
     pub fn apply(&self, picture: &Picture) -> PixelValues {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         let (tall, wide) = self.resized(height, width);
-        let window = |full, cut: Option<usize>| cut.map_or(Window::whole(full), |cut| Window::middle(full, cut));
+        let window =
+            |full, cut: Option<usize>| cut.map_or(Window::whole(full), |cut| Window::middle(full, cut));
         let rows = window(tall, self.crop.map(|(height, _)| height));
         let columns = window(wide, self.crop.map(|(_, width)| width));
         let filter = self.resize.map_or(Resample::Nearest, |(_, filter)| filter);

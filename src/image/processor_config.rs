@@ -93,7 +93,8 @@ impl ProcessorKind {
     /// By the class's name in transformers, whichever of its back ends that is of.
     fn named(class: &str) -> Result<Self, PreprocessorError> {
         let family = class.strip_suffix("Fast").or_else(|| class.strip_suffix("Pil")).unwrap_or(class);
-        let family = family.strip_suffix("ImageProcessor").or_else(|| family.strip_suffix("FeatureExtractor"));
+        let family =
+            family.strip_suffix("ImageProcessor").or_else(|| family.strip_suffix("FeatureExtractor"));
         match family {
             Some("CLIP") => Ok(Self::Clip),
             Some("Siglip") => Ok(Self::Siglip),
@@ -145,7 +146,9 @@ impl PreprocessorConfig {
         let crop = match crop {
             _ if !self.do_center_crop.unwrap_or(kind.keeps_shape()) => None,
             Size::Exactly { height, width } => Some((height, width)),
-            Size::ShortSide(_) => return Err(bad("crop_size", "a shortest_edge", "it must be height and width")),
+            Size::ShortSide(_) => {
+                return Err(bad("crop_size", "a shortest_edge", "it must be height and width"));
+            }
         };
         let (mean, std) = kind.channels();
         let mean = self.image_mean.map_or(Ok(mean), |entry| entry.channels("image_mean"))?;
@@ -177,15 +180,17 @@ impl SizeEntry {
             Self::One(short) if one_is_short => Ok(Size::ShortSide(side(*short)?)),
             Self::One(both) => exactly(*both, *both),
             Self::Pair([height, width]) => exactly(*height, *width),
-            Self::Named(named) => match (named.height, named.width, named.shortest_edge, named.longest_edge) {
-                (Some(height), Some(width), None, None) => exactly(height, width),
-                (None, None, Some(short), None) => Ok(Size::ShortSide(side(short)?)),
-                _ => Err(PreprocessorError::Unsupported {
-                    what: field,
-                    found: format!("{named:?}"),
-                    supported: "a number, height with width, or shortest_edge alone",
-                }),
-            },
+            Self::Named(named) => {
+                match (named.height, named.width, named.shortest_edge, named.longest_edge) {
+                    (Some(height), Some(width), None, None) => exactly(height, width),
+                    (None, None, Some(short), None) => Ok(Size::ShortSide(side(short)?)),
+                    _ => Err(PreprocessorError::Unsupported {
+                        what: field,
+                        found: format!("{named:?}"),
+                        supported: "a number, height with width, or shortest_edge alone",
+                    }),
+                }
+            }
         }
     }
 }

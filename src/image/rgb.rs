@@ -9,13 +9,15 @@ use image::DynamicImage;
 pub(super) fn of(picture: DynamicImage) -> Vec<u8> {
     match picture {
         DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
-        DynamicImage::ImageRgba8(pixels) => colours(pixels.as_raw(), |byte| byte),
+        DynamicImage::ImageRgba8(pixels) => without_alpha(pixels.into_raw()),
         DynamicImage::ImageLuma8(pixels) => greys::<1, _>(pixels.as_raw(), |byte| byte),
         DynamicImage::ImageLumaA8(pixels) => greys::<2, _>(pixels.as_raw(), |byte| byte),
         DynamicImage::ImageLuma16(pixels) => greys::<1, _>(pixels.as_raw(), |word| word.min(255) as u8),
         DynamicImage::ImageLumaA16(pixels) => greys::<2, _>(pixels.as_raw(), upper),
         DynamicImage::ImageRgb16(pixels) => pixels.as_raw().iter().copied().map(upper).collect(),
-        DynamicImage::ImageRgba16(pixels) => colours(pixels.as_raw(), upper),
+        DynamicImage::ImageRgba16(pixels) => {
+            without_alpha(pixels.as_raw().iter().copied().map(upper).collect())
+        }
         other => other.into_rgb8().into_raw(),
     }
 }
@@ -24,9 +26,14 @@ fn upper(word: u16) -> u8 {
     (word >> 8) as u8
 }
 
-/// Of red, green, blue and alpha.
-fn colours<T: Copy>(pixels: &[T], byte: impl Fn(T) -> u8) -> Vec<u8> {
-    pixels.as_chunks::<4>().0.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).map(byte).collect()
+/// Of red, green, blue and alpha, in the memory they are in: it may be a lot.
+fn without_alpha(mut pixels: Vec<u8>) -> Vec<u8> {
+    let count = pixels.len() / 4;
+    for at in 1..count {
+        pixels.copy_within(4 * at..4 * at + 3, 3 * at);
+    }
+    pixels.truncate(3 * count);
+    pixels
 }
 
 /// Of pixels of `N` numbers, of which the first is grey.

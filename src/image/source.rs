@@ -101,10 +101,22 @@ mod tests {
 
     #[test]
     fn a_data_url_says_that_it_is_a_picture_in_base64() {
-        for url in ["data:image/png;base64,QQ", "DATA:Image/PNG;BASE64,QQ", "data:image/png;name=a;base64,QQ"] {
+        for url in ["data:image/png;base64,QQ", "DATA:Image/PNG;BASE64,QQ", "data:image/png;name=a;base64,QQ"]
+        {
             assert_eq!(base64_of(url).unwrap(), "QQ", "{url}");
         }
-        for url in ["", "data", "data:", "data:,QQ", "data:;base64,QQ", "data:image/png,QQ", "data:text/html;base64,QQ", "data:image/png;base64", "http://x/a.png,", "däta:image/png;base64,QQ"] {
+        for url in [
+            "",
+            "data",
+            "data:",
+            "data:,QQ",
+            "data:;base64,QQ",
+            "data:image/png,QQ",
+            "data:text/html;base64,QQ",
+            "data:image/png;base64",
+            "http://x/a.png,",
+            "däta:image/png;base64,QQ",
+        ] {
             assert!(matches!(base64_of(url), Err(ImageError::DataUrl { .. })), "{url}");
         }
         let nested = base64_of("data:image/png;base64,data:image/png;base64,QQ").unwrap();
