@@ -133,7 +133,7 @@ fn pixels(format: Format, bytes: &[u8]) -> Result<Picture, ImageError> {
 fn open<'a>(format: Format, bytes: &'a [u8]) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
     let bytes = Cursor::new(bytes);
     Ok(match format {
-        Format::Png => Box::new(PngDecoder::with_limits(bytes, limits())?),
+        Format::Png => Box::new(PngDecoder::with_limits(bytes, memory_limit())?),
         Format::Jpeg => Box::new(JpegDecoder::new(bytes)?),
         Format::WebP => Box::new(WebPDecoder::new(bytes)?),
         Format::Gif => Box::new(GifDecoder::new(bytes)?),
@@ -141,9 +141,14 @@ fn open<'a>(format: Format, bytes: &'a [u8]) -> ImageResult<Box<dyn ImageDecoder
 }
 
 fn limits() -> Limits {
-    let mut limits = Limits::no_limits();
+    let mut limits = memory_limit();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
+    limits
+}
+
+fn memory_limit() -> Limits {
+    let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODING);
     limits
 }

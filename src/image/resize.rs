@@ -4,6 +4,8 @@
 //! Only what is asked for is computed: a narrow picture whose short side grows to what a network reads would be
 //! millions of pixels long, most of which are then cut off. Library crates compute whole pictures.
 
+use std::ops::Range;
+
 use super::resample::Resample;
 use super::{Picture, window::Window};
 
@@ -22,18 +24,63 @@ pub(super) fn resize(picture: &Picture, filter: Resample, columns: &Window, rows
     // What is as long as before stays as it is.
     let across = (columns.full != width).then(|| Taps::new(filter, width, columns));
     let down = (rows.full != height).then(|| Taps::new(filter, height, rows));
-    let needed = down.as_ref().map_or(rows.shown.clone(), Taps::reach);
-    let lines = picture.rgb().chunks_exact(3 * width).skip(needed.start).take(needed.len());
-    let mut narrow = Vec::with_capacity(needed.len() * columns.shown.len() * 3);
-    for line in lines {
-        match &across {
-            Some(taps) => taps.along(line, &mut narrow),
-            None => narrow.extend_from_slice(&line[3 * columns.shown.start..3 * columns.shown.end]),
-        }
+    let needed_columns = across.as_ref().map_or(columns.shown.clone(), Taps::reach);
+    let needed_rows = down.as_ref().map_or(rows.shown.clone(), Taps::reach);
+    let source = Pixels { rgb: picture.rgb(), columns: 0..width, top: 0 };
+    if is_lowered_first(picture, columns, rows) {
+        let low = source.lowered(down.as_ref(), &needed_columns, &rows.shown);
+        let low = Pixels { rgb: &low, columns: needed_columns, top: rows.shown.start };
+        return low.narrowed(across.as_ref(), &columns.shown, &rows.shown);
     }
-    match down {
-        Some(taps) => taps.across(&narrow, 3 * columns.shown.len(), needed.start),
-        None => narrow,
+    let narrow = source.narrowed(across.as_ref(), &columns.shown, &needed_rows);
+    let narrow = Pixels { rgb: &narrow, columns: columns.shown.clone(), top: needed_rows.start };
+    narrow.lowered(down.as_ref(), &columns.shown, &rows.shown)
+}
+
+/// Whether columns come before rows, which can be seen in the last bits: where a picture loses more than twice as
+/// many rows as columns. So Pillow 13 has it, as its results tell; before, rows always came first.
+fn is_lowered_first(picture: &Picture, columns: &Window, rows: &Window) -> bool {
+    let lost = |before: u32, after: usize| i64::from(before) - after as i64;
+    let lost_rows = lost(picture.height(), rows.full);
+    lost_rows > 0 && lost_rows > 2 * lost(picture.width(), columns.full)
+}
+
+/// A part of a picture.
+struct Pixels<'a> {
+    rgb: &'a [u8],
+    /// Which of the picture's columns they are.
+    columns: Range<usize>,
+    /// Which of the picture's rows is the first.
+    top: usize,
+}
+
+impl Pixels<'_> {
+    /// These columns of a row of the picture.
+    fn line(&self, row: usize, columns: &Range<usize>) -> &[u8] {
+        let start = (row - self.top) * self.columns.len() + columns.start - self.columns.start;
+        &self.rgb[3 * start..][..3 * columns.len()]
+    }
+
+    /// These rows, each resized to the columns shown.
+    fn narrowed(&self, taps: Option<&Taps>, shown: &Range<usize>, rows: &Range<usize>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(3 * shown.len() * rows.len());
+        for row in rows.clone() {
+            match taps {
+                Some(taps) => taps.along(self.line(row, &self.columns), self.columns.start, &mut out),
+                None => out.extend_from_slice(self.line(row, shown)),
+            }
+        }
+        out
+    }
+
+    /// These columns, each resized to the rows shown.
+    fn lowered(&self, taps: Option<&Taps>, columns: &Range<usize>, shown: &Range<usize>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(3 * columns.len() * shown.len());
+        match taps {
+            Some(taps) => taps.across(|row| self.line(row, columns), 3 * columns.len(), &mut out),
+            None => shown.clone().for_each(|row| out.extend_from_slice(self.line(row, columns))),
+        }
+        out
     }
 }
 
@@ -69,7 +116,7 @@ impl Taps {
     }
 
     /// From the first pixel that any needs to the last.
-    fn reach(&self) -> std::ops::Range<usize> {
+    fn reach(&self) -> Range<usize> {
         let start = self.spans.iter().map(|(first, _)| *first).min().unwrap_or(0);
         let end = self.spans.iter().map(|(first, count)| first + count).max().unwrap_or(0);
         start..end.max(start)
@@ -85,12 +132,12 @@ impl Taps {
         })
     }
 
-    /// One line of pixels, resized, to the end of `out`.
-    fn along(&self, line: &[u8], out: &mut Vec<u8>) {
+    /// A line of pixels, the first of which is number `start`, resized, to the end of `out`.
+    fn along(&self, line: &[u8], start: usize, out: &mut Vec<u8>) {
         let pixels = line.as_chunks::<3>().0;
         for (first, weights) in self.each() {
             let mut sums = [HALF; 3];
-            for (pixel, weight) in pixels[first..].iter().zip(weights) {
+            for (pixel, weight) in pixels[first - start..].iter().zip(weights) {
                 for (sum, colour) in sums.iter_mut().zip(pixel) {
                     *sum += i32::from(*colour) * weight;
                 }
@@ -99,21 +146,18 @@ impl Taps {
         }
     }
 
-    /// Lines of `width` bytes, the first of which is number `start` of the picture, resized across.
-    fn across(&self, lines: &[u8], width: usize, start: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.spans.len() * width);
+    /// Lines of `width` bytes, resized across them, to the end of `out`.
+    fn across<'a>(&self, line: impl Fn(usize) -> &'a [u8], width: usize, out: &mut Vec<u8>) {
         let mut sums = vec![HALF; width];
         for (first, weights) in self.each() {
             sums.fill(HALF);
-            let own = lines[(first - start) * width..].chunks_exact(width);
-            for (line, weight) in own.zip(weights) {
-                for (sum, colour) in sums.iter_mut().zip(line) {
+            for (row, weight) in (first..).zip(weights) {
+                for (sum, colour) in sums.iter_mut().zip(line(row)) {
                     *sum += i32::from(*colour) * weight;
                 }
             }
             out.extend(sums.iter().copied().map(rounded));
         }
-        out
     }
 }
 

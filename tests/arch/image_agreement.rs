@@ -55,6 +55,10 @@ fn agrees(name: &str, model: &Path) {
         let got = got.unwrap_or_else(|e| panic!("{name}: {picture}: {e}")).values;
         assert_eq!(got.len(), weights.plan().dimensions());
         let agreement = if is_lossy(picture) { &mut lossy } else { &mut exact };
+        let own = Agreement::PERFECT.with(&got, vector);
+        if own.min_cosine < 0.9999 {
+            println!("{name}: {picture}: {own:?}");
+        }
         *agreement = agreement.with(&got, vector);
     }
     println!("{name}: {exact:?}, of lossy files {lossy:?}");

@@ -74,7 +74,7 @@ fn what_is_no_picture_fails_alone_and_the_pool_serves_on() {
     for (kind, ticket) in tickets {
         match (kind, ticket.wait()) {
             (3, answer) => assert_eq!(answer.unwrap(), expected),
-            (1, answer) => assert!(matches!(answer, Err(PoolError::ModelError { .. })), "{answer:?}"),
+            (1, answer) => assert!(matches!(answer, Err(PoolError::InvalidRequest { .. })), "{answer:?}"),
             (_, Ok(_) | Err(PoolError::ModelError { .. } | PoolError::InvalidRequest { .. })) => {}
             (_, Err(other)) => panic!("{other:?}"),
         }

@@ -36,15 +36,8 @@ impl Network {
     ) -> std::result::Result<Self, ArchError> {
         let layout = config.layout;
         let scope = root.sub_if(layout.inside, &format!("{}.weight", layout.patch));
-        let norm_first = match config.norm_first {
-            true => Some(scope.layer_norm(
-                layout.norm_first,
-                config.hidden_size,
-                config.norm_eps,
-                Bias::Present,
-            )?),
-            false => None,
-        };
+        let first = || scope.layer_norm(layout.norm_first, config.hidden_size, config.norm_eps, Bias::Present);
+        let norm_first = config.norm_first.then(first).transpose()?;
         let positions = load_positions(&scope, config, usual)?;
         let before = load_before(&scope, config, &positions.class)?;
         let layers =
@@ -132,9 +125,10 @@ fn load_before(
     let (width, name) = (config.hidden_size, config.layout.class);
     let mut before = Vec::new();
     if config.before.class {
-        let token = match config.layout.places.ends_with(".weight") {
-            true => scope.tensor(name, [width])?,
-            false => scope.tensor(name, [1, 1, width])?,
+        let token = if config.layout.places.ends_with(".weight") {
+            scope.tensor(name, [width])?
+        } else {
+            scope.tensor(name, [1, 1, width])?
         };
         before.extend(numbers(&token)?.iter().zip(class_place).map(|(token, place)| token + place));
     }
