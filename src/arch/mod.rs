@@ -70,7 +70,7 @@ pub enum Architecture {
     ModernBert,
     /// Nomic-BERT: nomic-embed-text.
     NomicBert,
-    /// CLIP, with quick GELU or GELU: OpenAI's, LAION's. Its part that reads pictures is served by
+    /// CLIP, with quick GELU or GELU: as `OpenAI` and LAION made them. Its part that reads pictures is served by
     /// [`ImageWeights`], as are all below but decoders; its part that reads texts by [`EmbeddingWeights`].
     Clip,
     /// `SigLIP`, and `SigLIP` 2 of a fixed resolution; both parts, as CLIP's.

@@ -91,7 +91,7 @@ impl Engine {
         let source: ModelSource = model.parse().map_err(WeightsError::from)?;
         let files = source.resolve()?;
         let config = |capability| self.key_config(capability);
-        self.register(key.into(), &files, config, options)
+        self.register(&key.into(), &files, config, options)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -117,6 +117,7 @@ impl Engine {
     }
 
     /// [`add_folder_with`](Self::add_folder_with) for a folder or a GGUF file.
+    #[allow(clippy::needless_pass_by_value, reason = "whoever adds a model is done with them")]
     pub fn add_files_with(
         &self,
         key: impl Into<RegistryKey>,
@@ -124,13 +125,13 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        self.register(key.into(), &files, |_| config.clone(), options)
+        self.register(&key.into(), &files, |_| config.clone(), options)
     }
 
     /// Under everything that the model can do; all of its configuration is read before anything is registered.
     fn register(
         &self,
-        key: RegistryKey,
+        key: &RegistryKey,
         files: &ModelFiles,
         config: impl Fn(Capabilities) -> KeyConfig,
         options: ModelOptions,
@@ -147,7 +148,7 @@ impl Engine {
                 AnyLoader::TextEmbedding(loader) => self.text_embedding.register_with(key, loader, config)?,
                 AnyLoader::TextToText(loader) => self.text_to_text.register_with(key, loader, config)?,
                 AnyLoader::ImageEmbedding(loader) => {
-                    self.image_embedding.register_with(key, loader, config)?
+                    self.image_embedding.register_with(key, loader, config)?;
                 }
             }
         }

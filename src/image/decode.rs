@@ -98,15 +98,15 @@ fn needed(format: Format, bytes: &[u8]) -> Result<u64, ImageError> {
     let decoder = open(format, bytes).map_err(|error| refusal(format, &error))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let (pixels, decoded) = (u64::from(width) * u64::from(height), decoder.total_bytes());
-    if format == Format::Png && decoded > (bytes.len() as u64).saturating_mul(8 * DEFLATE_RATIO) {
+    let (pixels, whole) = (u64::from(width) * u64::from(height), decoder.total_bytes());
+    if format == Format::Png && whole > (bytes.len() as u64).saturating_mul(8 * DEFLATE_RATIO) {
         return Err(ImageError::Hollow { format, width, height, bytes: bytes.len() as u64 });
     }
     let progressive = format == Format::Jpeg && jpeg_is_progressive(bytes)?;
     // Coefficients of all of a progressive JPEG are 2 bytes each; 8 bits of 16 are copied out; a picture that is
     // turned is there twice.
     let beside = if progressive { 6 * pixels } else { 3 * pixels };
-    let needed = decoded.saturating_add(beside);
+    let needed = whole.saturating_add(beside);
     if needed > MAX_DECODING {
         return Err(ImageError::TooMuchMemory { needed, most: MAX_DECODING });
     }

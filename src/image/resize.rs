@@ -40,9 +40,8 @@ pub(super) fn resize(picture: &Picture, filter: Resample, columns: &Window, rows
 /// Whether columns come before rows, which can be seen in the last bits: where a picture loses more than twice as
 /// many rows as columns. So Pillow 13 has it, as its results tell; before, rows always came first.
 fn is_lowered_first(picture: &Picture, columns: &Window, rows: &Window) -> bool {
-    let lost = |before: u32, after: usize| i64::from(before) - after as i64;
-    let lost_rows = lost(picture.height(), rows.full);
-    lost_rows > 0 && lost_rows > 2 * lost(picture.width(), columns.full)
+    let lost = |before: u32, after: usize| (before as usize).saturating_sub(after);
+    lost(picture.height(), rows.full) > 2 * lost(picture.width(), columns.full)
 }
 
 /// A part of a picture.

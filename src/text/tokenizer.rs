@@ -388,10 +388,10 @@ mod tests {
         };
         let plain = shapes(16).encode("a red circle", Overlong::Cut).unwrap().ids;
         let id = shapes(16).library.token_to_id("[PAD]").unwrap();
-        let filler = vec![id; 16 - plain.len()];
+        let padding = vec![id; 16 - plain.len()];
         let filled = |side| shapes(16).filling(16, &settings(side), 99).encode("a red circle", Overlong::Cut);
-        assert_eq!(filled("right").unwrap().ids, [plain.clone(), filler.clone()].concat());
-        assert_eq!(filled("left").unwrap().ids, [filler, plain].concat());
+        assert_eq!(filled("right").unwrap().ids, [plain.clone(), padding.clone()].concat());
+        assert_eq!(filled("left").unwrap().ids, [padding, plain].concat());
         assert_eq!(filled("left").unwrap().type_ids.len(), 16);
     }
 

@@ -43,7 +43,7 @@ fn one(weights: &ImageWeights, request: EmbedImageRequest) -> Result<ImageVector
 
 /// Whether different decoders see different pixels.
 fn is_lossy(name: &str) -> bool {
-    name.ends_with(".jpg") || name == "lossy.webp"
+    name.rsplit('.').next() == Some("jpg") || name == "lossy.webp"
 }
 
 fn agrees(name: &str, model: &Path) {

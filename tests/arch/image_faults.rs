@@ -38,7 +38,7 @@ fn crc(bytes: &[u8]) -> u32 {
 fn sides_are_checked_before_anything_is_decoded() {
     let png = |width, height| decoded(with_sides(bytes("rgb.png"), width, height));
     assert_eq!(png(61, 43).unwrap(), (61, 43));
-    for (width, height) in [(65_535, 65_535), (8193, 1), (1, 8193), (8000, 8000), (u32::MAX >> 1, 1)] {
+    for (width, height) in [(65_535, 65_535), (8193, 1), (1, 8193), (8000, 8000), (1_000_000, 1)] {
         assert!(matches!(png(width, height), Err(ImageError::TooLarge { .. })), "{width} x {height}");
     }
     // So many pixels might be, but not in so few bytes.

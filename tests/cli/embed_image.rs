@@ -39,7 +39,10 @@ fn what_is_no_picture_is_named() {
     let run = millpond(["embed-image", "-m", CLIP, &picture("rgb.png"), "Cargo.toml", &picture("grey.png")]);
     assert_eq!(run.code, Some(1));
     assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
-    assert!(run.stderr.contains("Cargo.toml: ") && run.stderr.contains("no PNG, JPEG, WebP or GIF"), "{run:?}");
+    assert!(
+        run.stderr.contains("Cargo.toml: ") && run.stderr.contains("no PNG, JPEG, WebP or GIF"),
+        "{run:?}"
+    );
 }
 
 #[test]

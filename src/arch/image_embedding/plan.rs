@@ -135,7 +135,7 @@ impl ImagePlan {
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
         let files = self.weight_files()?;
-        let all = ByteSize::new(self.own_numbers(&files)).saturating_mul(4);
+        let all = ByteSize::new(own_numbers(&files)).saturating_mul(4);
         // What a configuration claims beyond what its files hold is not there to be saved.
         let saved = self.config.linear_numbers().saturating_mul(4 - self.precision.bytes() as u64);
         let weights = ByteSize::new(all.bytes().saturating_sub(saved.min(all.bytes() / 2)));
@@ -145,12 +145,6 @@ impl ImagePlan {
         let small = ByteSize::new(SMALL_DECODING).saturating_mul(threads.get() as u64);
         let decoding = ByteSize::new(MAX_DECODING + MAX_ENCODED).saturating_add(small);
         Ok(Footprint { weights, per_worker: decoding.saturating_add(pass) })
-    }
-
-    /// How many numbers of the files are loaded: not those of the part that reads texts.
-    fn own_numbers(&self, files: &WeightFiles) -> u64 {
-        let own = files.tensors().filter(|tensor| !tensor.name.starts_with("text_"));
-        own.map(|tensor| tensor.elements() as u64).sum()
     }
 
     /// The patches of a picture of these sides, as prepared.
@@ -188,6 +182,12 @@ impl ImagePlan {
             |expected| bad("the size that pictures are prepared to", format!("{height} x {width}"), expected);
         self.check_size(height, width).map_err(wrong)
     }
+}
+
+/// How many numbers of the files are loaded: not those of the part that reads texts.
+fn own_numbers(files: &WeightFiles) -> u64 {
+    let own = files.tensors().filter(|tensor| !tensor.name.starts_with("text_"));
+    own.map(|tensor| tensor.elements() as u64).sum()
 }
 
 fn read_preprocessor(folder: &ModelFolder) -> Result<PreprocessorConfig, ArchError> {

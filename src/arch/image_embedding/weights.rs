@@ -63,10 +63,10 @@ impl ImageWeights {
             let named = batch.iter().enumerate().map(|(index, request)| (first + index, request)).collect();
             match self.answer(named, &room) {
                 Ok(answered) => {
-                    answered.into_iter().for_each(|(index, answer)| answers[index] = Some(answer))
+                    answered.into_iter().for_each(|(index, answer)| answers[index] = Some(answer));
                 }
                 Err(error) => {
-                    (first..first + batch.len()).for_each(|at| answers[at] = Some(Err(error.clone())))
+                    (first..first + batch.len()).for_each(|at| answers[at] = Some(Err(error.clone())));
                 }
             }
         }

@@ -109,7 +109,7 @@ impl Sizes {
 }
 
 impl VitConfig {
-    /// A network in ViT's manner, of which the other families then change what they do otherwise: a class token
+    /// A network in the manner of `ViT`, of which the other families then change what they do otherwise: a class token
     /// and no registers, places that are fixed, biases everywhere, no gate, the class token as the answer.
     ///
     /// # Errors

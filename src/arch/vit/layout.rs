@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The names of CLIP and of SigLIP.
+    /// The names of CLIP and of `SigLIP`.
     pub(super) const CLIP: Self = Self {
         inside: "vision_model",
         class: "embeddings.class_embedding",
@@ -44,7 +44,7 @@ impl Layout {
         last_norm: "post_layernorm",
     };
 
-    /// The names of ViT.
+    /// The names of `ViT`.
     pub(super) const VIT: Self = Self {
         inside: "vit",
         class: "embeddings.cls_token",

@@ -36,7 +36,8 @@ impl Network {
     ) -> std::result::Result<Self, ArchError> {
         let layout = config.layout;
         let scope = root.sub_if(layout.inside, &format!("{}.weight", layout.patch));
-        let first = || scope.layer_norm(layout.norm_first, config.hidden_size, config.norm_eps, Bias::Present);
+        let first =
+            || scope.layer_norm(layout.norm_first, config.hidden_size, config.norm_eps, Bias::Present);
         let norm_first = config.norm_first.then(first).transpose()?;
         let positions = load_positions(&scope, config, usual)?;
         let before = load_before(&scope, config, &positions.class)?;
