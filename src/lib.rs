@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod pool;
 
 #[cfg(feature = "candle")]
+pub mod image;
+#[cfg(feature = "candle")]
 mod kernels;
 #[cfg(feature = "candle")]
 mod text;
@@ -41,7 +43,8 @@ pub mod cli;
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
 pub use engine::{
-    Capabilities, DecoderLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus, ModelOptions,
+    Capabilities, DecoderLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus, ImageLoader,
+    ModelOptions,
 };
 #[cfg(feature = "candle")]
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! Why a model cannot be made of its files.
 
+use crate::image::PreprocessorError;
 use crate::text::{RecipeError, TokenizerError};
 use crate::weights::{GgufError, WeightsError};
 
@@ -44,6 +45,9 @@ pub enum ArchError {
     /// The sentence-transformers files ask for something that is not implemented here.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The preprocessing of pictures asks for something that is not implemented here.
+    #[error(transparent)]
+    Preprocessor(#[from] PreprocessorError),
     /// Rearranging the loaded tensors failed.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),

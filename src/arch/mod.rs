@@ -3,12 +3,12 @@
 //! Every family reads the same way: a `Config` that mirrors the model's `config.json`, blocks with `load`
 //! and `forward`, shapes in comments, the paper and the reference implementation named on top. A family has
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
-//! ([`EmbeddingWeights`], [`DecoderWeights`]), and the model that one worker owns ([`TextEmbedder`],
-//! [`TextGenerator`]), which copies nothing of them.
+//! ([`EmbeddingWeights`], [`DecoderWeights`], [`ImageWeights`]), and the model that one worker owns
+//! ([`TextEmbedder`], [`TextGenerator`], [`ImageEmbedder`]), which copies nothing of them.
 //!
 //! Encoders and decoders both embed texts (`embedding`), packed end to end (`packed`). What
 //! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
-//! (`sentence`, `dense`).
+//! (`sentence`, `dense`). Vision transformers (`vit`) embed pictures (`image_embedding`), packed likewise.
 //!
 //! [`Architecture::of`] is the one place where a model's own configuration decides which code runs it.
 //!
@@ -21,9 +21,12 @@ mod dense;
 mod embedding;
 mod encoder;
 mod error;
+mod image_embedding;
 mod packed;
 mod scope;
 mod sentence;
+mod text_tower;
+mod vit;
 
 use std::path::PathBuf;
 
@@ -38,8 +41,11 @@ pub use embedding::{
 };
 pub use encoder::EncoderConfig;
 pub use error::ArchError;
+pub use image_embedding::{ImageEmbedder, ImagePlan, ImageWeights};
 pub(crate) use scope::{Bias, Scope};
 pub(crate) use sentence::has_pooling;
+pub use text_tower::TextTowerConfig;
+pub use vit::VitConfig;
 
 use crate::weights::ModelFolder;
 
@@ -64,6 +70,17 @@ pub enum Architecture {
     ModernBert,
     /// Nomic-BERT: nomic-embed-text.
     NomicBert,
+    /// CLIP, with quick GELU or GELU: as `OpenAI` and LAION made them. Its part that reads pictures is served by
+    /// [`ImageWeights`], as are all below but decoders; its part that reads texts by [`EmbeddingWeights`].
+    Clip,
+    /// `SigLIP`, and `SigLIP` 2 of a fixed resolution; both parts, as CLIP's.
+    Siglip,
+    /// `DINOv2`.
+    Dinov2,
+    /// `DINOv2` with registers.
+    Dinov2WithRegisters,
+    /// `ViT`, and what shares its graph: DINO, MSN's.
+    Vit,
     /// A decoder. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),
 }
@@ -79,6 +96,11 @@ impl Architecture {
         Self::MpNet,
         Self::ModernBert,
         Self::NomicBert,
+        Self::Clip,
+        Self::Siglip,
+        Self::Dinov2,
+        Self::Dinov2WithRegisters,
+        Self::Vit,
         Self::Decoder(DecoderFamily::Llama),
         Self::Decoder(DecoderFamily::Mistral),
         Self::Decoder(DecoderFamily::Mixtral),
@@ -103,6 +125,11 @@ impl Architecture {
             Self::MpNet => "mpnet",
             Self::ModernBert => "modernbert",
             Self::NomicBert => "nomic_bert",
+            Self::Clip => "clip",
+            Self::Siglip => "siglip",
+            Self::Dinov2 => "dinov2",
+            Self::Dinov2WithRegisters => "dinov2_with_registers",
+            Self::Vit => "vit",
             Self::Decoder(family) => family.model_type(),
         }
     }
@@ -118,6 +145,11 @@ impl Architecture {
             Self::MpNet => "MPNet",
             Self::ModernBert => "ModernBert",
             Self::NomicBert => "NomicBert",
+            Self::Clip => "CLIP",
+            Self::Siglip => "Siglip",
+            Self::Dinov2 => "Dinov2",
+            Self::Dinov2WithRegisters => "Dinov2WithRegisters",
+            Self::Vit => "ViT",
             Self::Decoder(family) => family.class(),
         }
     }
@@ -126,6 +158,9 @@ impl Architecture {
     fn is_called(self, model_type: &str) -> bool {
         match self {
             Self::Decoder(family) => DecoderFamily::named(model_type) == Some(family),
+            // By themselves, their parts have names of their own.
+            Self::Clip if matches!(model_type, "clip_vision_model" | "clip_text_model") => true,
+            Self::Siglip if matches!(model_type, "siglip_vision_model" | "siglip_text_model") => true,
             _ => self.model_type() == model_type,
         }
     }
@@ -152,7 +187,29 @@ impl Architecture {
 
 /// Whether the class called `name` is the bare network of `family`, or that under some head.
 fn is_of(name: &str, family: &str) -> bool {
-    name.strip_prefix(family).is_some_and(|head| head == "Model" || head.starts_with("For"))
+    name.strip_prefix(family).is_some_and(|head| {
+        ["For", "VisionModel", "TextModel"].iter().any(|part| head.starts_with(part)) || head == "Model"
+    })
+}
+
+/// What the parts of a model of pictures and texts read, as far as they are in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) pictures: bool,
+    pub(crate) texts: bool,
+}
+
+impl Parts {
+    /// Of a folder whose architecture is CLIP or `SigLIP`: both, unless `config.json` is that of one of them
+    /// alone. A part that reads texts needs a tokenizer.
+    pub(crate) fn of(folder: &ModelFolder) -> Result<Self, ArchError> {
+        let network = sentence::network_folder(folder)?;
+        let named: Named = read_required(&network, "config.json")?;
+        let kind = named.model_type.or(named.architectures.into_iter().next()).unwrap_or_default();
+        let has = |part: &str| kind.to_ascii_lowercase().replace('_', "").contains(part);
+        let texts = !has("visionmodel") && network.file("tokenizer.json").is_some();
+        Ok(Self { pictures: !has("textmodel"), texts })
+    }
 }
 
 /// The part of `config.json` that names the architecture.

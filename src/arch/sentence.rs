@@ -72,6 +72,11 @@ pub(crate) fn has_pooling(folder: &ModelFolder) -> Result<bool, ArchError> {
     Ok(read_stages(folder)?.pooling.is_some())
 }
 
+/// Whether the folder's last stage scales vectors to length 1.
+pub(crate) fn normalizes(folder: &ModelFolder) -> Result<bool, ArchError> {
+    Ok(read_stages(folder)?.normalize)
+}
+
 /// How the tokenizer in `network` is to be set up, and how many tokens of a text are read: `max_seq_length` of
 /// `sentence_bert_config.json`, else `model_max_length` of `tokenizer_config.json`, and never more than
 /// `most`.

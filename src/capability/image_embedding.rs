@@ -16,13 +16,19 @@ impl Capability for ImageEmbedding {
     type Output = ImageVector;
 }
 
-/// Where a picture comes from.
+/// Where a picture comes from. What it is in, PNG, JPEG, WebP or GIF, is told from its first bytes, whatever
+/// its name or a URL says; of an animation the first frame counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageSource {
     /// A file.
     Path(PathBuf),
-    /// An encoded picture: PNG, JPEG, WebP or GIF.
+    /// An encoded picture.
     Encoded(Arc<[u8]>),
+    /// An encoded picture as base64, the standard alphabet; line breaks and missing padding do no harm.
+    Base64(Arc<str>),
+    /// An encoded picture in a URL: `data:image/png;base64,...`.
+    DataUrl(Arc<str>),
     /// Decoded pixels, rows from the top, three bytes (red, green, blue) a pixel.
     Pixels {
         /// Pixels a row.
@@ -32,6 +38,33 @@ pub enum ImageSource {
         /// `width * height * 3` bytes.
         rgb: Arc<[u8]>,
     },
+}
+
+impl ImageSource {
+    /// The file at `path`.
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        Self::Path(path.into())
+    }
+
+    /// An encoded picture.
+    pub fn encoded(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self::Encoded(bytes.into())
+    }
+
+    /// An encoded picture as base64. What is wrong with it is told when it is used.
+    pub fn base64(text: impl Into<Arc<str>>) -> Self {
+        Self::Base64(text.into())
+    }
+
+    /// An encoded picture in a `data:` URL. What is wrong with it is told when it is used.
+    pub fn data_url(url: impl Into<Arc<str>>) -> Self {
+        Self::DataUrl(url.into())
+    }
+
+    /// Decoded pixels: `width * height * 3` bytes, rows from the top, red, green, blue.
+    pub fn pixels(width: u32, height: u32, rgb: impl Into<Arc<[u8]>>) -> Self {
+        Self::Pixels { width, height, rgb: rgb.into() }
+    }
 }
 
 /// One picture to embed.
@@ -48,6 +81,13 @@ impl EmbedImageRequest {
     /// Embeds `image` as the model's files say.
     pub fn new(image: ImageSource) -> Self {
         Self { image, normalize: None }
+    }
+
+    /// Sets [`normalize`](Self::normalize).
+    #[must_use]
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = Some(normalize);
+        self
     }
 }
 

@@ -1,10 +1,8 @@
 //! `millpond embed`: texts in, vectors out.
 
-use std::collections::VecDeque;
 use std::io::IsTerminal;
 
 use clap::{ArgAction, Args};
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -14,13 +12,10 @@ use super::lines::read_stdin;
 use super::model::ModelArgs;
 use super::output::{Output, warn};
 use super::progress;
-use crate::capability::{EmbedRequest, Embedding, InvalidRequest, Overlong, TextEmbedding};
-use crate::engine::{Capabilities, Engine};
-use crate::pool::{PoolError, SubmitOptions, Ticket};
-
-/// How many texts, and how many bytes of them, may be under way at once.
-const AHEAD: usize = 256;
-const AHEAD_BYTES: usize = 64 << 20;
+use super::stream::{Stream, Subject, all_of};
+use crate::capability::{EmbedRequest, Embedding, Overlong, TextEmbedding};
+use crate::engine::Capabilities;
+use crate::pool::Pool;
 
 /// Turn texts into vectors
 ///
@@ -79,17 +74,17 @@ impl Embed {
             texts if texts.iter().any(|text| text == "-") => {
                 return Err(Failure::Usage("`-` means standard input and stands alone"));
             }
-            texts => (all_of(texts), false),
+            texts => (all_of(texts.iter().cloned()), false),
         };
         let engine = self.model.engine(self.model.files()?, Capabilities::TextEmbedding)?;
         interrupt.orderly();
         let watched = from_stdin && !std::io::stdout().is_terminal();
         let bar = if watched { progress::texts() } else { ProgressBar::hidden() };
-        let mut stream = Stream::new(self, &engine, bar);
+        let mut stream = Stream::new(Texts { verb: self, pool: engine.text_embedding(), bar, cut: 0 });
         let ended = stream.run(&texts, &interrupt);
-        stream.bar.finish_and_clear();
-        if stream.cut > 0 {
-            let Stream { cut, printed, .. } = stream;
+        let (Texts { bar, cut, .. }, printed) = stream.finish();
+        bar.finish_and_clear();
+        if cut > 0 {
             warn(format_args!("{cut} of {printed} texts were longer than the model reads and were cut"));
         }
         ended
@@ -109,141 +104,47 @@ impl Embed {
             let Embedding { values: embedding, tokens, truncated } = embedding;
             return output.json(&Line { index, embedding, tokens: *tokens, truncated: *truncated });
         }
-        let numbers: Vec<String> = embedding.values.iter().map(f32::to_string).collect();
-        output.line(numbers.join(" "))
+        output.numbers(&embedding.values)
     }
 }
 
-/// What is to be embedded next, or why there is no more.
-type Text = Result<String, Failure>;
-
-fn all_of(texts: &[String]) -> Receiver<Text> {
-    let (sender, receiver) = bounded(texts.len());
-    for text in texts {
-        // There is room for all, and the receiver is here.
-        let _ = sender.send(Ok(text.clone()));
-    }
-    receiver
-}
-
-/// Submits ahead, prints in order.
-struct Stream<'a> {
+/// The texts of one run.
+struct Texts<'a> {
     verb: &'a Embed,
-    engine: &'a Engine,
-    output: Output,
+    pool: &'a Pool<TextEmbedding>,
     bar: ProgressBar,
-    /// In the order of the texts: what is submitted and not printed.
-    under_way: VecDeque<Running>,
-    /// How many bytes of text are under way.
-    bytes: usize,
-    printed: usize,
-    /// How many texts the model did not read to their end.
+    /// How many the model did not read to their end.
     cut: usize,
-    /// Where requests say that they have ended, and where that is heard.
-    done: (Sender<usize>, Receiver<usize>),
 }
 
-/// One text.
-struct Running {
-    ticket: Ticket<TextEmbedding>,
-    bytes: usize,
-    /// Whether waiting for it takes no time.
-    ended: bool,
-}
+impl Subject for Texts<'_> {
+    type Capability = TextEmbedding;
+    type Item = String;
+    const FIELD: &'static str = "text";
 
-impl<'a> Stream<'a> {
-    fn new(verb: &'a Embed, engine: &'a Engine, bar: ProgressBar) -> Self {
-        Self {
-            verb,
-            engine,
-            output: Output::stdout(),
-            bar,
-            under_way: VecDeque::new(),
-            bytes: 0,
-            printed: 0,
-            cut: 0,
-            done: unbounded(),
-        }
+    fn pool(&self) -> &Pool<TextEmbedding> {
+        self.pool
     }
 
-    /// Ends after the last text, or with the first failure once all before it is printed.
-    fn run(&mut self, texts: &Receiver<Text>, interrupt: &Interrupt) -> Result<(), Failure> {
-        let (nothing, done) = (never(), self.done.1.clone());
-        // How the texts ended, once they have.
-        let mut end = None;
-        loop {
-            self.print_ended()?;
-            if self.under_way.is_empty()
-                && let Some(end) = end
-            {
-                return self.output.flush().and(end);
-            }
-            let room = self.under_way.len() < AHEAD && self.bytes < AHEAD_BYTES;
-            let next = if end.is_none() && room { texts } else { &nothing };
-            if next.is_empty() && done.is_empty() {
-                // Whoever reads along gets what there is before we sleep.
-                self.output.flush()?;
-            }
-            select! {
-                recv(next) -> text => match text {
-                    Ok(text) => end = text.and_then(|text| self.submit(text)).err().map(Err),
-                    Err(_) => end = Some(Ok(())),
-                },
-                recv(done) -> index => if let Ok(index) = index { self.ended(index) },
-                recv(interrupt.asked()) -> _ => {
-                    // Dropping the tickets cancels them.
-                    self.under_way.clear();
-                    return self.output.flush().and(Err(Failure::Interrupted));
-                }
-            }
-        }
+    fn key(&self) -> &str {
+        &self.verb.model.model
     }
 
-    fn submit(&mut self, text: String) -> Result<(), Failure> {
-        let (index, bytes) = (self.printed + self.under_way.len(), text.len());
-        let done = self.done.0.clone();
-        // Nobody listens only when nobody waits.
-        let options = SubmitOptions::new().on_complete(move |_| {
-            let _ = done.send(index);
-        });
-        let request = self.verb.request(text);
-        let submitted = self.engine.text_embedding().submit_with(&self.verb.model.model, request, options);
-        let ticket = submitted.map_err(|refused| failed(index, refused.error))?;
-        self.under_way.push_back(Running { ticket, bytes, ended: false });
-        self.bytes += bytes;
-        Ok(())
+    fn bytes(&self, text: &String) -> usize {
+        text.len()
     }
 
-    fn ended(&mut self, index: usize) {
-        if let Some(running) = self.under_way.get_mut(index - self.printed) {
-            running.ended = true;
-        }
+    fn request(&self, text: String) -> EmbedRequest {
+        self.verb.request(text)
     }
 
-    /// Prints what has ended, up to the first that has not.
-    fn print_ended(&mut self) -> Result<(), Failure> {
-        while let Some(Running { ticket, bytes, .. }) = self.under_way.pop_front_if(|running| running.ended) {
-            let index = self.printed;
-            let embedding = ticket.wait().map_err(|error| failed(index, error))?;
-            self.verb.print(&mut self.output, index, &embedding)?;
-            self.cut += usize::from(embedding.truncated);
-            self.bytes -= bytes;
-            self.printed += 1;
-            self.bar.inc(1);
-        }
-        Ok(())
+    fn place(&self, index: usize) -> String {
+        format!("text {}", index + 1)
     }
-}
 
-/// A request that no text could make good concerns all texts; anything else is told of its own.
-fn failed(index: usize, error: PoolError) -> Failure {
-    match error {
-        PoolError::ModelError { .. }
-        | PoolError::WorkerPanicked { .. }
-        | PoolError::WorkerLost { .. }
-        | PoolError::InvalidRequest { source: InvalidRequest { field: "text", .. }, .. } => {
-            Failure::Text { place: format!("text {}", index + 1), source: error }
-        }
-        error => crate::Error::from(error).into(),
+    fn print(&mut self, output: &mut Output, index: usize, embedding: Embedding) -> Result<(), Failure> {
+        self.cut += usize::from(embedding.truncated);
+        self.bar.inc(1);
+        self.verb.print(output, index, &embedding)
     }
 }

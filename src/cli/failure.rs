@@ -19,9 +19,9 @@ pub(super) enum Failure {
     /// The library refused or failed.
     #[error(transparent)]
     Engine(#[from] crate::Error),
-    /// One text of several failed.
+    /// One text or picture of several failed.
     #[error("{place}: {source}")]
-    Text { place: String, source: PoolError },
+    Item { place: String, source: PoolError },
     /// The arguments do not go together.
     #[error("{0}")]
     Usage(&'static str),
@@ -113,7 +113,7 @@ impl Failure {
         match self {
             Self::Interrupted | Self::OutputClosed | Self::Output(_) => None,
             Self::Engine(error) => Some(hint_for(error)),
-            Self::Text { source, .. } => Some(hint_for_pool(source)),
+            Self::Item { source, .. } => Some(hint_for_pool(source)),
             Self::Usage(_) | Self::Invalid(_) => Some("`millpond VERB --help` has examples"),
             Self::WrongCapability { .. } => Some("`millpond inspect` tells what a model does"),
             Self::File { .. } => Some("check the path"),
@@ -149,9 +149,10 @@ fn hint_for(error: &crate::Error) -> &'static str {
             "a folder that is on this machine needs no hub: give its path to -m"
         }
         crate::Error::Weights(_) => "download the model again, or convert it to safetensors",
-        crate::Error::Arch(ArchError::Unsupported { what: "quantization of text embedding", .. }) => {
-            "leave the option out: models that embed compute in f32 or bf16, see --dtype"
-        }
+        crate::Error::Arch(ArchError::Unsupported {
+            what: "quantization of text embedding" | "quantization of image embedding",
+            ..
+        }) => "leave the option out: models that embed compute in f32 or bf16, see --dtype",
         crate::Error::Arch(ArchError::Unsupported { .. }) => "README.md says which models are served",
         crate::Error::Arch(_) => "`millpond inspect` tells what the model's files say",
         crate::Error::Catalog(CatalogError::Source { .. } | CatalogError::Manifest { .. }) => {

@@ -10,6 +10,7 @@ mod catalogs;
 mod conversation;
 mod demo;
 mod embed;
+mod embed_image;
 mod events;
 mod failure;
 mod files;
@@ -24,6 +25,7 @@ mod output;
 mod progress;
 mod question_args;
 mod run;
+mod stream;
 mod telling;
 mod writer;
 
@@ -47,6 +49,7 @@ Examples:
   millpond demo                                         what works, offline, in seconds
   millpond embed -m shapes-embed \"a red circle\"         a vector, as text
   millpond embed -m shapes-embed --json - < texts.txt   one JSON object per line of the file
+  millpond embed-image -m openai/clip-vit-base-patch32 --json photo.jpg
   millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
   millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
@@ -70,6 +73,7 @@ struct Command {
 enum Verb {
     Demo(demo::Demo),
     Embed(embed::Embed),
+    EmbedImage(embed_image::EmbedImage),
     Generate(generate::Generate),
     Run(run::Run),
     Inspect(inspect::Inspect),
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
     let done = match &command.verb {
         Verb::Demo(verb) => verb.run(),
         Verb::Embed(verb) => verb.run(),
+        Verb::EmbedImage(verb) => verb.run(),
         Verb::Generate(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),

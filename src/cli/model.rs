@@ -98,8 +98,8 @@ impl ModelArgs {
     ///
     /// [`Failure::WrongCapability`] unless it is a model that can do `wanted`.
     pub(super) fn engine(&self, files: ModelFiles, wanted: Capabilities) -> Result<Engine, Failure> {
-        let does = Capabilities::of(&files)?;
-        if does != wanted {
+        let (does, besides) = Capabilities::all(&files)?;
+        if does != wanted && besides != Some(wanted) {
             let model = self.model.clone();
             return Err(Failure::WrongCapability {
                 model,
@@ -107,9 +107,9 @@ impl ModelArgs {
                 wanted: wanted.to_string(),
             });
         }
-        let config = self.config(does);
+        let config = self.config(wanted);
         let builder = Engine::builder().config(config.clone()).budget(self.budget());
-        let engine = builder.threads_per_worker(self.threads(does)).build()?;
+        let engine = builder.threads_per_worker(self.threads(wanted)).build()?;
         engine.add_files_with(&self.model, files, KeyConfig::of(&config), self.options())?;
         Ok(engine)
     }
@@ -138,7 +138,9 @@ impl ModelArgs {
         let cores = Cores::available();
         let config = match (self.workers, self.threads, does) {
             (Some(workers), _, _) => cores.pool_of(does).workers(workers.get()),
-            (None, Some(threads), Capabilities::TextEmbedding) => cores.embedding_on(threads),
+            (None, Some(threads), Capabilities::TextEmbedding | Capabilities::ImageEmbedding) => {
+                cores.embedding_on(threads)
+            }
             _ => cores.pool_of(does),
         };
         config.request_timeout(Duration::MAX).queue_capacity(0)

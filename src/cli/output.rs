@@ -24,6 +24,11 @@ impl Output {
         self.0.write_all(text.as_bytes()).map_err(failed)
     }
 
+    /// A vector's numbers on one line.
+    pub(super) fn numbers(&mut self, numbers: &[f32]) -> Result<(), Failure> {
+        self.line(numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" "))
+    }
+
     /// One object on one line.
     pub(super) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.0, object).map_err(|error| failed(error.into()))?;

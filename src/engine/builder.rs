@@ -19,8 +19,8 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// How all the pools behave. Default: text embedding and text generation as [`Engine::default_config`]
-    /// says, the others as [`PoolConfig::default`], with no more workers for a key than there are cores.
+    /// How all the pools behave. Default: text embedding, text generation and image embedding as
+    /// [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than there are cores.
     #[must_use]
     pub fn config(mut self, config: PoolConfig) -> Self {
         self.config = Some(config);
@@ -74,7 +74,7 @@ impl EngineBuilder {
         Ok(Engine {
             text_embedding: pool!(embedding),
             text_to_text: pool!(|| cores.pool_of(Capabilities::TextToText)),
-            image_embedding: pool!(|| cores.single_threaded()),
+            image_embedding: pool!(embedding),
             vision: pool!(|| cores.single_threaded()),
             text_to_image: pool!(|| cores.single_threaded()),
             budget,

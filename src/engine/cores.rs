@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use super::Capabilities;
 use crate::pool::PoolConfig;
 
-/// How many threads a worker of text embedding has at least, on machines that have them. A pass is computed in
+/// How many threads a worker that embeds has at least, on machines that have them. A pass is computed in
 /// pieces, so that threads of one worker do as much as workers of one thread, and answer a lone text sooner;
 /// from about so many on, a short text has no more pieces to share out.
 const EMBEDDING_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("it is not 0");
@@ -34,12 +34,12 @@ impl Cores {
     /// The pool of a capability.
     pub(crate) fn pool_of(self, capability: Capabilities) -> PoolConfig {
         match capability {
-            Capabilities::TextEmbedding => self.embedding(),
+            Capabilities::TextEmbedding | Capabilities::ImageEmbedding => self.embedding(),
             Capabilities::TextToText => PoolConfig::default().workers(1),
         }
     }
 
-    /// A pool of text embedding: one worker at first, and as many as there are cores for when work piles up.
+    /// A pool of text or image embedding: one worker at first, and as many as there are cores for when work piles up.
     pub(crate) fn embedding(self) -> PoolConfig {
         self.embedding_on(EMBEDDING_THREADS)
     }

@@ -4,16 +4,49 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::model::ModelOptions;
+use super::model::{Capabilities, ModelOptions};
 use crate::arch::{
-    DecoderOptions, DecoderPlan, DecoderWeights, EmbeddingPlan, EmbeddingWeights, TextEmbedder, TextGenerator,
+    DecoderOptions, DecoderPlan, DecoderWeights, EmbeddingPlan, EmbeddingWeights, ImageEmbedder, ImagePlan,
+    ImageWeights, TextEmbedder, TextGenerator,
 };
-use crate::capability::{EmbedRequest, GenerateRequest, InvalidRequest, TextEmbedding, TextToText};
+use crate::capability::{
+    EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest, TextEmbedding,
+    TextToText,
+};
 use crate::error::Error;
 use crate::kernels::Dtype;
 use crate::memory::Footprint;
 use crate::pool::{LoadError, Loader};
 use crate::weights::{ModelFiles, ModelFolder};
+
+/// How a pool gets a model, whichever pool that is.
+pub(super) enum AnyLoader {
+    TextEmbedding(EmbeddingLoader),
+    TextToText(DecoderLoader),
+    ImageEmbedding(ImageLoader),
+}
+
+impl AnyLoader {
+    /// Reads the files' configuration, as far as it bears on one thing that the model can do.
+    pub(super) fn new(
+        files: &ModelFiles,
+        capability: Capabilities,
+        threads: NonZeroUsize,
+        options: ModelOptions,
+    ) -> Result<Self, Error> {
+        options.check(capability)?;
+        let folder = || files.clone().folder();
+        Ok(match capability {
+            Capabilities::TextEmbedding => {
+                Self::TextEmbedding(EmbeddingLoader::new(folder()?, threads, options.dtype)?)
+            }
+            Capabilities::TextToText => Self::TextToText(DecoderLoader::new(files, threads, options)?),
+            Capabilities::ImageEmbedding => {
+                Self::ImageEmbedding(ImageLoader::new(folder()?, threads, options.dtype)?)
+            }
+        })
+    }
+}
 
 /// Loads networks that embed for the text-embedding pool.
 #[derive(Debug)]
@@ -53,6 +86,48 @@ impl Loader<TextEmbedding> for EmbeddingLoader {
     }
 
     fn cost(&self, request: &EmbedRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Loads vision transformers for the image-embedding pool.
+#[derive(Debug)]
+pub struct ImageLoader {
+    folder: ModelFolder,
+    plan: Arc<ImagePlan>,
+    threads: NonZeroUsize,
+    dtype: Dtype,
+}
+
+impl ImageLoader {
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
+    pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
+        let plan = Arc::new(ImagePlan::read(&folder, dtype)?);
+        Ok(Self { folder, plan, threads, dtype })
+    }
+}
+
+impl Loader<ImageEmbedding> for ImageLoader {
+    type Weights = ImageWeights;
+    type Model = ImageEmbedder;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<ImageWeights, LoadError> {
+        ImageWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<ImageWeights>) -> Result<ImageEmbedder, LoadError> {
+        Ok(ImageEmbedder::new(weights.clone(), self.threads))
+    }
+
+    fn validate(&self, request: &EmbedImageRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &EmbedImageRequest) -> u64 {
         self.plan.cost(request)
     }
 }

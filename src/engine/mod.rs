@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
-pub use loaders::{DecoderLoader, EmbeddingLoader};
+use loaders::AnyLoader;
+pub use loaders::{DecoderLoader, EmbeddingLoader, ImageLoader};
 pub use model::{Capabilities, ModelOptions};
 
 use crate::capability::{
-    Capability, EmbedRequest, Embedding, GenerateRequest, ImageEmbedding, TextCompletion, TextEmbedding,
-    TextToImage, TextToText, Vision,
+    Capability, EmbedImageRequest, EmbedRequest, Embedding, GenerateRequest, ImageEmbedding, ImageSource,
+    ImageVector, TextCompletion, TextEmbedding, TextToImage, TextToText, Vision,
 };
 use crate::error::Error;
 use crate::id::RegistryKey;
@@ -73,6 +74,9 @@ impl Engine {
     /// Makes a model known under `key`, with the settings of [`key_config`](Self::key_config). `model` is a
     /// folder in Hugging Face layout, a GGUF file, or a hub id (`org/name[@revision]`), which is fetched
     /// unless it is cached. Reads the model's configuration; loads nothing before the first request.
+    ///
+    /// A model that can do two things, such as CLIP with its tokenizer, becomes known under `key` in both pools,
+    /// and loads in each what that needs. What is returned is the first of them.
     pub fn add(&self, key: impl Into<RegistryKey>, model: &str) -> Result<Capabilities, Error> {
         self.add_with(key, model, ModelOptions::default())
     }
@@ -86,9 +90,8 @@ impl Engine {
     ) -> Result<Capabilities, Error> {
         let source: ModelSource = model.parse().map_err(WeightsError::from)?;
         let files = source.resolve()?;
-        let capability = Capabilities::of(&files)?;
-        self.register(key, files, capability, self.key_config(capability), options)?;
-        Ok(capability)
+        let config = |capability| self.key_config(capability);
+        self.register(&key.into(), &files, config, options)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -114,6 +117,7 @@ impl Engine {
     }
 
     /// [`add_folder_with`](Self::add_folder_with) for a folder or a GGUF file.
+    #[allow(clippy::needless_pass_by_value, reason = "whoever adds a model is done with them")]
     pub fn add_files_with(
         &self,
         key: impl Into<RegistryKey>,
@@ -121,32 +125,34 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        let capability = Capabilities::of(&files)?;
-        self.register(key, files, capability, config, options)?;
-        Ok(capability)
+        self.register(&key.into(), &files, |_| config.clone(), options)
     }
 
+    /// Under everything that the model can do; all of its configuration is read before anything is registered.
     fn register(
         &self,
-        key: impl Into<RegistryKey>,
-        files: ModelFiles,
-        capability: Capabilities,
-        config: KeyConfig,
+        key: &RegistryKey,
+        files: &ModelFiles,
+        config: impl Fn(Capabilities) -> KeyConfig,
         options: ModelOptions,
-    ) -> Result<(), Error> {
-        options.check(capability)?;
-        let threads = self.threads_per_worker(&config);
-        match capability {
-            Capabilities::TextEmbedding => {
-                let loader = EmbeddingLoader::new(files.folder()?, threads, options.dtype)?;
-                self.text_embedding.register_with(key, loader, config)?;
-            }
-            Capabilities::TextToText => {
-                let loader = DecoderLoader::new(&files, threads, options)?;
-                self.text_to_text.register_with(key, loader, config)?;
+    ) -> Result<Capabilities, Error> {
+        let (capability, besides) = Capabilities::all(files)?;
+        let loaders = std::iter::once(capability).chain(besides).map(|capability| {
+            let config = config(capability);
+            let loader = AnyLoader::new(files, capability, self.threads_per_worker(&config), options)?;
+            Ok((loader, config))
+        });
+        for (loader, config) in loaders.collect::<Result<Vec<_>, Error>>()? {
+            let key = key.clone();
+            match loader {
+                AnyLoader::TextEmbedding(loader) => self.text_embedding.register_with(key, loader, config)?,
+                AnyLoader::TextToText(loader) => self.text_to_text.register_with(key, loader, config)?,
+                AnyLoader::ImageEmbedding(loader) => {
+                    self.image_embedding.register_with(key, loader, config)?;
+                }
             }
         }
-        Ok(())
+        Ok(capability)
     }
 
     /// The settings that a key gets where none are given: its pool's.
@@ -154,6 +160,7 @@ impl Engine {
         KeyConfig::of(match capability {
             Capabilities::TextEmbedding => self.text_embedding.config(),
             Capabilities::TextToText => self.text_to_text.config(),
+            Capabilities::ImageEmbedding => self.image_embedding.config(),
         })
     }
 
@@ -189,6 +196,21 @@ impl Engine {
         Ok(self.text_embedding.submit_all_with(key, requests, progress)?)
     }
 
+    /// Embeds one picture and blocks for it.
+    pub fn embed_image(&self, key: impl AsRef<str>, image: ImageSource) -> Result<ImageVector, Error> {
+        Ok(self.image_embedding.submit_wait(key, EmbedImageRequest::new(image))?)
+    }
+
+    /// Embeds any number of pictures and blocks for all: spread over the workers, answered in order, however many
+    /// there are. The first error is returned, and the rest is canceled.
+    pub fn embed_all_images(
+        &self,
+        key: impl AsRef<str>,
+        requests: impl IntoIterator<Item = EmbedImageRequest>,
+    ) -> Result<Vec<ImageVector>, Error> {
+        Ok(self.image_embedding.submit_all_with(key, requests, |_| {})?)
+    }
+
     /// The pool of text embedding.
     pub fn text_embedding(&self) -> &Pool<TextEmbedding> {
         &self.text_embedding
@@ -199,7 +221,7 @@ impl Engine {
         &self.text_to_text
     }
 
-    /// The pool of image embedding. millpond has no architecture for it yet: register loaders of your own.
+    /// The pool of image embedding.
     pub fn image_embedding(&self) -> &Pool<ImageEmbedding> {
         &self.image_embedding
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::arch::{ArchError, Architecture, DecoderOptions, has_pooling};
-use crate::capability::{Capability, TextEmbedding, TextToText};
+use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling};
+use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToText};
 use crate::error::Error;
 use crate::kernels::{Dtype, KvFormat};
 use crate::weights::ModelFiles;
@@ -17,23 +17,43 @@ pub enum Capabilities {
     TextEmbedding,
     /// It continues texts and answers conversations.
     TextToText,
+    /// It embeds pictures.
+    ImageEmbedding,
 }
 
 impl Capabilities {
     /// What the model in `files` can do, by its architecture; a decoder embeds if a `modules.json` says how to
-    /// pool, and writes otherwise. Reads no weights.
+    /// pool, and writes otherwise. Of a model that can do several things the first of [`all`](Self::all). Reads no
+    /// weights.
     ///
     /// # Errors
     ///
     /// As [`Architecture::of`], and for a malformed `modules.json`; a GGUF file is checked when it is added.
     pub fn of(files: &ModelFiles) -> Result<Self, Error> {
-        match files {
-            ModelFiles::Gguf(_) => Ok(Self::TextToText),
-            ModelFiles::Folder(folder) => Ok(match Architecture::of(folder)? {
-                Architecture::Decoder(_) if !has_pooling(folder)? => Self::TextToText,
-                _ => Self::TextEmbedding,
-            }),
-        }
+        Ok(Self::all(files)?.0)
+    }
+
+    /// What the model in `files` can do, and what it can do besides: CLIP and `SigLIP` embed pictures, and if their
+    /// folder has a tokenizer texts as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn all(files: &ModelFiles) -> Result<(Self, Option<Self>), Error> {
+        let ModelFiles::Folder(folder) = files else { return Ok((Self::TextToText, None)) };
+        Ok(match Architecture::of(folder)? {
+            Architecture::Decoder(_) if !has_pooling(folder)? => (Self::TextToText, None),
+            Architecture::Clip | Architecture::Siglip => match Parts::of(folder)? {
+                Parts { pictures: true, texts } => {
+                    (Self::ImageEmbedding, texts.then_some(Self::TextEmbedding))
+                }
+                Parts { pictures: false, .. } => (Self::TextEmbedding, None),
+            },
+            Architecture::Dinov2 | Architecture::Dinov2WithRegisters | Architecture::Vit => {
+                (Self::ImageEmbedding, None)
+            }
+            _ => (Self::TextEmbedding, None),
+        })
     }
 }
 
@@ -42,6 +62,7 @@ impl fmt::Display for Capabilities {
         f.write_str(match self {
             Self::TextEmbedding => TextEmbedding::NAME,
             Self::TextToText => TextToText::NAME,
+            Self::ImageEmbedding => ImageEmbedding::NAME,
         })
     }
 }
@@ -68,14 +89,14 @@ impl ModelOptions {
     ///
     /// # Errors
     ///
-    /// [`ArchError::Unsupported`] for quantizing the weights of text embedding.
+    /// [`ArchError::Unsupported`] for quantizing the weights of a model that embeds.
     pub(crate) fn check(self, capability: Capabilities) -> Result<(), ArchError> {
         match (capability, self.quantize) {
-            (Capabilities::TextEmbedding, Some(to)) => {
-                let (found, supported) = (to.to_string(), vec!["none"]);
-                Err(ArchError::Unsupported { what: "quantization of text embedding", found, supported })
+            (Capabilities::TextToText, _) | (_, None) => Ok(()),
+            (Capabilities::TextEmbedding, Some(to)) => Err(unquantized("quantization of text embedding", to)),
+            (Capabilities::ImageEmbedding, Some(to)) => {
+                Err(unquantized("quantization of image embedding", to))
             }
-            _ => Ok(()),
         }
     }
 
@@ -106,6 +127,10 @@ impl ModelOptions {
         self.kv_format = Some(format);
         self
     }
+}
+
+fn unquantized(what: &'static str, to: Quantization) -> ArchError {
+    ArchError::Unsupported { what, found: to.to_string(), supported: vec!["none"] }
 }
 
 impl From<ModelOptions> for DecoderOptions {

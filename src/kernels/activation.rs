@@ -17,6 +17,8 @@ pub(crate) enum Activation {
     Gelu,
     /// GELU with tanh in place of erf, as BERT's first code had it: `gelu_new`.
     GeluTanh,
+    /// `x / (1 + e^(-1.702 x))`: GELU as CLIP was trained with it.
+    QuickGelu,
     /// `max(x, 0)`.
     Relu,
     /// `x / (1 + e^-x)`, also called swish.
@@ -33,6 +35,7 @@ pub(crate) fn add_bias(xs: &Tensor, bias: Option<&Tensor>, activation: Activatio
         Activation::Identity => Ok(xs),
         Activation::Gelu => xs.gelu_erf(),
         Activation::GeluTanh => xs.gelu(),
+        Activation::QuickGelu => (&xs * 1.702)?.silu()? / 1.702,
         Activation::Relu => xs.relu(),
         Activation::Silu => xs.silu(),
         Activation::Tanh => xs.tanh(),
@@ -41,8 +44,8 @@ pub(crate) fn add_bias(xs: &Tensor, bias: Option<&Tensor>, activation: Activatio
 
 impl Activation {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 6] =
-        [Self::Identity, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Identity, Self::Gelu, Self::GeluTanh, Self::QuickGelu, Self::Relu, Self::Silu, Self::Tanh];
 
     /// Applies it to each number of `xs`, in place and on the calling thread.
     pub(crate) fn apply(self, xs: &mut [f32]) {
@@ -50,6 +53,7 @@ impl Activation {
             Self::Identity => {}
             Self::Gelu => gelu(xs),
             Self::GeluTanh => gelu_tanh(xs),
+            Self::QuickGelu => quick_gelu(xs),
             Self::Relu => relu(xs),
             Self::Silu => silu(xs),
             Self::Tanh => tanh(xs),
@@ -68,6 +72,12 @@ widened! {
         const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_2;
         // (1 + tanh(y)) / 2 = 1 / (1 + exp(-2 y))
         each(xs, |x| x / (1.0 + exp::<FUSED>(-TWICE_SQRT_2_OVER_PI * x * (1.0 + 0.044_715 * x * x))));
+    }
+}
+
+widened! {
+    fn quick_gelu(xs: &mut [f32]) {
+        each(xs, |x| x / (1.0 + exp::<FUSED>(-1.702 * x)));
     }
 }
 

@@ -17,7 +17,8 @@ use crate::capability::{EmbedRequest, InvalidRequest};
 pub enum RecipeError {
     /// `modules.json` has a stage that is not known here.
     #[error(
-        "modules.json: a {0:?} stage is not supported; supported are Transformer, Pooling, Dense, Normalize"
+        "modules.json: a {0:?} stage is not supported; supported are Transformer, CLIPModel, Pooling, Dense, \
+         Normalize"
     )]
     UnsupportedModule(String),
     /// `modules.json` has its stages in an order that makes no sense here.

@@ -41,6 +41,7 @@ pub(crate) enum AfterPooling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Transformer,
+    Clip,
     Pooling,
     Dense,
     Normalize,
@@ -51,6 +52,7 @@ impl ModuleEntry {
     fn kind(&self) -> Result<Kind, RecipeError> {
         match self.kind.rsplit('.').next().unwrap_or_default() {
             "Transformer" => Ok(Kind::Transformer),
+            "CLIPModel" => Ok(Kind::Clip),
             "Pooling" => Ok(Kind::Pooling),
             "Dense" => Ok(Kind::Dense),
             "Normalize" => Ok(Kind::Normalize),
@@ -70,20 +72,23 @@ impl ModuleEntry {
 }
 
 impl Stages {
-    /// Puts the entries in order: a network, a pooling, then any number of dense layers and normalisations.
+    /// Puts the entries in order: a network, a pooling unless the network is CLIP, then any number of dense layers and normalisations.
     pub(crate) fn of(modules: &[ModuleEntry]) -> Result<Self, RecipeError> {
         let kinds = modules.iter().map(ModuleEntry::kind).collect::<Result<Vec<_>, _>>()?;
-        let (Some([Kind::Transformer, Kind::Pooling]), true) = (kinds.get(..2), kinds.len() <= MOST_STAGES)
-        else {
-            return Err(unordered(&kinds));
+        let (pooling, before) = match kinds.as_slice() {
+            kinds if kinds.len() > MOST_STAGES => return Err(unordered(kinds)),
+            [Kind::Transformer, Kind::Pooling, ..] => (Some(modules[1].folder()?), 2),
+            // It gives one vector by itself.
+            [Kind::Clip, ..] => (None, 1),
+            kinds => return Err(unordered(kinds)),
         };
         let network = Some(modules[0].folder()?).filter(|folder| !folder.is_empty());
-        let mut stages = Self { network, pooling: Some(modules[1].folder()?), ..Self::default() };
-        for (module, kind) in modules.iter().zip(&kinds).skip(2) {
+        let mut stages = Self { network, pooling, ..Self::default() };
+        for (module, kind) in modules.iter().zip(&kinds).skip(before) {
             stages.after.push(match kind {
                 Kind::Dense => AfterPooling::Dense(module.folder()?),
                 Kind::Normalize => AfterPooling::Normalize,
-                Kind::Transformer | Kind::Pooling => return Err(unordered(&kinds)),
+                Kind::Transformer | Kind::Clip | Kind::Pooling => return Err(unordered(&kinds)),
             });
         }
         stages.normalize = stages.after.last() == Some(&AfterPooling::Normalize);
@@ -97,7 +102,8 @@ impl Stages {
 fn unordered(kinds: &[Kind]) -> RecipeError {
     let kinds = &kinds[..kinds.len().min(MOST_STAGES)];
     RecipeError::UnsupportedOrder(format!(
-        "the stages are {kinds:?}; supported are Transformer and Pooling, then any of Dense and Normalize"
+        "the stages are {kinds:?}; supported are Transformer and Pooling, or CLIPModel, then any of Dense and \
+         Normalize"
     ))
 }
 

@@ -13,7 +13,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
+use tokenizers::normalizers::replace::{Replace, ReplacePattern};
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence, Strip};
 use tokenizers::{Encoding, PostProcessor};
 
 use crate::capability::Overlong;
@@ -107,12 +108,45 @@ pub(crate) struct TokenizerSettings {
     /// Often an absurdly large float that means "no limit", hence no integer.
     model_max_length: Option<f64>,
     truncation_side: Option<String>,
+    padding_side: Option<String>,
+    pad_token: Option<NamedToken>,
+    tokenizer_class: Option<String>,
     /// Not from this file: `do_lower_case` of sentence-transformers' own, which lower-cases texts first.
     #[serde(skip)]
     pub(crate) lower_case_first: bool,
 }
 
+/// A token's text, or an object that says more of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum NamedToken {
+    Text(String),
+    Described {
+        content: String,
+    },
+    /// What else old files hold there says nothing.
+    Other(serde::de::IgnoredAny),
+}
+
 impl TokenizerSettings {
+    /// The text of the token that texts are filled up with.
+    fn pad_token(&self) -> Option<&str> {
+        match self.pad_token.as_ref()? {
+            NamedToken::Text(text) | NamedToken::Described { content: text } => Some(text),
+            NamedToken::Other(_) => None,
+        }
+    }
+
+    /// What the tokenizer's class does to a text first, beside what its file says.
+    fn first(&self) -> Vec<NormalizerWrapper> {
+        let lower = self.lower_case_first.then(|| Lowercase.into());
+        match self.tokenizer_class.as_deref() {
+            Some("SiglipTokenizer") => cleaning(self.do_lower_case.unwrap_or(true)),
+            Some("Siglip2Tokenizer") => vec![Lowercase.into()],
+            _ => lower.into_iter().collect(),
+        }
+    }
+
     /// The limit the file states, if it states a real one.
     pub(crate) fn max_tokens(&self) -> Option<usize> {
         self.model_max_length.filter(|n| (1.0..1e9).contains(n)).map(|n| n as usize)
@@ -143,6 +177,16 @@ pub(crate) struct Tokenizer {
     max_text_tokens: usize,
     /// How many special tokens surround a text.
     special: usize,
+    filling: Option<Filling>,
+}
+
+/// Every text gets as long as this.
+#[derive(Clone, Copy, Debug)]
+struct Filling {
+    length: usize,
+    id: u32,
+    /// Or behind.
+    before: bool,
 }
 
 impl Tokenizer {
@@ -161,7 +205,16 @@ impl Tokenizer {
             return Err(TokenizerError::NoRoom { limit: max_tokens, special });
         }
         let special_ids = special_ids(&library);
-        Ok(Self { library, special_ids, max_text_tokens: max_tokens - special, special })
+        Ok(Self { library, special_ids, max_text_tokens: max_tokens - special, special, filling: None })
+    }
+
+    /// The same, filling texts up to `length` tokens: with that token which the settings name, or else with
+    /// `fallback`, and on the side that they say.
+    pub(crate) fn filling(mut self, length: usize, settings: &TokenizerSettings, fallback: u32) -> Self {
+        let id = settings.pad_token().and_then(|token| self.library.token_to_id(token)).unwrap_or(fallback);
+        let before = settings.padding_side.as_deref() == Some("left");
+        self.filling = Some(Filling { length, id, before });
+        self
     }
 
     /// Whether `id` names a special token, such as the end of a text.
@@ -211,7 +264,15 @@ impl Tokenizer {
             drop(encoding.take_overflowing());
         }
         let whole = contained(|| self.library.post_process(encoding, None, true))?;
-        Ok(EncodedText { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec(), truncated })
+        let mut ids = whole.get_ids().to_vec();
+        let mut type_ids = whole.get_type_ids().to_vec();
+        if let Some(Filling { length, id, before }) = self.filling {
+            let missing = length.saturating_sub(ids.len());
+            let at = if before { 0 } else { ids.len() };
+            ids.splice(at..at, std::iter::repeat_n(id, missing));
+            type_ids.splice(at..at, std::iter::repeat_n(0, missing));
+        }
+        Ok(EncodedText { ids, type_ids, truncated })
     }
 }
 
@@ -255,11 +316,24 @@ fn normalizer(
         bert.handle_chinese_chars = settings.tokenize_chinese_chars.unwrap_or(bert.handle_chinese_chars);
         bert.strip_accents = settings.strip_accents.or(bert.strip_accents);
     }
-    if !settings.lower_case_first || normalizer.as_ref().is_some_and(lowers_case) {
+    let first = settings.first();
+    let known = matches!(first.as_slice(), [NormalizerWrapper::Lowercase(_)])
+        && normalizer.as_ref().is_some_and(lowers_case);
+    if first.is_empty() || known {
         return normalizer;
     }
-    let steps = std::iter::once(NormalizerWrapper::from(Lowercase)).chain(normalizer);
-    Some(Sequence::new(steps.collect()).into())
+    Some(Sequence::new(first.into_iter().chain(normalizer).collect()).into())
+}
+
+/// What `SigLIP` was trained with: no punctuation, no more than one blank in a row and none at the ends.
+fn cleaning(lower: bool) -> Vec<NormalizerWrapper> {
+    let replace = |pattern: &str, by: &str| {
+        let pattern = ReplacePattern::Regex(pattern.to_owned());
+        Replace::new(pattern, by).expect("it is a regular expression").into()
+    };
+    let lower = lower.then(|| Lowercase.into());
+    let rest = [replace(r"[!-/:-@\[-`{-~]", ""), replace(r"\s+", " "), Strip::new(true, true).into()];
+    lower.into_iter().chain(rest).collect()
 }
 
 fn lowers_case(normalizer: &NormalizerWrapper) -> bool {
@@ -321,6 +395,34 @@ mod tests {
             panic!("{error}")
         };
         assert!((17..5_000).contains(&tokens), "{tokens}: no more is read than it takes to know");
+    }
+
+    #[test]
+    fn filled_texts_have_one_length_on_either_side() {
+        let settings = |side: &str| TokenizerSettings {
+            pad_token: Some(NamedToken::Described { content: "[PAD]".to_owned() }),
+            padding_side: Some(side.to_owned()),
+            ..TokenizerSettings::default()
+        };
+        let plain = shapes(16).encode("a red circle", Overlong::Cut).unwrap().ids;
+        let id = shapes(16).library.token_to_id("[PAD]").unwrap();
+        let padding = vec![id; 16 - plain.len()];
+        let filled = |side| shapes(16).filling(16, &settings(side), 99).encode("a red circle", Overlong::Cut);
+        assert_eq!(filled("right").unwrap().ids, [plain.clone(), padding.clone()].concat());
+        assert_eq!(filled("left").unwrap().ids, [padding, plain].concat());
+        assert_eq!(filled("left").unwrap().type_ids.len(), 16);
+    }
+
+    #[test]
+    fn siglip_reads_no_punctuation() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
+        let class = Some("SiglipTokenizer".to_owned());
+        let settings = TokenizerSettings { tokenizer_class: class, ..TokenizerSettings::default() };
+        let siglip = Tokenizer::load(&path, &settings, 16).unwrap();
+        let clean = shapes(16).encode("a red circle", Overlong::Cut).unwrap();
+        for text in [" a\n\tred, CIRCLE!? ", "A [red] \"circle\"", "a red circle"] {
+            assert_eq!(siglip.encode(text, Overlong::Cut).unwrap(), clean, "{text:?}");
+        }
     }
 
     #[test]

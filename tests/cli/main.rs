@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod embed;
+mod embed_image;
 mod failures;
 mod generate;
 mod signals;

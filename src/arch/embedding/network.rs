@@ -1,14 +1,20 @@
-//! The two kinds of network that give every token of a text a vector.
+//! The kinds of network: two give every token of a text a vector, one gives the text one.
 
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
 
+use crate::arch::bounds::not_supported;
 use crate::arch::decoder::{Body, DecoderConfig};
 use crate::arch::encoder::{self, EncoderConfig};
 use crate::arch::packed::PackedTexts;
-use crate::arch::{ArchError, Architecture, Scope};
+use crate::arch::text_tower::{self, TextTowerConfig};
+use crate::arch::vit::is_vit;
+use crate::arch::{ArchError, Architecture, Parts, Scope};
 use crate::weights::ModelFolder;
+
+/// What reads texts.
+const TEXTUAL: [&str; 3] = ["encoders", "decoders", "CLIP and SigLIP with a tokenizer"];
 
 /// The shape of a network.
 #[derive(Clone, Debug)]
@@ -18,6 +24,8 @@ pub enum NetworkConfig {
     Encoder(EncoderConfig),
     /// Every token sees what is before it; or the whole text, where a decoder was trained anew to embed.
     Decoder(DecoderConfig),
+    /// The part of a model of pictures and texts that reads the texts.
+    TextTower(TextTowerConfig),
 }
 
 /// A network's weights.
@@ -26,12 +34,20 @@ pub(super) enum Network {
     Encoder(encoder::Network),
     /// Without a head: nothing is asked for but the tokens' vectors.
     Decoder(Body),
+    TextTower(text_tower::Network),
 }
 
 impl NetworkConfig {
     /// Reads `config.json`.
     pub(super) fn read(folder: &ModelFolder) -> std::result::Result<Self, ArchError> {
-        match EncoderConfig::read(folder, Architecture::of(folder)?)? {
+        let family = Architecture::of(folder)?;
+        if matches!(family, Architecture::Clip | Architecture::Siglip) && Parts::of(folder)?.texts {
+            return Ok(Self::TextTower(TextTowerConfig::read(folder, family)?));
+        }
+        if is_vit(family) {
+            return Err(not_supported("architecture of text embedding", family.model_type(), &TEXTUAL));
+        }
+        match EncoderConfig::read(folder, family)? {
             Some(config) => Ok(Self::Encoder(config)),
             None => Ok(Self::Decoder(DecoderConfig::read(folder)?)),
         }
@@ -42,14 +58,16 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.architecture,
             Self::Decoder(config) => Architecture::Decoder(config.family),
+            Self::TextTower(config) => config.architecture,
         }
     }
 
-    /// The width of a token's vector.
+    /// The width of a token's vector, or of a text's where a network gives that.
     pub fn width(&self) -> usize {
         match self {
             Self::Encoder(config) => config.hidden_size,
             Self::Decoder(config) => config.hidden_size,
+            Self::TextTower(config) => config.dimensions,
         }
     }
 
@@ -58,6 +76,7 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.vocab_size,
             Self::Decoder(config) => config.vocab_size,
+            Self::TextTower(config) => config.vocab_size,
         }
     }
 
@@ -66,6 +85,7 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.max_positions,
             Self::Decoder(config) => config.context,
+            Self::TextTower(config) => config.max_positions,
         }
     }
 
@@ -73,7 +93,31 @@ impl NetworkConfig {
     pub(super) fn segments(&self) -> Option<usize> {
         match self {
             Self::Encoder(config) => config.given_segments(),
-            Self::Decoder(_) => None,
+            Self::Decoder(_) | Self::TextTower(_) => None,
+        }
+    }
+
+    /// How many vectors the network gives for a text of so many tokens.
+    pub(super) fn vectors_of(&self, tokens: usize) -> usize {
+        match self {
+            Self::Encoder(_) | Self::Decoder(_) => tokens,
+            Self::TextTower(_) => tokens.min(1),
+        }
+    }
+
+    /// How long texts are filled up to, and with what unless the tokenizer names a token for that.
+    pub(super) fn filled(&self) -> Option<(usize, u32)> {
+        match self {
+            Self::Encoder(_) | Self::Decoder(_) => None,
+            Self::TextTower(config) => config.filled(),
+        }
+    }
+
+    /// Whether a tensor of this name in a checkpoint is one that is loaded.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        match self {
+            Self::Encoder(_) | Self::Decoder(_) => true,
+            Self::TextTower(_) => !["vision_", "visual_"].iter().any(|part| name.starts_with(part)),
         }
     }
 
@@ -82,6 +126,7 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.linear_numbers(),
             Self::Decoder(config) => config.linear_numbers(),
+            Self::TextTower(config) => config.linear_numbers(),
         }
     }
 
@@ -90,6 +135,7 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.table_numbers(length),
             Self::Decoder(_) => 0,
+            Self::TextTower(config) => config.table_numbers(),
         }
     }
 
@@ -99,6 +145,7 @@ impl NetworkConfig {
         match self {
             Self::Encoder(config) => config.pass_numbers(batch, length, threads),
             Self::Decoder(config) => config.pass_numbers(batch, length, threads),
+            Self::TextTower(config) => config.pass_numbers(batch, threads),
         }
     }
 
@@ -107,17 +154,20 @@ impl NetworkConfig {
         Ok(match self {
             Self::Encoder(config) => Network::Encoder(encoder::Network::load(root, config, length)?),
             Self::Decoder(config) => Network::Decoder(Body::of_checkpoint(root, config)?),
+            Self::TextTower(config) => Network::TextTower(text_tower::Network::load(root, config)?),
         })
     }
 }
 
 impl Network {
-    /// One vector per token, `[tokens, width]`. There must be at least one token; ids and segments must be
-    /// within the tables, and no text longer than the network was loaded for.
+    /// One vector per token or per text, as [`NetworkConfig::vectors_of`] says, `[vectors, width]`. There must be
+    /// at least one token; ids and segments must be within the tables, and no text longer than the
+    /// network was loaded for.
     pub(super) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
         match self {
             Self::Encoder(network) => network.forward(texts),
             Self::Decoder(body) => body.read(texts),
+            Self::TextTower(network) => network.forward(texts),
         }
     }
 }

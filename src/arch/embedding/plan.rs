@@ -43,6 +43,8 @@ impl EmbeddingPlan {
         let config = NetworkConfig::read(&network)?;
         let sentence = SentencePlan::read(folder, config.width())?;
         let (settings, max_tokens) = tokenizer_settings(&network, config.positions())?;
+        // Such a network knows no other texts than full ones.
+        let max_tokens = config.filled().map_or(max_tokens, |(length, _)| length);
         Ok(Self { config, sentence, settings, precision: dtype.precision(), network, max_tokens })
     }
 
@@ -88,9 +90,13 @@ impl EmbeddingPlan {
         self.sentence.recipe.validate(request)
     }
 
-    /// [`estimated_cost`], which no text exceeds by being longer than the model reads.
+    /// [`estimated_cost`], which no text exceeds by being longer than the model reads; where texts are filled up,
+    /// they all cost the same.
     pub fn cost(&self, request: &EmbedRequest) -> u64 {
-        estimated_cost(request).min(self.max_tokens as u64)
+        match self.config.filled() {
+            Some((length, _)) => length as u64,
+            None => estimated_cost(request).min(self.max_tokens as u64),
+        }
     }
 
     /// The network's weights: their headers are checked, nothing is loaded.
@@ -108,7 +114,10 @@ impl EmbeddingPlan {
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
-        let all = self.weight_files()?.predicted_bytes(DType::F32);
+        let files = self.weight_files()?;
+        let others = files.tensors().filter(|tensor| !self.config.is_own(&tensor.name));
+        let others = f32s(others.map(|tensor| tensor.elements() as u64).sum());
+        let all = ByteSize::new(files.predicted_bytes(DType::F32).bytes().saturating_sub(others.bytes()));
         // What a configuration claims beyond what its files hold is not there to be saved.
         let saved = self.config.linear_numbers().saturating_mul(4 - self.precision.bytes() as u64);
         let weights = ByteSize::new(all.bytes().saturating_sub(saved.min(all.bytes() / 2)));

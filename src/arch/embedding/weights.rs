@@ -123,14 +123,14 @@ impl EmbeddingWeights {
         let width = self.plan.config.width();
         let mut rest = hidden.as_slice();
         let vectors = texts.iter().map(|prepared| {
-            let (own, others) = rest.split_at(prepared.tokens() * width);
+            let (own, others) = rest.split_at(self.plan.config.vectors_of(prepared.tokens()) * width);
             rest = others;
             self.pool(own, prepared)
         });
         self.head.forward(vectors.collect()).map_err(ModelError::failed)
     }
 
-    /// The vectors of all tokens, `[tokens, hidden]`, row by row.
+    /// The vectors of all tokens, or texts, row by row.
     fn hidden(&self, packed: &PackedTexts) -> Result<Vec<f32>, ModelError> {
         let hidden = self.network.forward(packed).and_then(|hidden| hidden.flatten_all()?.to_vec1());
         hidden.map_err(ModelError::failed)
@@ -188,7 +188,11 @@ impl Prepared {
 
 fn load_tokenizer(plan: &EmbeddingPlan) -> Result<Tokenizer, ArchError> {
     let path = required_file(&plan.network, "tokenizer.json")?;
-    Ok(Tokenizer::load(&path, &plan.settings, plan.max_tokens())?)
+    let tokenizer = Tokenizer::load(&path, &plan.settings, plan.max_tokens())?;
+    Ok(match plan.config.filled() {
+        Some((_, padding)) => tokenizer.filling(plan.max_tokens(), &plan.settings, padding),
+        None => tokenizer,
+    })
 }
 
 /// How many tokens stand before the text for each prompt: those of the prompt alone, less the special one

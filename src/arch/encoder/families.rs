@@ -22,7 +22,7 @@ impl EncoderConfig {
             Architecture::MpNet => read_required::<MpNetConfig>(folder, FILE)?.lower()?,
             Architecture::ModernBert => read_required::<ModernBertConfig>(folder, FILE)?.lower()?,
             Architecture::NomicBert => read_required::<NomicBertConfig>(folder, FILE)?.lower()?,
-            Architecture::Decoder(_) => return Ok(None),
+            _ => return Ok(None),
         }))
     }
 }

@@ -1,12 +1,12 @@
 //! One layer: attention, then a feed-forward part, each added to what it was given.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use super::config::{EncoderConfig, Gate, Norms};
 use super::layout::Layout;
-use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Activation, Attention, Linear, Norm, Rope, add, gate};
 
@@ -44,22 +44,24 @@ pub(crate) struct Orientation {
     pub(crate) window: Option<usize>,
 }
 
+/// Every token looks at the tokens of its text, or at those near it.
 #[derive(Debug)]
-struct SelfAttention {
+pub(crate) struct SelfAttention {
     /// Query, key and value as one: `[hidden]` to `[3 x hidden]`.
-    qkv: Linear,
-    output: Linear,
-    heads: usize,
-    head_size: usize,
-    orientation: Orientation,
+    pub(crate) qkv: Linear,
+    pub(crate) output: Linear,
+    pub(crate) heads: usize,
+    pub(crate) head_size: usize,
+    pub(crate) orientation: Orientation,
 }
 
+/// Every token by itself.
 #[derive(Debug)]
-struct FeedForward {
-    up: Linear,
-    down: Linear,
-    activation: Activation,
-    gate: Gate,
+pub(crate) struct FeedForward {
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+    pub(crate) activation: Activation,
+    pub(crate) gate: Gate,
 }
 
 impl Layer {
@@ -99,16 +101,25 @@ impl Layer {
         Ok(Self { attention, feed_forward, norms })
     }
 
-    /// `[tokens, hidden]` to the same.
-    pub(crate) fn forward(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
+    /// A layer of these parts, whose inputs are normalised before each.
+    pub(crate) fn of(
+        attention_norm: Norm,
+        attention: SelfAttention,
+        feed_forward_norm: Norm,
+        feed_forward: FeedForward,
+    ) -> Self {
+        let norms = LayerNorms::Before { attention: Some(attention_norm), feed_forward: feed_forward_norm };
+        Self { attention, feed_forward, norms }
+    }
+
+    /// `[tokens, hidden]` to the same, of texts that `spans` says the tokens of. Where positions are angles,
+    /// `positions` are those of the tokens.
+    pub(crate) fn forward(&self, xs: &Tensor, positions: &[u32], spans: &[Range<usize>]) -> Result<Tensor> {
+        let attended = |xs: &Tensor| self.attention.forward(xs, positions, spans);
         let xs = match &self.norms {
-            LayerNorms::After { attention, .. } => {
-                attention.forward_add(self.attention.forward(xs, texts)?, xs)?
-            }
-            LayerNorms::Before { attention: Some(norm), .. } => {
-                add(self.attention.forward(&norm.forward(xs)?, texts)?, xs)?
-            }
-            LayerNorms::Before { attention: None, .. } => add(self.attention.forward(xs, texts)?, xs)?,
+            LayerNorms::After { attention, .. } => attention.forward_add(attended(xs)?, xs)?,
+            LayerNorms::Before { attention: Some(norm), .. } => add(attended(&norm.forward(xs)?)?, xs)?,
+            LayerNorms::Before { attention: None, .. } => add(attended(xs)?, xs)?,
         };
         let tokens = xs.dim(0)?;
         if tokens <= FEED_FORWARD_ROWS {
@@ -132,11 +143,11 @@ impl Layer {
 
 impl SelfAttention {
     /// `[tokens, hidden]` to the same.
-    fn forward(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
+    fn forward(&self, xs: &Tensor, positions: &[u32], spans: &[Range<usize>]) -> Result<Tensor> {
         let Orientation { rope, biases, window } = &self.orientation;
         let mut qkv = self.qkv.forward(xs)?;
         if let Some(rope) = rope {
-            qkv = rope.apply(qkv, &texts.positions, 2 * self.heads, self.head_size)?;
+            qkv = rope.apply(qkv, positions, 2 * self.heads, self.head_size)?;
         }
         let attention = Attention {
             heads: self.heads,
@@ -144,13 +155,13 @@ impl SelfAttention {
             window: *window,
             bias: biases.as_ref(),
         };
-        self.output.forward(&attention.forward(&qkv, &texts.spans)?)
+        self.output.forward(&attention.forward(&qkv, spans)?)
     }
 }
 
 impl FeedForward {
     /// `[rows, hidden]` to the same.
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let inner = match self.gate {
             Gate::Absent => self.up.forward_activated(xs, self.activation)?,
             Gate::Present => gate(&self.up.forward(xs)?, self.activation)?,

@@ -22,4 +22,6 @@ mod nomic_bert;
 mod sizes;
 
 pub use config::EncoderConfig;
+pub(crate) use config::Gate;
+pub(crate) use layer::{FEED_FORWARD_ROWS, FeedForward, Layer, Orientation, SelfAttention};
 pub(crate) use network::Network;

@@ -62,7 +62,7 @@ impl Network {
     pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
         let mut xs = self.embeddings.forward(texts)?;
         for layer in &self.layers {
-            xs = layer.forward(&xs, texts)?;
+            xs = layer.forward(&xs, &texts.positions, &texts.spans)?;
         }
         match &self.final_norm {
             Some(norm) => norm.forward(&xs),

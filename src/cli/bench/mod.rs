@@ -3,6 +3,7 @@
 mod embedding;
 mod figures;
 mod generation;
+mod pictures;
 mod round;
 mod words;
 
@@ -25,6 +26,7 @@ use embedding::Texts;
 use figures::Figures;
 pub(super) use figures::{milliseconds, quantile};
 use generation::Prompts;
+use pictures::Pictures;
 use round::{Round, Sample, Subject};
 
 /// Measure how fast a pool serves a model
@@ -38,6 +40,7 @@ Examples:
   millpond bench embed -m shapes-embed
   millpond bench embed -m shapes-embed --concurrency 1 --workers 1 --threads 1
   millpond bench text-embedding -m BAAI/bge-small-en-v1.5 --requests 500 --tokens 128 --json
+  millpond bench embed-image -m openai/clip-vit-base-patch32
   millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
 
 --json prints one object:
@@ -53,7 +56,7 @@ pub(super) struct Bench {
     /// How many callers there are.
     #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
     concurrency: NonZeroUsize,
-    /// How many requests are measured. Default: 500 texts, or 64 answers.
+    /// How many requests are measured. Default: 500 texts, 64 answers, or 64 pictures.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// About how many tokens each text has, default 32; or how many each answer has, default 64.
@@ -76,6 +79,9 @@ enum Measured {
     /// Prompts in, answers out; `generate` for short.
     #[value(alias = "generate")]
     TextToText,
+    /// Pictures in, vectors out; `embed-image` for short.
+    #[value(alias = "embed-image")]
+    ImageEmbedding,
 }
 
 impl Bench {
@@ -84,7 +90,21 @@ impl Bench {
         match self.capability {
             Measured::TextEmbedding => self.embedding(&interrupt),
             Measured::TextToText => self.generation(&interrupt),
+            Measured::ImageEmbedding => self.image_embedding(&interrupt),
         }
+    }
+
+    fn image_embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        if self.tokens.or(self.prompt_tokens).is_some() {
+            return Err(Failure::Usage(
+                "--tokens and --prompt-tokens are for texts; pictures are 640 x 480 pixels",
+            ));
+        }
+        let engine = self.model.engine(self.model.files()?, Capabilities::ImageEmbedding)?;
+        interrupt.orderly();
+        let pictures = Pictures::new(engine.image_embedding(), &self.model.model);
+        let (samples, took) = self.measure(&pictures, self.requests.unwrap_or(64), interrupt)?;
+        self.print(engine.image_embedding(), Capabilities::ImageEmbedding, &samples, took)
     }
 
     fn embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -145,7 +165,8 @@ impl Bench {
         let tokens = samples.iter().map(|sample| sample.tokens).sum::<usize>() / requests.max(1);
         let threads = counted(self.model.threads(does).get(), "thread");
         let Self { concurrency, .. } = self;
-        output.line(format_args!("{requests} requests of {tokens} tokens from {concurrency} callers"))?;
+        let size = if tokens > 0 { format!("of {tokens} tokens ") } else { String::new() };
+        output.line(format_args!("{requests} requests {size}from {concurrency} callers"))?;
         output.line(format_args!("workers         {workers} at the end, {threads} each"))?;
         figures.print(&mut output)?;
         output.flush()
@@ -155,7 +176,9 @@ impl Bench {
 impl Figures {
     fn print(&self, output: &mut Output) -> Result<(), Failure> {
         output.line(format_args!("requests/s      {:.1}", self.requests_per_second))?;
-        output.line(format_args!("tokens/s        {:.0}", self.tokens_per_second))?;
+        if self.tokens_per_second > 0.0 {
+            output.line(format_args!("tokens/s        {:.0}", self.tokens_per_second))?;
+        }
         output.line(format_args!("p50             {:.2} ms", self.p50_ms))?;
         output.line(format_args!("p99             {:.2} ms", self.p99_ms))?;
         if let Some(pace) = &self.pace {

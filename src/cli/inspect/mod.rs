@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::model::ModelArgs;
 use super::output::Output;
-use crate::arch::EmbeddingPlan;
+use crate::arch::{EmbeddingPlan, ImagePlan};
 use crate::engine::Capabilities;
 use crate::weights::{ModelFiles, ModelFolder};
 use report::Report;
@@ -42,6 +42,7 @@ impl Inspect {
         let files = self.model.files()?;
         let (report, stored) = match (Capabilities::of(&files)?, &files) {
             (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
+            (Capabilities::ImageEmbedding, ModelFiles::Folder(folder)) => self.image_embedder(folder)?,
             _ => self.decoder(&files)?,
         };
         let mut output = Output::stdout();
@@ -62,6 +63,14 @@ impl Inspect {
         let plan = EmbeddingPlan::read(folder, options.dtype).map_err(crate::Error::from)?;
         let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
         Ok((report::of_embedder(&self.model, folder.label(), &plan, &stored)?, stored))
+    }
+
+    fn image_embedder(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+        let options = self.model.options();
+        options.check(Capabilities::ImageEmbedding).map_err(crate::Error::from)?;
+        let plan = ImagePlan::read(folder, options.dtype).map_err(crate::Error::from)?;
+        let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
+        Ok((report::of_image_embedder(&self.model, folder.label(), &plan, &stored)?, stored))
     }
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {

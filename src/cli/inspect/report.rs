@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::tensors::Stored;
-use crate::arch::{DecoderPlan, EmbeddingPlan};
+use crate::arch::{DecoderPlan, EmbeddingPlan, ImagePlan};
 use crate::cli::failure::Failure;
 use crate::cli::model::ModelArgs;
 use crate::cli::output::{Output, counted};
@@ -39,6 +39,13 @@ enum Skills {
         dimensions: usize,
         max_tokens: usize,
         prompts: Vec<String>,
+    },
+    Sees {
+        dimensions: usize,
+        /// Rows and columns of every picture as the network reads it; none if it reads any.
+        reads: Option<(usize, usize)>,
+        patch_size: usize,
+        normalizes: bool,
     },
     Writes {
         /// What the model reads.
@@ -81,6 +88,26 @@ pub(super) fn of_embedder(
         computes_in: plan.computes_in(),
     };
     let footprint = plan.footprint(args.threads(Capabilities::TextEmbedding)).map_err(crate::Error::from)?;
+    Ok(Report::new(args, model, skills, footprint, stored))
+}
+
+/// A model that embeds pictures.
+pub(super) fn of_image_embedder(
+    args: &ModelArgs,
+    label: &str,
+    plan: &ImagePlan,
+    stored: &Stored,
+) -> Result<Report, Failure> {
+    let skills = Skills::Sees {
+        dimensions: plan.dimensions(),
+        reads: plan.reads(),
+        patch_size: plan.config().patch_size,
+        normalizes: plan.normalizes(),
+    };
+    let does = Capabilities::ImageEmbedding;
+    let architecture = plan.config().architecture.model_type();
+    let model = Model { label, does, architecture, computes_in: plan.computes_in() };
+    let footprint = plan.footprint(args.threads(does)).map_err(crate::Error::from)?;
     Ok(Report::new(args, model, skills, footprint, stored))
 }
 
@@ -174,6 +201,19 @@ impl Skills {
                     ("embeddings", format!("{dimensions} numbers each")),
                     ("reads", format!("at most {max_tokens} tokens of a text")),
                     ("prompts", prompts),
+                ]
+            }
+            Self::Sees { dimensions, reads, patch_size, normalizes } => {
+                let patches = format!("patches of {patch_size} x {patch_size}");
+                let reads = match reads {
+                    Some((height, width)) => format!("pictures as {width} x {height} pixels, in {patches}"),
+                    None => format!("pictures of any size, in {patches}"),
+                };
+                let length = if *normalizes { "1" } else { "as the network gives it" };
+                vec![
+                    ("embeddings", format!("{dimensions} numbers each")),
+                    ("reads", reads),
+                    ("length", length.to_owned()),
                 ]
             }
             Self::Writes { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } => {

@@ -1,0 +1,263 @@
+//! The families' `config.json`, as transformers 4 and 5 write them. What only matters for training is left unread;
+//! what a file leaves out is what transformers takes it for.
+//!
+//! CLIP: Radford et al., arXiv 2103.00020. `SigLIP`: Zhai et al., arXiv 2303.15343; `SigLIP` 2 of a fixed
+//! resolution, arXiv 2502.14786, is the same network. `DINOv2`: Oquab et al., arXiv 2304.07193; registers: Darcet
+//! et al., arXiv 2309.16588. Reference: `modeling_clip.py`, `modeling_siglip.py`, `modeling_dinov2.py`,
+//! `modeling_dinov2_with_registers.py` and `modeling_vit.py` of Hugging Face transformers.
+
+use serde::Deserialize;
+
+use super::config::{Before, Head, Places, Sizes, VitConfig};
+use super::layout::Layout;
+use crate::arch::activation::activation_called;
+use crate::arch::bounds::{bad, within};
+use crate::arch::{ArchError, Architecture, Bias, read_required};
+use crate::image::ProcessorKind;
+use crate::weights::ModelFolder;
+
+/// By their `model_type`.
+pub(crate) const FAMILIES: [&str; 5] = ["clip", "siglip", "dinov2", "dinov2_with_registers", "vit"];
+
+/// Whether it is a network that reads pictures.
+pub(crate) fn is_vit(family: Architecture) -> bool {
+    matches!(
+        family,
+        Architecture::Clip
+            | Architecture::Siglip
+            | Architecture::Dinov2
+            | Architecture::Dinov2WithRegisters
+            | Architecture::Vit
+    )
+}
+
+/// Reads `config.json` of a network of `family`; `None` for families that do not read pictures.
+pub(crate) fn read(folder: &ModelFolder, family: Architecture) -> Result<Option<VitConfig>, ArchError> {
+    const FILE: &str = "config.json";
+    Ok(Some(match family {
+        Architecture::Clip => read_required::<ClipConfig>(folder, FILE)?.lower()?,
+        Architecture::Siglip => read_required::<SiglipConfig>(folder, FILE)?.lower()?,
+        Architecture::Dinov2 | Architecture::Dinov2WithRegisters => {
+            read_required::<DinoConfig>(folder, FILE)?.lower(family)?
+        }
+        Architecture::Vit => read_required::<VitFile>(folder, FILE)?.lower()?,
+        _ => return Ok(None),
+    }))
+}
+
+/// A side of a picture or a patch; both sides, where they are the same.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum Side {
+    One(usize),
+    Both([usize; 2]),
+}
+
+impl Side {
+    fn square(self, field: &'static str) -> Result<usize, ArchError> {
+        match self {
+            Self::One(side) => Ok(side),
+            Self::Both([height, width]) if height == width => Ok(height),
+            Self::Both(sides) => {
+                Err(bad(field, format!("{sides:?}"), "only squares are supported".to_owned()))
+            }
+        }
+    }
+}
+
+/// The part of CLIP and of `SigLIP` that reads pictures: a file of its own or a part of one.
+#[derive(Debug, Default, Deserialize)]
+struct Tower {
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    projection_dim: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    num_channels: Option<usize>,
+    image_size: Option<Side>,
+    patch_size: Option<Side>,
+    hidden_act: Option<String>,
+    layer_norm_eps: Option<f64>,
+    vision_use_head: Option<bool>,
+}
+
+impl Tower {
+    /// With transformers' defaults for CLIP and `SigLIP`, which differ in the size of a patch.
+    fn sizes(&self, patch_size: usize) -> Result<Sizes, ArchError> {
+        Ok(Sizes {
+            hidden_size: self.hidden_size.unwrap_or(768),
+            num_hidden_layers: self.num_hidden_layers.unwrap_or(12),
+            num_attention_heads: self.num_attention_heads.unwrap_or(12),
+            intermediate_size: self.intermediate_size.unwrap_or(3072),
+            num_channels: self.num_channels.unwrap_or(3),
+            image_size: self.image_size.unwrap_or(Side::One(224)).square("image_size")?,
+            patch_size: self.patch_size.unwrap_or(Side::One(patch_size)).square("patch_size")?,
+        })
+    }
+}
+
+/// CLIP: both parts, or the one that reads pictures alone.
+#[derive(Debug, Deserialize)]
+struct ClipConfig {
+    vision_config: Option<Tower>,
+    /// In older files what the other one should have been.
+    vision_config_dict: Option<Tower>,
+    #[serde(default)]
+    architectures: Vec<String>,
+    #[serde(flatten)]
+    alone: Tower,
+}
+
+impl ClipConfig {
+    fn lower(self) -> Result<VitConfig, ArchError> {
+        let projects = |class: &String| class == "CLIPVisionModelWithProjection";
+        let projection = self.alone.projection_dim.unwrap_or(512);
+        let (tower, projection) = match self.vision_config_dict.or(self.vision_config) {
+            Some(tower) => (tower, Some(projection)),
+            None => (self.alone, self.architectures.iter().any(projects).then_some(projection)),
+        };
+        if let Some(projection) = projection {
+            within("projection_dim", projection, 1..=16_384)?;
+        }
+        let (eps, activation) = (tower.layer_norm_eps.unwrap_or(1e-5), tower.hidden_act.as_deref());
+        let activation = activation.unwrap_or("quick_gelu");
+        let (sizes, kind) = (tower.sizes(32)?, ProcessorKind::Clip);
+        let config = VitConfig::like_vit(Architecture::Clip, sizes, eps, activation, &Layout::CLIP, kind)?;
+        Ok(VitConfig {
+            patch_bias: Bias::Absent,
+            norm_first: true,
+            head: Head::Class { projection },
+            ..config
+        })
+    }
+}
+
+/// `SigLIP`: both parts, or the one that reads pictures alone.
+#[derive(Debug, Deserialize)]
+struct SiglipConfig {
+    vision_config: Option<Tower>,
+    #[serde(flatten)]
+    alone: Tower,
+}
+
+impl SiglipConfig {
+    fn lower(self) -> Result<VitConfig, ArchError> {
+        let tower = self.vision_config.unwrap_or(self.alone);
+        if tower.vision_use_head == Some(false) {
+            let expected = "without its head it gives no one vector for a picture".to_owned();
+            return Err(bad("vision_use_head", false, expected));
+        }
+        let (eps, activation) = (tower.layer_norm_eps.unwrap_or(1e-6), tower.hidden_act.as_deref());
+        let activation = activation.unwrap_or("gelu_pytorch_tanh");
+        let (sizes, kind) = (tower.sizes(16)?, ProcessorKind::Siglip);
+        let config = VitConfig::like_vit(Architecture::Siglip, sizes, eps, activation, &Layout::CLIP, kind)?;
+        let before = Before { class: false, registers: 0 };
+        Ok(VitConfig { before, head: Head::Probe, ..config })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct DinoConfig {
+    hidden_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    mlp_ratio: Option<f64>,
+    hidden_act: Option<String>,
+    layer_norm_eps: Option<f64>,
+    image_size: Option<Side>,
+    patch_size: Option<Side>,
+    num_channels: Option<usize>,
+    qkv_bias: Option<bool>,
+    use_swiglu_ffn: Option<bool>,
+    num_register_tokens: Option<usize>,
+}
+
+impl DinoConfig {
+    fn lower(self, architecture: Architecture) -> Result<VitConfig, ArchError> {
+        let with_registers = architecture == Architecture::Dinov2WithRegisters;
+        let gated = self.use_swiglu_ffn.unwrap_or(false);
+        let layout = match (with_registers, gated) {
+            (false, false) => &Layout::DINO,
+            (false, true) => &Layout::DINO_GATED,
+            (true, false) => &Layout::DINO_REGISTERS,
+            (true, true) => &Layout::DINO_REGISTERS_GATED,
+        };
+        let registers = if with_registers { self.num_register_tokens.unwrap_or(4) } else { 0 };
+        within("num_register_tokens", registers, 0..=1024)?;
+        let hidden_size = self.hidden_size.unwrap_or(768);
+        let sizes = Sizes {
+            hidden_size,
+            num_hidden_layers: self.num_hidden_layers.unwrap_or(12),
+            num_attention_heads: self.num_attention_heads.unwrap_or(12),
+            intermediate_size: inner_size(hidden_size, self.mlp_ratio.unwrap_or(4.0), gated)?,
+            num_channels: self.num_channels.unwrap_or(3),
+            image_size: self.image_size.unwrap_or(Side::One(224)).square("image_size")?,
+            patch_size: self
+                .patch_size
+                .unwrap_or(Side::One(if with_registers { 16 } else { 14 }))
+                .square("patch_size")?,
+        };
+        let (eps, activation) = (self.layer_norm_eps.unwrap_or(1e-6), self.hidden_act.as_deref());
+        let activation = activation.unwrap_or("gelu");
+        let config = VitConfig::like_vit(architecture, sizes, eps, activation, layout, ProcessorKind::Bit)?;
+        Ok(VitConfig {
+            qkv_bias: self.qkv_bias.unwrap_or(true).into(),
+            activation: if gated { activation_called("silu")? } else { config.activation },
+            gated,
+            layer_scale: true,
+            before: Before { class: true, registers },
+            places: Places::Stretched { antialias: with_registers },
+            ..config
+        })
+    }
+}
+
+/// The width inside the feed-forward part: a multiple of the width outside; with a gate two thirds of that, up to
+/// the next multiple of 8.
+fn inner_size(hidden_size: usize, ratio: f64, gated: bool) -> Result<usize, ArchError> {
+    if !(0.0..=64.0).contains(&ratio) {
+        return Err(bad("mlp_ratio", ratio, "it must be in 0..=64".to_owned()));
+    }
+    within("hidden_size", hidden_size, 1..=16_384)?;
+    let inner = (hidden_size as f64 * ratio) as usize;
+    Ok(if gated { ((inner as f64 * 2.0 / 3.0) as usize).next_multiple_of(8) } else { inner })
+}
+
+#[derive(Debug, Deserialize)]
+struct VitFile {
+    hidden_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    intermediate_size: Option<usize>,
+    hidden_act: Option<String>,
+    layer_norm_eps: Option<f64>,
+    image_size: Option<Side>,
+    patch_size: Option<Side>,
+    num_channels: Option<usize>,
+    qkv_bias: Option<bool>,
+    pooler_output_size: Option<usize>,
+    pooler_act: Option<String>,
+}
+
+impl VitFile {
+    fn lower(self) -> Result<VitConfig, ArchError> {
+        let sizes = Sizes {
+            hidden_size: self.hidden_size.unwrap_or(768),
+            num_hidden_layers: self.num_hidden_layers.unwrap_or(12),
+            num_attention_heads: self.num_attention_heads.unwrap_or(12),
+            intermediate_size: self.intermediate_size.unwrap_or(3072),
+            num_channels: self.num_channels.unwrap_or(3),
+            image_size: self.image_size.unwrap_or(Side::One(224)).square("image_size")?,
+            patch_size: self.patch_size.unwrap_or(Side::One(16)).square("patch_size")?,
+        };
+        let (eps, activation) = (self.layer_norm_eps.unwrap_or(1e-12), self.hidden_act.as_deref());
+        let activation = activation.unwrap_or("gelu");
+        let kind = ProcessorKind::Vit;
+        let config = VitConfig::like_vit(Architecture::Vit, sizes, eps, activation, &Layout::VIT, kind)?;
+        let size = self.pooler_output_size.filter(|size| *size != 0).unwrap_or(config.hidden_size);
+        within("pooler_output_size", size, 1..=16_384)?;
+        let pooler = activation_called(self.pooler_act.as_deref().unwrap_or("tanh"))?;
+        let head = Head::Pooler { size, activation: pooler };
+        Ok(VitConfig { qkv_bias: self.qkv_bias.unwrap_or(true).into(), head, ..config })
+    }
+}
