@@ -150,14 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn clip_needs_no_pooling() {
+        let got = stages(&[("0_CLIPModel", "CLIPModel"), ("", "Normalize")]).unwrap();
+        let network = Some("0_CLIPModel".to_owned());
+        assert_eq!(got, Stages { network, normalize: true, ..Stages::default() });
+    }
+
+    #[test]
     fn other_stages_and_orders_are_refused() {
-        let error = stages(&[("", "CLIPModel")]).unwrap_err();
-        assert_eq!(error, RecipeError::UnsupportedModule("CLIPModel".to_owned()));
+        let error = stages(&[("", "BoW")]).unwrap_err();
+        assert_eq!(error, RecipeError::UnsupportedModule("BoW".to_owned()));
         for modules in [
             &[][..],
             &[("", "Transformer")],
             &[("", "Pooling"), ("", "Transformer")],
             &[("", "Transformer"), ("", "Dense")],
+            &[("", "CLIPModel"), ("", "Pooling")],
             &[("", "Transformer"), ("", "Pooling"), ("", "Pooling")],
             &[("", "Transformer"); 40],
         ] {

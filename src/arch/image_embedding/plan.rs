@@ -11,7 +11,7 @@ use crate::arch::sentence::{network_folder, normalizes};
 use crate::arch::vit::{self, Grid, Head, Places, VitConfig};
 use crate::arch::{ArchError, Architecture, missing};
 use crate::capability::{EmbedImageRequest, ImageSource, InvalidRequest};
-use crate::image::{self, MAX_DECODING, MAX_ENCODED, Preprocessor, PreprocessorConfig, SMALL_DECODING};
+use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, PreprocessorConfig, SMALL_DECODING, check};
 use crate::kernels::{Dtype, Precision};
 use crate::memory::Footprint;
 use crate::weights::{ModelFolder, WeightFiles};
@@ -101,7 +101,7 @@ impl ImagePlan {
     ///
     /// [`InvalidRequest`] for what is no picture.
     pub fn validate(&self, request: &EmbedImageRequest) -> Result<(), InvalidRequest> {
-        image::check(&request.image).map_err(|error| InvalidRequest::new("image", error.to_string()))
+        check(&request.image).map_err(|error| InvalidRequest::new("image", error.to_string()))
     }
 
     /// About how many tokens a picture becomes: patches and what comes before them.

@@ -140,8 +140,9 @@ mod tests {
             let stretched = positions.of(Grid { height: 16, width: 3 });
             assert_eq!(stretched.len(), 16 * 3 * 2);
             assert!(stretched.chunks(2).all(|vector| (vector[1] - 3.0).abs() < 1e-5));
-            // Row 8 of 16 lies at 3.75 of 8.
-            assert!((stretched[8 * 3 * 2] - 3.75).abs() < 1e-5, "{}", stretched[8 * 3 * 2]);
+            // Row 8 of 16 lies at 3.75 of 8; only with a parameter of -0.5 do cubic pieces give straight lines.
+            let exact = if antialias { 1e-5 } else { 0.05 };
+            assert!((stretched[8 * 3 * 2] - 3.75).abs() < exact, "{}", stretched[8 * 3 * 2]);
         }
     }
 }
