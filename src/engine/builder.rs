@@ -20,7 +20,8 @@ pub struct EngineBuilder {
 
 impl EngineBuilder {
     /// How all the pools behave. Default: text embedding, text generation and image embedding as
-    /// [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than there are cores.
+    /// [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than
+    /// there are cores.
     #[must_use]
     pub fn config(mut self, config: PoolConfig) -> Self {
         self.config = Some(config);
