@@ -14,6 +14,7 @@ mod pooling;
 mod sentence;
 mod stages;
 mod tokenizer;
+mod tokenizer_settings;
 
 mod chat_template;
 mod content_guard;
@@ -41,4 +42,5 @@ pub use sentence::RecipeError;
 pub(crate) use sentence::{PromptConfig, SentenceRecipe, normalize_in_place};
 pub(crate) use stages::{AfterPooling, ModuleEntry, Stages};
 pub use tokenizer::TokenizerError;
-pub(crate) use tokenizer::{EncodedText, Tokenizer, TokenizerSettings};
+pub(crate) use tokenizer::{EncodedText, Tokenizer};
+pub(crate) use tokenizer_settings::TokenizerSettings;

@@ -12,11 +12,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use tokenizers::normalizers::replace::{Replace, ReplacePattern};
-use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence, Strip};
 use tokenizers::{Encoding, PostProcessor};
 
+use super::tokenizer_settings::TokenizerSettings;
 use crate::capability::Overlong;
 use crate::contain::contain;
 
@@ -98,66 +96,6 @@ impl TokenizerError {
     }
 }
 
-/// What `tokenizer_config.json` says that bears on encoding. It has the last word on a BERT normalizer, as
-/// in transformers.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct TokenizerSettings {
-    do_lower_case: Option<bool>,
-    strip_accents: Option<bool>,
-    tokenize_chinese_chars: Option<bool>,
-    /// Often an absurdly large float that means "no limit", hence no integer.
-    model_max_length: Option<f64>,
-    truncation_side: Option<String>,
-    padding_side: Option<String>,
-    pad_token: Option<NamedToken>,
-    tokenizer_class: Option<String>,
-    /// Not from this file: `do_lower_case` of sentence-transformers' own, which lower-cases texts first.
-    #[serde(skip)]
-    pub(crate) lower_case_first: bool,
-}
-
-/// A token's text, or an object that says more of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum NamedToken {
-    Text(String),
-    Described {
-        content: String,
-    },
-    /// What else old files hold there says nothing.
-    Other(serde::de::IgnoredAny),
-}
-
-impl TokenizerSettings {
-    /// The text of the token that texts are filled up with.
-    fn pad_token(&self) -> Option<&str> {
-        match self.pad_token.as_ref()? {
-            NamedToken::Text(text) | NamedToken::Described { content: text } => Some(text),
-            NamedToken::Other(_) => None,
-        }
-    }
-
-    /// What the tokenizer's class does to a text first, beside what its file says.
-    fn first(&self) -> Vec<NormalizerWrapper> {
-        let lower = self.lower_case_first.then(|| Lowercase.into());
-        match self.tokenizer_class.as_deref() {
-            Some("SiglipTokenizer") => cleaning(self.do_lower_case.unwrap_or(true)),
-            Some("Siglip2Tokenizer") => vec![Lowercase.into()],
-            _ => lower.into_iter().collect(),
-        }
-    }
-
-    /// The limit the file states, if it states a real one.
-    pub(crate) fn max_tokens(&self) -> Option<usize> {
-        self.model_max_length.filter(|n| (1.0..1e9).contains(n)).map(|n| n as usize)
-    }
-
-    /// Whether the file asks to cut texts on the left, which nothing here does.
-    pub(crate) fn cuts_left(&self) -> bool {
-        self.truncation_side.as_deref() == Some("left")
-    }
-}
-
 /// The tokens of one text, special ones included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EncodedText {
@@ -197,7 +135,7 @@ impl Tokenizer {
         max_tokens: usize,
     ) -> Result<Self, TokenizerError> {
         let mut library = read_library(path)?;
-        if let Some(normalizer) = normalizer(library.get_normalizer(), settings) {
+        if let Some(normalizer) = settings.normalizer(library.get_normalizer()) {
             library.with_normalizer(Some(normalizer)).map_err(|e| TokenizerError::invalid(path, &e))?;
         }
         let special = library.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
@@ -212,7 +150,7 @@ impl Tokenizer {
     /// `fallback`, and on the side that they say.
     pub(crate) fn filling(mut self, length: usize, settings: &TokenizerSettings, fallback: u32) -> Self {
         let id = settings.pad_token().and_then(|token| self.library.token_to_id(token)).unwrap_or(fallback);
-        let before = settings.padding_side.as_deref() == Some("left");
+        let before = settings.fills_left();
         self.filling = Some(Filling { length, id, before });
         self
     }
@@ -305,46 +243,6 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     Ok(bytes)
 }
 
-/// The file's normalizer with the settings applied, if that makes a difference.
-fn normalizer(
-    from_file: Option<&NormalizerWrapper>,
-    settings: &TokenizerSettings,
-) -> Option<NormalizerWrapper> {
-    let mut normalizer = from_file.cloned();
-    if let Some(NormalizerWrapper::BertNormalizer(bert)) = &mut normalizer {
-        bert.lowercase = settings.do_lower_case.unwrap_or(bert.lowercase);
-        bert.handle_chinese_chars = settings.tokenize_chinese_chars.unwrap_or(bert.handle_chinese_chars);
-        bert.strip_accents = settings.strip_accents.or(bert.strip_accents);
-    }
-    let first = settings.first();
-    let known = matches!(first.as_slice(), [NormalizerWrapper::Lowercase(_)])
-        && normalizer.as_ref().is_some_and(lowers_case);
-    if first.is_empty() || known {
-        return normalizer;
-    }
-    Some(Sequence::new(first.into_iter().chain(normalizer).collect()).into())
-}
-
-/// What `SigLIP` was trained with: no punctuation, no more than one blank in a row and none at the ends.
-fn cleaning(lower: bool) -> Vec<NormalizerWrapper> {
-    let replace = |pattern: &str, by: &str| {
-        let pattern = ReplacePattern::Regex(pattern.to_owned());
-        Replace::new(pattern, by).expect("it is a regular expression").into()
-    };
-    let lower = lower.then(|| Lowercase.into());
-    let rest = [replace(r"[!-/:-@\[-`{-~]", ""), replace(r"\s+", " "), Strip::new(true, true).into()];
-    lower.into_iter().chain(rest).collect()
-}
-
-fn lowers_case(normalizer: &NormalizerWrapper) -> bool {
-    match normalizer {
-        NormalizerWrapper::Lowercase(_) => true,
-        NormalizerWrapper::BertNormalizer(bert) => bert.lowercase,
-        NormalizerWrapper::Sequence(sequence) => sequence.as_ref().iter().any(lowers_case),
-        _ => false,
-    }
-}
-
 /// Runs the library so that its panics are errors. The tokenizer has no state that one could leave broken.
 pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
     match contain(run) {
@@ -399,10 +297,9 @@ mod tests {
 
     #[test]
     fn filled_texts_have_one_length_on_either_side() {
-        let settings = |side: &str| TokenizerSettings {
-            pad_token: Some(NamedToken::Described { content: "[PAD]".to_owned() }),
-            padding_side: Some(side.to_owned()),
-            ..TokenizerSettings::default()
+        let settings = |side: &str| {
+            let json = format!(r#"{{"pad_token": {{"content": "[PAD]"}}, "padding_side": "{side}"}}"#);
+            serde_json::from_str::<TokenizerSettings>(&json).unwrap()
         };
         let plain = shapes(16).encode("a red circle", Overlong::Cut).unwrap().ids;
         let id = shapes(16).library.token_to_id("[PAD]").unwrap();
@@ -416,8 +313,7 @@ mod tests {
     #[test]
     fn siglip_reads_no_punctuation() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed/tokenizer.json");
-        let class = Some("SiglipTokenizer".to_owned());
-        let settings = TokenizerSettings { tokenizer_class: class, ..TokenizerSettings::default() };
+        let settings = serde_json::from_str(r#"{"tokenizer_class": "SiglipTokenizer"}"#).unwrap();
         let siglip = Tokenizer::load(&path, &settings, 16).unwrap();
         let clean = shapes(16).encode("a red circle", Overlong::Cut).unwrap();
         for text in [" a\n\tred, CIRCLE!? ", "A [red] \"circle\"", "a red circle"] {

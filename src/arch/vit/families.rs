@@ -65,7 +65,7 @@ impl Side {
     }
 }
 
-/// The part of CLIP and of `SigLIP` that reads pictures: a file of its own or a part of one.
+/// What the families say alike, and two things that only CLIP and `SigLIP` say: a file of its own or a part of one.
 #[derive(Debug, Default, Deserialize)]
 struct Tower {
     hidden_size: Option<usize>,
@@ -82,7 +82,7 @@ struct Tower {
 }
 
 impl Tower {
-    /// With transformers' defaults for CLIP and `SigLIP`, which differ in the size of a patch.
+    /// With transformers' defaults, which differ in the size of a patch.
     fn sizes(&self, patch_size: usize) -> Result<Sizes, ArchError> {
         Ok(Sizes {
             hidden_size: self.hidden_size.unwrap_or(768),
@@ -158,18 +158,12 @@ impl SiglipConfig {
 
 #[derive(Debug, Deserialize)]
 struct DinoConfig {
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
     mlp_ratio: Option<f64>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f64>,
-    image_size: Option<Side>,
-    patch_size: Option<Side>,
-    num_channels: Option<usize>,
     qkv_bias: Option<bool>,
     use_swiglu_ffn: Option<bool>,
     num_register_tokens: Option<usize>,
+    #[serde(flatten)]
+    network: Tower,
 }
 
 impl DinoConfig {
@@ -184,21 +178,11 @@ impl DinoConfig {
         };
         let registers = if with_registers { self.num_register_tokens.unwrap_or(4) } else { 0 };
         within("num_register_tokens", registers, 0..=1024)?;
-        let hidden_size = self.hidden_size.unwrap_or(768);
-        let sizes = Sizes {
-            hidden_size,
-            num_hidden_layers: self.num_hidden_layers.unwrap_or(12),
-            num_attention_heads: self.num_attention_heads.unwrap_or(12),
-            intermediate_size: inner_size(hidden_size, self.mlp_ratio.unwrap_or(4.0), gated)?,
-            num_channels: self.num_channels.unwrap_or(3),
-            image_size: self.image_size.unwrap_or(Side::One(224)).square("image_size")?,
-            patch_size: self
-                .patch_size
-                .unwrap_or(Side::One(if with_registers { 16 } else { 14 }))
-                .square("patch_size")?,
-        };
-        let (eps, activation) = (self.layer_norm_eps.unwrap_or(1e-6), self.hidden_act.as_deref());
-        let activation = activation.unwrap_or("gelu");
+        let sizes = self.network.sizes(if with_registers { 16 } else { 14 })?;
+        let intermediate_size = inner_size(sizes.hidden_size, self.mlp_ratio.unwrap_or(4.0), gated)?;
+        let sizes = Sizes { intermediate_size, ..sizes };
+        let (eps, activation) = (self.network.layer_norm_eps.unwrap_or(1e-6), &self.network.hidden_act);
+        let activation = activation.as_deref().unwrap_or("gelu");
         let config = VitConfig::like_vit(architecture, sizes, eps, activation, layout, ProcessorKind::Bit)?;
         Ok(VitConfig {
             qkv_bias: self.qkv_bias.unwrap_or(true).into(),
@@ -225,33 +209,18 @@ fn inner_size(hidden_size: usize, ratio: f64, gated: bool) -> Result<usize, Arch
 
 #[derive(Debug, Deserialize)]
 struct VitFile {
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    intermediate_size: Option<usize>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f64>,
-    image_size: Option<Side>,
-    patch_size: Option<Side>,
-    num_channels: Option<usize>,
     qkv_bias: Option<bool>,
     pooler_output_size: Option<usize>,
     pooler_act: Option<String>,
+    #[serde(flatten)]
+    network: Tower,
 }
 
 impl VitFile {
     fn lower(self) -> Result<VitConfig, ArchError> {
-        let sizes = Sizes {
-            hidden_size: self.hidden_size.unwrap_or(768),
-            num_hidden_layers: self.num_hidden_layers.unwrap_or(12),
-            num_attention_heads: self.num_attention_heads.unwrap_or(12),
-            intermediate_size: self.intermediate_size.unwrap_or(3072),
-            num_channels: self.num_channels.unwrap_or(3),
-            image_size: self.image_size.unwrap_or(Side::One(224)).square("image_size")?,
-            patch_size: self.patch_size.unwrap_or(Side::One(16)).square("patch_size")?,
-        };
-        let (eps, activation) = (self.layer_norm_eps.unwrap_or(1e-12), self.hidden_act.as_deref());
-        let activation = activation.unwrap_or("gelu");
+        let sizes = self.network.sizes(16)?;
+        let (eps, activation) = (self.network.layer_norm_eps.unwrap_or(1e-12), &self.network.hidden_act);
+        let activation = activation.as_deref().unwrap_or("gelu");
         let kind = ProcessorKind::Vit;
         let config = VitConfig::like_vit(Architecture::Vit, sizes, eps, activation, &Layout::VIT, kind)?;
         let size = self.pooler_output_size.filter(|size| *size != 0).unwrap_or(config.hidden_size);
