@@ -46,6 +46,7 @@ pub(crate) use scope::{Bias, Scope};
 pub(crate) use sentence::has_pooling;
 pub use text_tower::TextTowerConfig;
 pub use vit::VitConfig;
+pub(crate) use vit::is_vit;
 
 use crate::weights::ModelFolder;
 
@@ -79,7 +80,7 @@ pub enum Architecture {
     Dinov2,
     /// `DINOv2` with registers.
     Dinov2WithRegisters,
-    /// `ViT`, and what shares its graph: DINO, MSN's.
+    /// `ViT`, and what shares its graph: the first DINO.
     Vit,
     /// A decoder. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),

@@ -4,6 +4,7 @@
 use candle_core::DType;
 use serde::Deserialize;
 
+use super::bounds::not_supported;
 use super::dense::{Dense, DensePlan};
 use super::{ArchError, read_required};
 use crate::ByteSize;
@@ -72,9 +73,14 @@ pub(crate) fn has_pooling(folder: &ModelFolder) -> Result<bool, ArchError> {
     Ok(read_stages(folder)?.pooling.is_some())
 }
 
-/// Whether the folder's last stage scales vectors to length 1.
-pub(crate) fn normalizes(folder: &ModelFolder) -> Result<bool, ArchError> {
-    Ok(read_stages(folder)?.normalize)
+/// Whether the folder's last stage scales a picture's vector to length 1. Refuses `Dense` stages, which pictures do
+/// not go through.
+pub(crate) fn normalizes_pictures(folder: &ModelFolder) -> Result<bool, ArchError> {
+    let stages = read_stages(folder)?;
+    if stages.after.iter().any(|stage| matches!(stage, AfterPooling::Dense(_))) {
+        return Err(not_supported("stage of image embedding", "Dense", &["Normalize"]));
+    }
+    Ok(stages.normalize)
 }
 
 /// How the tokenizer in `network` is to be set up, and how many tokens of a text are read: `max_seq_length` of

@@ -24,7 +24,7 @@ use crate::capability::{
 use crate::error::Error;
 use crate::id::RegistryKey;
 use crate::memory::{MemoryBudget, MemoryStatus};
-use crate::pool::{KeyConfig, Pool, PoolConfig, PoolError, PoolStatus, ShutdownError};
+use crate::pool::{KeyConfig, Pool, PoolConfig, PoolError, PoolStatus, RegisterError, ShutdownError};
 use crate::weights::{ModelFiles, ModelFolder, ModelSource, WeightsError};
 
 /// One pool per capability, one memory budget for all of them.
@@ -142,7 +142,11 @@ impl Engine {
             let loader = AnyLoader::new(files, capability, self.threads_per_worker(&config), options)?;
             Ok((loader, config))
         });
-        for (loader, config) in loaders.collect::<Result<Vec<_>, Error>>()? {
+        let loaders = loaders.collect::<Result<Vec<_>, Error>>()?;
+        if loaders.iter().any(|(loader, _)| self.keys_beside(loader).contains(key)) {
+            return Err(RegisterError::Taken(key.clone()).into());
+        }
+        for (loader, config) in loaders {
             let key = key.clone();
             match loader {
                 AnyLoader::TextEmbedding(loader) => self.text_embedding.register_with(key, loader, config)?,
@@ -153,6 +157,15 @@ impl Engine {
             }
         }
         Ok(capability)
+    }
+
+    /// The keys of the pool that a loader is for.
+    fn keys_beside(&self, loader: &AnyLoader) -> Vec<RegistryKey> {
+        match loader {
+            AnyLoader::TextEmbedding(_) => self.text_embedding.keys(),
+            AnyLoader::TextToText(_) => self.text_to_text.keys(),
+            AnyLoader::ImageEmbedding(_) => self.image_embedding.keys(),
+        }
     }
 
     /// The settings that a key gets where none are given: its pool's.

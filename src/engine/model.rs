@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling};
+use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling, is_vit};
 use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToText};
 use crate::error::Error;
 use crate::kernels::{Dtype, KvFormat};
@@ -49,9 +49,7 @@ impl Capabilities {
                 }
                 Parts { pictures: false, .. } => (Self::TextEmbedding, None),
             },
-            Architecture::Dinov2 | Architecture::Dinov2WithRegisters | Architecture::Vit => {
-                (Self::ImageEmbedding, None)
-            }
+            family if is_vit(family) => (Self::ImageEmbedding, None),
             _ => (Self::TextEmbedding, None),
         })
     }

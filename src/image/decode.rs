@@ -78,7 +78,8 @@ impl DecodingRoom {
     }
 }
 
-/// Refuses a source that is no picture, as far as its first bytes tell. Opens no file and decodes nothing.
+/// Refuses a source that is no picture, as far as its first bytes tell; of base64, as far as its length
+/// tells. Opens no file and decodes nothing.
 ///
 /// # Errors
 ///
@@ -99,7 +100,8 @@ fn needed(format: Format, bytes: &[u8]) -> Result<u64, ImageError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     let (pixels, whole) = (u64::from(width) * u64::from(height), decoder.total_bytes());
-    if format == Format::Png && whole > (bytes.len() as u64).saturating_mul(8 * DEFLATE_RATIO) {
+    // A bit can become four bytes: of a palette with transparency.
+    if format == Format::Png && whole > (bytes.len() as u64).saturating_mul(32 * DEFLATE_RATIO) {
         return Err(ImageError::Hollow { format, width, height, bytes: bytes.len() as u64 });
     }
     let progressive = format == Format::Jpeg && jpeg_is_progressive(bytes)?;

@@ -70,9 +70,9 @@ pub enum ImageError {
         max_pixels: u64,
     },
     /// Decoding would take more memory than one picture is given.
-    #[error("decoding it takes {needed} bytes of memory, and at most {most} are given: scale it down")]
+    #[error("decoding it may take {needed} bytes of memory, and at most {most} are given: scale it down")]
     TooMuchMemory {
-        /// What it takes at least.
+        /// What it may take.
         needed: u64,
         /// What is given.
         most: u64,

@@ -72,7 +72,8 @@ impl ModuleEntry {
 }
 
 impl Stages {
-    /// Puts the entries in order: a network, a pooling unless the network is CLIP, then any number of dense layers and normalisations.
+    /// Puts the entries in order: a network, a pooling unless the network is CLIP, then any number of dense layers
+    /// and normalisations.
     pub(crate) fn of(modules: &[ModuleEntry]) -> Result<Self, RecipeError> {
         let kinds = modules.iter().map(ModuleEntry::kind).collect::<Result<Vec<_>, _>>()?;
         let (pooling, before) = match kinds.as_slice() {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use millpond::Dtype;
 use millpond::arch::{ArchError, Architecture, EmbeddingWeights, ImagePlan, ImageWeights};
 use millpond::capability::{EmbedImageRequest, ImageSource, ImageVector, ModelError};
 use serde_json::{Value, json};
 
 use crate::pictures::{fixture, picture};
-use crate::support::{Agreement, Case, copied, folder, patch};
+use crate::support::{Agreement, Case, copied, copy_into, folder, patch};
 
 const MODELS: [(&str, Architecture); 9] = [
     ("clip", Architecture::Clip),
@@ -93,7 +95,7 @@ fn a_picture_has_the_same_vector_alone_and_in_company() {
 fn every_source_of_a_picture_gives_the_same_vector() {
     let weights = load(&fixture("clip"));
     let bytes = std::fs::read(picture("rgb.png")).unwrap();
-    let base64 = base64(&bytes);
+    let base64 = STANDARD.encode(&bytes);
     let decoded = millpond::image::decode(&ImageSource::path(picture("rgb.png"))).unwrap();
     let expected = one(&weights, request("rgb.png")).unwrap();
     for source in [
@@ -106,20 +108,6 @@ fn every_source_of_a_picture_gives_the_same_vector() {
     ] {
         assert_eq!(one(&weights, EmbedImageRequest::new(source)).unwrap(), expected);
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |bits: u32| char::from(DIGITS[bits as usize & 63]);
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        let digits = [18, 12, 6, 0].map(|shift| digit(bits >> shift));
-        text.extend(&digits[..=three.len()]);
-        text.extend(std::iter::repeat_n('=', 3 - three.len()));
-    }
-    text
 }
 
 /// What a model made of a changed copy computes, beside what the reference does with the folder itself.
@@ -173,10 +161,7 @@ fn a_folder_of_sentence_transformers_says_whether_vectors_are_scaled() {
     let copy = tempfile::tempdir().unwrap();
     let inside = copy.path().join("0_CLIPModel");
     std::fs::create_dir(&inside).unwrap();
-    for file in std::fs::read_dir(fixture("clip")).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), inside.join(file.file_name())).unwrap();
-    }
+    copy_into(&fixture("clip"), &inside);
     let stages = |normalized: bool| {
         let mut stages =
             vec![json!({ "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel" })];
@@ -194,6 +179,13 @@ fn a_folder_of_sentence_transformers_says_whether_vectors_are_scaled() {
     let weights = load(copy.path());
     assert!((length(one(&weights, request("rgb.png")).unwrap()) - 1.0).abs() < 1e-6);
     assert!((length(one(&weights, request("rgb.png").normalize(false)).unwrap()) - 1.0).abs() > 0.1);
+    let dense = json!([
+        { "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel" },
+        { "path": "1", "type": "sentence_transformers.models.Dense" },
+    ]);
+    std::fs::write(copy.path().join("modules.json"), dense.to_string()).unwrap();
+    let refused = ImagePlan::read(&folder(copy.path()), Dtype::F32).unwrap_err();
+    assert!(matches!(refused, ArchError::Unsupported { .. }), "{refused:?}");
 }
 
 /// What the reference computes for texts, with the tokens it has of each.

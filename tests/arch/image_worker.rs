@@ -1,15 +1,16 @@
 //! Image embedding through an engine: the pool, the worker, the model.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use millpond::arch::ImageWeights;
-use millpond::capability::{EmbedImageRequest, ImageSource};
-use millpond::pool::{KeyConfig, PoolConfig, PoolError};
+use millpond::arch::{EmbeddingWeights, ImageWeights};
+use millpond::capability::{EmbedImageRequest, EmbedRequest, ImageSource};
+use millpond::pool::{KeyConfig, PoolConfig, PoolError, RegisterError};
 use millpond::weights::ModelFiles;
 use millpond::{Capabilities, Dtype, Engine, Error, ModelOptions};
 
 use crate::pictures::{fixture, picture, pictures};
-use crate::support::{copied, folder};
+use crate::support::{copied, embed_one, folder};
 
 fn engine() -> Engine {
     let config = PoolConfig::default().workers(2);
@@ -105,5 +106,25 @@ fn both_sides_of_a_search_are_under_one_key() {
         let text = engine.embed(name, "a photo of a mill").unwrap();
         let picture = engine.embed_image(name, ImageSource::path(picture("rgb.png"))).unwrap();
         assert_eq!(text.values.len(), picture.values.len(), "{name}");
+        let weights = EmbeddingWeights::load(&folder(&fixture(name)), Dtype::F32).unwrap();
+        let direct = embed_one(&weights, EmbedRequest::new("a photo of a mill")).unwrap();
+        let off = text.values.iter().zip(&direct.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= 1e-5, "{name}: {off}");
     }
+}
+
+#[test]
+fn a_key_that_one_of_two_pools_has_is_taken_in_neither() {
+    let engine = engine();
+    let add = |path: &Path| {
+        let config = engine.key_config(Capabilities::ImageEmbedding);
+        engine.add_folder("m", folder(path), config)
+    };
+    let texts = copied(&fixture("clip"));
+    std::fs::remove_file(texts.path().join("preprocessor_config.json")).unwrap();
+    assert!(add(texts.path()).is_err(), "pictures cannot be prepared");
+    assert_eq!((engine.image_embedding().keys().len(), engine.text_embedding().keys().len()), (0, 0));
+    add(&crate::support::fixture("cls")).unwrap();
+    assert!(matches!(add(&fixture("clip")), Err(Error::Register(RegisterError::Taken(_)))));
+    assert_eq!((engine.image_embedding().keys().len(), engine.text_embedding().keys().len()), (0, 1));
 }

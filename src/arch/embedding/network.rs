@@ -9,8 +9,7 @@ use crate::arch::decoder::{Body, DecoderConfig};
 use crate::arch::encoder::{self, EncoderConfig};
 use crate::arch::packed::PackedTexts;
 use crate::arch::text_tower::{self, TextTowerConfig};
-use crate::arch::vit::is_vit;
-use crate::arch::{ArchError, Architecture, Parts, Scope};
+use crate::arch::{ArchError, Architecture, Parts, Scope, is_vit};
 use crate::weights::ModelFolder;
 
 /// What reads texts.

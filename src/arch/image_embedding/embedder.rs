@@ -13,7 +13,9 @@ use crate::kernels::threads;
 
 /// How many pictures, and how many patches of them, wait inside the model for a next step: enough that a step is
 /// full while its worker looks for more, few enough that priority and cancellation still act early.
-const CAPACITY: Capacity = Capacity { jobs: 64, cost: 16_384 };
+const CAPACITY: Capacity = Capacity { jobs: MOST_PICTURES as u32, cost: 16_384 };
+
+pub(super) const MOST_PICTURES: usize = 64;
 
 /// One worker's model: shared weights, and the pictures admitted, as they came.
 #[derive(Debug)]

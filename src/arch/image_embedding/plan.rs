@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 
+use super::embedder::MOST_PICTURES;
 use super::pass::PASS_TOKENS;
 use crate::ByteSize;
 use crate::arch::bounds::{bad, not_supported};
-use crate::arch::sentence::{network_folder, normalizes};
+use crate::arch::sentence::{network_folder, normalizes_pictures};
 use crate::arch::vit::{self, Grid, Head, Places, VitConfig};
 use crate::arch::{ArchError, Architecture, missing};
 use crate::capability::{EmbedImageRequest, ImageSource, InvalidRequest};
@@ -57,7 +58,7 @@ impl ImagePlan {
             config.head = Head::Class { projection: None };
         }
         let preprocessor = read_preprocessor(&network)?.lower(config.processor)?;
-        let (precision, normalize) = (dtype.precision(), normalizes(folder)?);
+        let (precision, normalize) = (dtype.precision(), normalizes_pictures(folder)?);
         let plan = Self { config, preprocessor, precision, network, normalize };
         plan.check_sizes()?;
         Ok(plan)
@@ -142,9 +143,24 @@ impl ImagePlan {
         let longest = self.usual().map_or(MAX_PATCHES, Grid::patches) + self.config.tokens_before();
         let batch = PASS_TOKENS.saturating_mul(threads.get());
         let pass = ByteSize::new(self.config.pass_numbers(batch, longest, threads)).saturating_mul(4);
-        let small = ByteSize::new(SMALL_DECODING).saturating_mul(threads.get() as u64);
-        let decoding = ByteSize::new(MAX_DECODING + MAX_ENCODED).saturating_add(small);
-        Ok(Footprint { weights, per_worker: decoding.saturating_add(pass) })
+        // Each thread has read a file before it waits for its turn.
+        let each = ByteSize::new(SMALL_DECODING + MAX_ENCODED).saturating_mul(threads.get() as u64);
+        let decoding = ByteSize::new(MAX_DECODING).saturating_add(each);
+        let per_worker = decoding.saturating_add(pass).saturating_add(self.surplus(batch));
+        Ok(Footprint { weights, per_worker })
+    }
+
+    /// What the pictures that a step of `batch` tokens takes can hold beyond one pass, as prepared: before they are
+    /// decoded, pictures of any size are taken for ones of the usual size.
+    fn surplus(&self, batch: usize) -> ByteSize {
+        if self.reads().is_some() {
+            return ByteSize::ZERO;
+        }
+        let side = self.config.image_size;
+        let guess = self.grid(side, side).patches().min(MAX_PATCHES) + self.config.tokens_before();
+        let others = (batch / guess.max(1)).saturating_sub(1).min(MOST_PICTURES - 1);
+        let numbers = others.saturating_mul(MAX_PATCHES).saturating_mul(self.config.patch_numbers());
+        ByteSize::new(numbers as u64).saturating_mul(4)
     }
 
     /// The patches of a picture of these sides, as prepared.
