@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion};
 use millpond::arch::{DecoderOptions, DecoderProbe, ProbeLimits, ProbeRun};
 use millpond::threads;
 use millpond::weights::{GgufFile, ModelFiles, ModelFolder};
@@ -154,12 +154,12 @@ fn main() {
     }
 
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(3));
-    let mut alone = run(&probe, 1);
     criterion.bench_function("generation/eight_tokens_of_one_text", |b| {
-        b.iter(|| {
+        let whole = |alone: &mut ProbeRun| {
             alone.admit(&prompt(0, 16), 8).expect("it fits");
             alone.finish().map(<[_]>::len).expect("it computes")
-        });
+        };
+        b.iter_batched_ref(|| run(&probe, 1), whole, BatchSize::PerIteration);
     });
     criterion.final_summary();
 }

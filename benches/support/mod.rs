@@ -116,6 +116,22 @@ pub fn quick() -> bool {
 
 /// Whether a figure of this name is wanted: the command line names a part of it, or nothing.
 pub fn asked(name: &str) -> bool {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted))
+    // criterion's options that a word of their own follows.
+    const WITH_VALUE: [&str; 6] = [
+        "--save-baseline",
+        "--baseline",
+        "--baseline-lenient",
+        "--load-baseline",
+        "--sample-size",
+        "--measurement-time",
+    ];
+    let (mut wanted, mut words) = (Vec::new(), std::env::args().skip(1));
+    while let Some(word) = words.next() {
+        if WITH_VALUE.contains(&word.as_str()) {
+            words.next();
+        } else if !word.starts_with('-') {
+            wanted.push(word);
+        }
+    }
+    wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()))
 }

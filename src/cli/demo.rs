@@ -13,7 +13,7 @@ use super::events::in_words;
 use super::failure::Failure;
 use super::output::{Output, counted};
 use crate::arch::footprint;
-use crate::capability::{Capability, Task, Tasks, TextToText};
+use crate::capability::{Capability, ImageEmbedding, Task, Tasks, TextToText};
 use crate::engine::{Capabilities, Engine};
 use crate::kernels::Dtype;
 use crate::memory::MemoryBudget;
@@ -213,6 +213,7 @@ impl Show {
             if keys.is_empty() {
                 let models = match name.as_str() {
                     TextToText::NAME => "not shown here: see `millpond generate --help`",
+                    ImageEmbedding::NAME => "not shown here: see `millpond embed-image --help`",
                     _ => "no built-in models yet; takes loaders of your own",
                 };
                 self.say(format_args!("   {name:<16} {models}"))?;

@@ -22,7 +22,7 @@
 //!
 //! Below them: `cpu` says what the processor has, `lanes` is one register of numbers, `panel` multiplies rows by
 //! packed columns, `exponential` has the one exponential and soft maximum, `output` is memory that several tasks
-//! fill, and `widened!` compiles a loop for each instruction set. Each file names the paper or manual it follows.
+//! fill, `prefetch` asks memory for what is read next, and `widened!` compiles a loop for each instruction set. Each file names the paper or manual it follows.
 
 mod activation;
 mod attention;

@@ -272,6 +272,12 @@ fn inspect_says_what_a_decoder_is_and_takes() {
     }
     // Two layers, two heads of sixteen numbers, keys and values, four bytes each.
     assert_eq!(folder["kv_bytes_per_token"], 2 * 2 * 16 * 2 * 4);
+    assert_eq!((&folder["kv_format"], &gguf["kv_format"]), (&json!("f32"), &json!("f32")));
+    let halved = millpond(["inspect", "-m", MODEL, "--kv-cache", "f16", "--json"]).ok().json().remove(0);
+    assert_eq!(
+        (&halved["kv_format"], &halved["kv_bytes_per_token"]),
+        (&json!("f16"), &json!(2 * 2 * 16 * 2 * 2))
+    );
     assert_eq!(folder["chat_template"], true);
     let text = millpond(["inspect", "-m", MODEL]).ok().stdout;
     for word in ["qwen3", "context       256 tokens", "for each token", "fits          yes"] {

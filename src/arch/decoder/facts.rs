@@ -68,14 +68,15 @@ impl DecoderPlan {
     }
 }
 
-/// The format that most bytes of weights have which stay as they are in the file.
+/// The format that most numbers have, if those stay as they are in the file.
 fn most_kept(files: &ModelFiles, format: WeightFormat) -> Option<GgmlType> {
     let ModelFiles::Gguf(file) = files else { return None };
-    let mut kept = BTreeMap::<GgmlType, u64>::new();
-    for tensor in file.tensors().filter(|tensor| format.kept(tensor.stored).is_some()) {
-        *kept.entry(tensor.stored).or_default() += tensor.bytes().bytes();
+    let mut numbers = BTreeMap::<Option<GgmlType>, u64>::new();
+    for tensor in file.tensors() {
+        let stays = format.kept(tensor.stored).map(|_| tensor.stored);
+        *numbers.entry(stays).or_default() += tensor.elements() as u64;
     }
-    kept.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(stored, _)| stored)
+    numbers.into_iter().max_by_key(|(_, numbers)| *numbers).and_then(|(stored, _)| stored)
 }
 
 /// What keys and values are kept as: as is asked for, else no finer than the weights' rounding warrants.
@@ -94,8 +95,25 @@ fn beside(quantized: Option<GgmlType>) -> KvFormat {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::kernels::Dtype;
+    use crate::weights::GgufFile;
     use crate::weights::gguf::Quantization;
+
+    #[test]
+    fn what_most_numbers_are_stored_as_decides() {
+        let most_kept = |name: &str, options| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder").join(name);
+            most_kept(&ModelFiles::Gguf(GgufFile::open(path).unwrap()), WeightFormat::of(options))
+        };
+        let mut options = DecoderOptions::default();
+        assert_eq!(most_kept("llama3-q4_0.gguf", options), Some(GgmlType::Q4_0));
+        assert_eq!(most_kept("llama3-bf16.gguf", options), None);
+        options.dtype = Dtype::F32;
+        assert_eq!(most_kept("llama3-q4_0.gguf", options), None);
+    }
 
     #[test]
     fn keys_and_values_are_kept_no_finer_than_weights_warrant() {

@@ -199,3 +199,22 @@ impl Tensors for GgufTensors<'_> {
         self.joined(&["output".to_owned()], width, &[tokens], Bias::Absent, self.format)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_computed_as_one_goes_together() {
+        let parts = |kind: &str, parts: &[&str]| -> Vec<String> {
+            parts.iter().map(|part| format!("blk.3.{part}{kind}")).collect()
+        };
+        let qkv = parts(".weight", &["attn_q", "attn_k", "attn_v"]);
+        qkv.iter().for_each(|name| assert_eq!(companions(name), qkv));
+        let experts = parts("_exps.weight", &["ffn_gate", "ffn_up"]);
+        experts.iter().for_each(|name| assert_eq!(companions(name), experts));
+        for alone in ["blk.3.ffn_down.weight", "blk.3.attn_output.weight", "token_embd.weight"] {
+            assert_eq!(companions(alone), [alone]);
+        }
+    }
+}

@@ -92,9 +92,10 @@ impl DecoderConfig {
     /// How many numbers `tokens` tokens of texts of up to `length` hold at once on their way through a layer.
     fn forward_numbers(&self, tokens: usize, length: usize, threads: NonZeroUsize) -> u64 {
         let (query, kv) = (self.query_width(), self.kv_width());
-        // What comes in, its norm and what is added to it; and either queries, keys and values, the queries as
-        // they are turned and shared out, and what attention makes of them, or the feed-forward part.
-        let row = 3 * self.hidden_size + (4 * query + 2 * kv).max(widest_feed_forward(self));
+        // What comes in, its norm and what is added to it; and either queries, keys and values, queries and
+        // keys as they are turned, the queries as they are shared out, and what attention makes of them; or the
+        // feed-forward part.
+        let row = 3 * self.hidden_size + (4 * query + 3 * kv).max(widest_feed_forward(self));
         let angles: usize = self.ropes.iter().map(|rope| 2 * rope.frequencies.len()).sum();
         let scores = PagedAttention::scratch_numbers(self.heads / self.kv_heads, self.head_size, length);
         let scores = (scores as u64).saturating_mul(threads.get() as u64);

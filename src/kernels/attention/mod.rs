@@ -45,8 +45,8 @@ pub(crate) struct Attention<'a> {
 
 impl Attention<'_> {
     /// `qkv` is `[tokens, 3 x heads x head size]`: all queries of a token, then its keys, then its values. `spans`
-    /// says which tokens make up which text, in order and without gaps; the result is `[tokens, heads x head size]`. The texts are independent, so they are shared out to the worker's
-    /// threads.
+    /// says which tokens make up which text, in order and without gaps; the result is `[tokens, heads x head size]`.
+    /// The texts are independent, so they are shared out to the worker's threads.
     pub(crate) fn forward(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         #[cfg(target_arch = "x86_64")]
         if qkv.device().is_cpu() && Vectors::detected() != Vectors::Portable {

@@ -65,7 +65,7 @@ pub(super) struct Widened(Vec<[f32; BLOCK_TOKENS]>);
 impl PagedKv {
     /// `blocks` blocks for `heads` heads.
     pub(crate) fn new(format: KvFormat, blocks: usize, heads: usize, head_size: usize) -> Self {
-        let numbers = blocks * BLOCK_TOKENS * heads * head_size;
+        let numbers = Self::numbers(blocks, heads, head_size) / 2;
         Self { keys: Numbers::new(format, numbers), values: Numbers::new(format, numbers), heads, head_size }
     }
 
@@ -99,7 +99,7 @@ impl PagedKv {
     }
 
     fn start(&self, block: u32, head: usize) -> usize {
-        (block as usize * self.heads + head) * BLOCK_TOKENS * self.head_size
+        start((self.heads, self.head_size), block, head)
     }
 
     /// Keeps tokens' keys and values, `[heads, head size]` each: in a block of each token's own, at its place in it.
@@ -110,19 +110,18 @@ impl PagedKv {
         values: impl Iterator<Item = &'a [f32]> + Send,
     ) {
         let (heads, size) = (self.heads, self.head_size);
-        let part = |block: u32, head: usize| (block as usize * heads + head) * BLOCK_TOKENS * size;
         let (kept_keys, kept_values) = (&mut self.keys, &mut self.values);
         let write_keys = || {
             for ((block, place), keys) in places.iter().zip(keys) {
                 for (head, keys) in keys.chunks_exact(size).enumerate() {
-                    kept_keys.write(part(*block, head) + place, BLOCK_TOKENS, keys);
+                    kept_keys.write(start((heads, size), *block, head) + place, BLOCK_TOKENS, keys);
                 }
             }
         };
         let write_values = || {
             for ((block, place), values) in places.iter().zip(values) {
                 for (head, values) in values.chunks_exact(size).enumerate() {
-                    kept_values.write(part(*block, head) + place * size, 1, values);
+                    kept_values.write(start((heads, size), *block, head) + place * size, 1, values);
                 }
             }
         };
@@ -139,6 +138,11 @@ impl PagedKv {
             }
         }
     }
+}
+
+/// Where a head's part of a block begins, with so many heads of a size.
+fn start((heads, head_size): (usize, usize), block: u32, head: usize) -> usize {
+    (block as usize * heads + head) * BLOCK_TOKENS * head_size
 }
 
 impl Numbers {

@@ -79,7 +79,9 @@ impl PagedAttention {
     /// heads of queries to each of keys.
     pub(crate) fn scratch_numbers(group: usize, head_size: usize, tokens: usize) -> usize {
         let columns = tokens.saturating_add(2 * BLOCK_TOKENS);
-        (QUERIES_PER_TASK * group).saturating_mul(columns.saturating_add(head_size))
+        // A block of one head is widened where it is kept as f16.
+        let rows = (QUERIES_PER_TASK * group).saturating_mul(columns.saturating_add(head_size));
+        rows.saturating_add(BLOCK_TOKENS.saturating_mul(head_size))
     }
 
     /// `qkv` is `[tokens, (heads + 2 kv_heads) x head size]`, the texts' tokens end to end; keys and values go

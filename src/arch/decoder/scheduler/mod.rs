@@ -8,8 +8,8 @@
 //! 3. texts that wait, in the order they came, while there are blocks for all their tokens. Nobody overtakes,
 //!    so nobody starves; a text that gave up its blocks is the first of those that wait.
 //!
-//! The oldest text never gives way to another, and the blocks are enough for any one text that was admitted: so it ends,
-//! and then the next one is the oldest.
+//! The oldest text never gives way to another, and the blocks are enough for any one text that was admitted: so it
+//! ends, and then the next one is the oldest.
 
 use std::collections::{BTreeMap, VecDeque};
 
