@@ -23,6 +23,7 @@ mod encoder;
 mod error;
 mod image_embedding;
 mod packed;
+mod pieces;
 mod scope;
 mod sentence;
 mod text_tower;

@@ -5,18 +5,9 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::weights::{EmbeddingWeights, Finishing, Prepared};
+use crate::arch::pieces::{PASS_TOKENS, PIECE_TOKENS, cut};
 use crate::capability::{Embedding, ModelError};
 use crate::kernels::threads;
-
-/// How many tokens one pass computes at most for each thread, unless a single text has more.
-///
-/// A processor is as fast at some hundred rows as at some thousand, and a worker's memory, the wait of whoever
-/// comes next and the time to cancel all grow with a pass: so it is no larger than it must be.
-pub(crate) const PASS_TOKENS: usize = 512;
-
-/// How many tokens of a pass are computed in one piece, unless a text has more: enough rows for full speed, and
-/// pieces enough for threads to share evenly.
-const PIECE_TOKENS: usize = 256;
 
 /// Texts for one pass through the network, and whose answers they are: requests for the same text share one.
 pub(crate) struct Pass<T> {
@@ -81,7 +72,7 @@ impl<T: Copy> Pass<T> {
     where
         T: Sync,
     {
-        let pieces = self.pieces();
+        let pieces = cut(&self.texts, Prepared::tokens, PIECE_TOKENS);
         let pooled = threads::awake(|| match pieces.as_slice() {
             [only] => Ok(vec![weights.pooled(only)?]),
             pieces => {
@@ -94,20 +85,5 @@ impl<T: Copy> Pass<T> {
             (member.name, weights.finish(&self.texts[member.text], vector, member.finishing))
         });
         Ok(answers.collect())
-    }
-
-    /// The texts in their order, cut where a piece is full.
-    fn pieces(&self) -> Vec<&[Prepared]> {
-        let mut pieces = Vec::new();
-        let (mut start, mut tokens) = (0, 0);
-        for (index, text) in self.texts.iter().enumerate() {
-            if index > start && tokens + text.tokens() > PIECE_TOKENS {
-                pieces.push(&self.texts[start..index]);
-                (start, tokens) = (index, 0);
-            }
-            tokens += text.tokens();
-        }
-        pieces.push(&self.texts[start..]);
-        pieces
     }
 }

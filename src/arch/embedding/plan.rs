@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use candle_core::DType;
 
 use super::network::NetworkConfig;
-use super::pass::PASS_TOKENS;
 use crate::ByteSize;
 use crate::arch::ArchError;
+use crate::arch::pieces::PASS_TOKENS;
 use crate::arch::sentence::{SentencePlan, network_folder, tokenizer_settings};
 use crate::capability::{EmbedRequest, InvalidRequest};
 use crate::kernels::{Dtype, Precision};

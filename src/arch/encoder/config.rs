@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use crate::arch::activation::activation_called;
-use crate::arch::bounds::{bad, within};
+use crate::arch::bounds::{bad, layers_within, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::kernels::{Activation, RopeStyle};
 
@@ -123,15 +123,9 @@ impl Sizes {
     /// by afterwards is absurd.
     fn check(&self) -> Result<(), ArchError> {
         within("vocab_size", self.vocab_size, 1..=4 << 20)?;
-        within("hidden_size", self.hidden_size, 1..=16_384)?;
-        within("num_hidden_layers", self.num_hidden_layers, 1..=512)?;
-        within("num_attention_heads", self.num_attention_heads, 1..=self.hidden_size)?;
-        within("intermediate_size", self.intermediate_size, 1..=131_072)?;
+        let (layers, heads) = (self.num_hidden_layers, self.num_attention_heads);
+        layers_within(self.hidden_size, layers, heads, self.intermediate_size)?;
         within("max_position_embeddings", self.max_position_embeddings, 1..=1 << 20)?;
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let expected = format!("it must divide hidden_size, {}", self.hidden_size);
-            return Err(bad("num_attention_heads", self.num_attention_heads, expected));
-        }
         Ok(())
     }
 

@@ -82,7 +82,8 @@ impl Places {
     }
 }
 
-fn rows(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+/// Some rows of a table: `[indices, width]`.
+pub(crate) fn rows(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
     table.index_select(&Tensor::new(indices, table.device())?, 0)
 }
 

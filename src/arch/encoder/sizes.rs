@@ -37,18 +37,30 @@ impl EncoderConfig {
 
     /// How many numbers a pass of `batch` tokens, or of one longer text, holds at once on so many threads.
     pub(crate) fn pass_numbers(&self, batch: usize, length: usize, threads: NonZeroUsize) -> u64 {
-        let tokens = batch.max(length);
-        // Either attention, with input as it is and normalised, query, key, value and output; or the
-        // feed-forward part of one block, with input, output so far and the block's own.
-        let scratch = scratch_numbers(self.num_attention_heads, self.head_size(), length) as u64;
-        let attention = numbers(tokens, 7 * self.hidden_size).saturating_add(scratch);
-        // Each thread computes a piece of its own at most.
-        let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));
         let gated = if self.gate == Gate::Present { self.intermediate_size } else { 0 };
-        let feed_forward = numbers(tokens, 3 * self.hidden_size)
-            .saturating_add(numbers(rows, self.up_size() + gated + 2 * self.hidden_size));
-        attention.max(feed_forward)
+        let heads = (self.num_attention_heads, self.head_size());
+        layer_numbers(batch.max(length), length, heads, self.up_size() + gated, threads)
     }
+}
+
+/// How many numbers `tokens` tokens of texts or pictures of up to `longest` hold at once on their way through a
+/// [`Layer`](super::Layer) of so many heads of a size, whose feed-forward part holds `inner` of each token.
+pub(crate) fn layer_numbers(
+    tokens: usize,
+    longest: usize,
+    (heads, head_size): (usize, usize),
+    inner: usize,
+    threads: NonZeroUsize,
+) -> u64 {
+    let hidden = heads * head_size;
+    // Either attention, with input as it is and normalised, query, key, value and output; or the feed-forward part
+    // of one block, with input, output so far and the block's own.
+    let scratch = scratch_numbers(heads, head_size, longest) as u64;
+    let attention = numbers(tokens, 7 * hidden).saturating_add(scratch);
+    // Each thread computes a piece of its own at most.
+    let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));
+    let feed_forward = numbers(tokens, 3 * hidden).saturating_add(numbers(rows, inner + 2 * hidden));
+    attention.max(feed_forward)
 }
 
 fn numbers(rows: usize, width: usize) -> u64 {

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::pass::PASS_TOKENS;
 use super::weights::ImageWeights;
+use crate::arch::pieces::PASS_TOKENS;
 use crate::capability::{
     Capacity, EmbedImageRequest, ImageEmbedding, JobContext, Model, ModelError, Outbox, Slot,
 };

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use serde::Deserialize;
 
 use super::embedder::MOST_PICTURES;
-use super::pass::PASS_TOKENS;
 use crate::ByteSize;
 use crate::arch::bounds::{bad, not_supported};
+use crate::arch::pieces::PASS_TOKENS;
 use crate::arch::sentence::{network_folder, normalizes_pictures};
 use crate::arch::vit::{self, Grid, Head, Places, VitConfig};
 use crate::arch::{ArchError, Architecture, missing};

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use serde::Deserialize;
 
 use crate::arch::activation::activation_called;
-use crate::arch::bounds::{bad, within};
-use crate::arch::encoder::FEED_FORWARD_ROWS;
+use crate::arch::bounds::{epsilon_within, layers_within, within};
+use crate::arch::encoder::layer_numbers;
 use crate::arch::{ArchError, Architecture, read_required};
-use crate::kernels::{Activation, scratch_numbers};
+use crate::kernels::Activation;
 use crate::weights::ModelFolder;
 
 /// The shape of a text tower.
@@ -84,19 +84,11 @@ impl TextTowerConfig {
 
     fn check(self) -> Result<Self, ArchError> {
         within("vocab_size", self.vocab_size, 1..=4 << 20)?;
-        within("hidden_size", self.hidden_size, 1..=16_384)?;
-        within("num_hidden_layers", self.num_hidden_layers, 1..=512)?;
-        within("num_attention_heads", self.num_attention_heads, 1..=self.hidden_size)?;
-        within("intermediate_size", self.intermediate_size, 1..=131_072)?;
+        let (layers, heads) = (self.num_hidden_layers, self.num_attention_heads);
+        layers_within(self.hidden_size, layers, heads, self.intermediate_size)?;
         within("max_position_embeddings", self.max_positions, 1..=8192)?;
         within("projection_dim", self.dimensions, 1..=16_384)?;
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let expected = format!("it must divide hidden_size, {}", self.hidden_size);
-            return Err(bad("num_attention_heads", self.num_attention_heads, expected));
-        }
-        if !(0.0..1.0).contains(&self.norm_eps) {
-            return Err(bad("layer_norm_eps", self.norm_eps, "it must be in 0..1".to_owned()));
-        }
+        epsilon_within(self.norm_eps)?;
         Ok(self)
     }
 
@@ -128,10 +120,8 @@ impl TextTowerConfig {
     /// How many numbers a pass of `batch` tokens holds at most on so many threads.
     pub(crate) fn pass_numbers(&self, batch: usize, threads: NonZeroUsize) -> u64 {
         let (tokens, longest) = (batch.max(self.max_positions), self.max_positions);
-        let scratch = scratch_numbers(self.num_attention_heads, self.head_size(), longest) as u64;
-        let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get())) as u64;
-        let feed_forward = rows * (self.intermediate_size + 2 * self.hidden_size) as u64;
-        (tokens as u64 * 7 * self.hidden_size as u64).saturating_add(scratch).saturating_add(feed_forward)
+        let heads = (self.num_attention_heads, self.head_size());
+        layer_numbers(tokens, longest, heads, self.intermediate_size, threads)
     }
 }
 

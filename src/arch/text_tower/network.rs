@@ -4,8 +4,9 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::config::{Reading, TextTowerConfig};
-use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention};
+use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, rows};
 use crate::arch::packed::PackedTexts;
+use crate::arch::vit::Layout;
 use crate::arch::{ArchError, Architecture, Bias, Scope};
 use crate::kernels::{Linear, Norm, add};
 
@@ -49,7 +50,6 @@ impl Network {
     /// One vector per text, `[texts, dimensions]`. There must be at least one; ids and positions must be within
     /// the tables, which whoever embeds sees to.
     pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
-        let rows = |table: &Tensor, ids: &[u32]| table.index_select(&Tensor::new(ids, table.device())?, 0);
         let mut xs = add(rows(&self.words, &texts.ids)?, &rows(&self.places, &texts.positions)?)?;
         for layer in &self.layers {
             xs = layer.forward(&xs, &texts.positions, &texts.spans)?;
@@ -94,21 +94,22 @@ fn load_layer(
 ) -> std::result::Result<Layer, ArchError> {
     let (width, inner) = (config.hidden_size, config.intermediate_size);
     let norm = |name| scope.layer_norm(name, width, config.norm_eps, Bias::Present);
-    let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+    // The same layers as in the part that reads pictures.
+    let names = &Layout::CLIP;
     let attention = SelfAttention {
-        qkv: scope.joined(qkv, width, [width; 3], Bias::Present)?,
-        output: scope.linear("self_attn.out_proj", width, width, Bias::Present)?,
+        qkv: scope.joined(names.qkv, width, [width; 3], Bias::Present)?,
+        output: scope.linear(names.attention_output, width, width, Bias::Present)?,
         heads: config.num_attention_heads,
         head_size: config.head_size(),
         orientation,
     };
     let feed_forward = FeedForward {
-        up: scope.linear("mlp.fc1", width, inner, Bias::Present)?,
-        down: scope.linear("mlp.fc2", inner, width, Bias::Present)?,
+        up: scope.linear(names.up, width, inner, Bias::Present)?,
+        down: scope.linear(names.down, inner, width, Bias::Present)?,
         activation: config.activation,
         gate: Gate::Absent,
     };
-    Ok(Layer::of(norm("layer_norm1")?, attention, norm("layer_norm2")?, feed_forward))
+    Ok(Layer::of(norm(names.attention_norm)?, attention, norm(names.feed_forward_norm)?, feed_forward))
 }
 
 #[cfg(test)]

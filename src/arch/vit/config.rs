@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use crate::arch::activation::activation_called;
-use crate::arch::bounds::{bad, within};
+use crate::arch::bounds::{epsilon_within, layers_within, within};
 use crate::arch::{ArchError, Architecture, Bias};
 use crate::image::ProcessorKind;
 use crate::kernels::Activation;
@@ -93,17 +93,11 @@ impl Sizes {
     /// Checks every number against what a real model may have, so that nothing that is allocated or divided by
     /// afterwards is absurd.
     fn check(&self) -> Result<(), ArchError> {
-        within("hidden_size", self.hidden_size, 1..=16_384)?;
-        within("num_hidden_layers", self.num_hidden_layers, 1..=512)?;
-        within("num_attention_heads", self.num_attention_heads, 1..=self.hidden_size)?;
-        within("intermediate_size", self.intermediate_size, 1..=131_072)?;
+        let (layers, heads) = (self.num_hidden_layers, self.num_attention_heads);
+        layers_within(self.hidden_size, layers, heads, self.intermediate_size)?;
         within("num_channels", self.num_channels, 3..=3)?;
         within("patch_size", self.patch_size, 1..=256)?;
         within("image_size", self.image_size, self.patch_size..=4096)?;
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let expected = format!("it must divide hidden_size, {}", self.hidden_size);
-            return Err(bad("num_attention_heads", self.num_attention_heads, expected));
-        }
         Ok(())
     }
 }
@@ -124,9 +118,7 @@ impl VitConfig {
         processor: ProcessorKind,
     ) -> Result<Self, ArchError> {
         sizes.check()?;
-        if !(0.0..1.0).contains(&norm_eps) {
-            return Err(bad("layer_norm_eps", norm_eps, "it must be in 0..1".to_owned()));
-        }
+        epsilon_within(norm_eps)?;
         Ok(Self {
             architecture,
             hidden_size: sizes.hidden_size,

@@ -6,7 +6,7 @@ use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::config::{self, VitConfig};
-use crate::arch::encoder::{FeedForward, Gate};
+use crate::arch::encoder::{FeedForward, Gate, rows};
 use crate::arch::{ArchError, Bias, Scope};
 use crate::kernels::{Activation, Linear, Norm, add};
 
@@ -63,8 +63,7 @@ impl Head {
         match self {
             Self::Class { norm, layer } => {
                 let first: Vec<u32> = spans.iter().map(|span| span.start as u32).collect();
-                let first = xs.index_select(&Tensor::new(first, xs.device())?, 0)?;
-                let first = norm.forward(&first)?;
+                let first = norm.forward(&rows(xs, &first)?)?;
                 match layer {
                     Some((layer, activation)) => layer.forward_activated(&first, *activation),
                     None => Ok(first),

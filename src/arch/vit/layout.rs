@@ -27,7 +27,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The names of CLIP and of `SigLIP`.
-    pub(super) const CLIP: Self = Self {
+    pub(crate) const CLIP: Self = Self {
         inside: "vision_model",
         class: "embeddings.class_embedding",
         patch: "embeddings.patch_embedding",

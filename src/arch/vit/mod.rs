@@ -21,5 +21,6 @@ mod sizes;
 pub use config::VitConfig;
 pub(crate) use config::{Head, Places};
 pub(crate) use families::{FAMILIES, is_vit, read};
+pub(crate) use layout::Layout;
 pub(crate) use network::Network;
 pub(crate) use patches::Grid;

@@ -3,8 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::config::{Head, VitConfig};
-use crate::arch::encoder::FEED_FORWARD_ROWS;
-use crate::kernels::scratch_numbers;
+use crate::arch::encoder::layer_numbers;
 
 impl VitConfig {
     /// How many numbers the weights of all linear layers are.
@@ -31,19 +30,9 @@ impl VitConfig {
     pub(crate) fn pass_numbers(&self, batch: usize, longest: usize, threads: NonZeroUsize) -> u64 {
         let tokens = batch.max(longest);
         // The pictures themselves, and cut into patches.
-        let pictures = numbers(tokens, 2 * self.patch_numbers());
-        // Either attention, with input as it is and normalised, query, key, value and output; or the feed-forward
-        // part of a block, with input, output so far and the block's own.
-        let scratch = scratch_numbers(self.num_attention_heads, self.head_size(), longest) as u64;
-        let attention = numbers(tokens, 7 * self.hidden_size).saturating_add(scratch);
-        let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));
+        let pictures = (tokens as u64).saturating_mul(2 * self.patch_numbers() as u64);
         let inner = if self.gated { 3 * self.intermediate_size } else { self.intermediate_size };
-        let feed_forward =
-            numbers(tokens, 3 * self.hidden_size).saturating_add(numbers(rows, inner + 2 * self.hidden_size));
-        pictures.saturating_add(attention.max(feed_forward))
+        let heads = (self.num_attention_heads, self.head_size());
+        pictures.saturating_add(layer_numbers(tokens, longest, heads, inner, threads))
     }
-}
-
-fn numbers(rows: usize, width: usize) -> u64 {
-    (rows as u64).saturating_mul(width as u64)
 }
