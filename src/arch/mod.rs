@@ -18,6 +18,7 @@ mod activation;
 mod bounds;
 mod decoder;
 mod dense;
+mod diffusion;
 mod embedding;
 mod encoder;
 mod error;

@@ -37,6 +37,7 @@ mod output;
 mod paged;
 #[cfg(target_arch = "x86_64")]
 mod panel;
+mod pixel_grid;
 mod precision;
 mod prefetch;
 mod quantized;
@@ -50,6 +51,7 @@ pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
 pub use paged::KvFormat;
 pub(crate) use paged::{Angles, BLOCK_TOKENS, Direction, PagedAttention, PagedKv, PagedText, RowNorms};
+pub(crate) use pixel_grid::PixelGrid;
 pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
 pub(crate) use quantized::{QuantKind, QuantizedLayers, QuantizedLinear};
