@@ -4,5 +4,6 @@
 //! et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752.
 
 mod conditioning;
+mod schedule;
 
 pub(crate) use conditioning::Conditioning;
