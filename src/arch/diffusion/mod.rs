@@ -4,6 +4,7 @@
 //! et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752.
 
 mod conditioning;
+mod noise;
 mod schedule;
 
 pub(crate) use conditioning::Conditioning;
