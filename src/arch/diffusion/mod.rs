@@ -4,5 +4,7 @@
 //! et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752.
 
 mod conditioning;
+mod timestep;
 
 pub(crate) use conditioning::Conditioning;
+pub(crate) use timestep::timestep_embedding;
