@@ -15,6 +15,7 @@
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
 mod activation;
+mod autoencoder;
 mod bounds;
 mod decoder;
 mod dense;
@@ -25,9 +26,11 @@ mod error;
 mod image_embedding;
 mod packed;
 mod pieces;
+mod residual;
 mod scope;
 mod sentence;
 mod text_tower;
+mod unet;
 mod vit;
 
 use std::path::PathBuf;
