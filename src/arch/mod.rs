@@ -19,14 +19,18 @@ mod bounds;
 mod decoder;
 mod dense;
 mod diffusion;
+mod distances;
 mod embedding;
 mod encoder;
 mod error;
+#[cfg(test)]
+mod example;
 mod image_embedding;
 mod packed;
 mod pieces;
 mod scope;
 mod sentence;
+mod t5;
 mod text_tower;
 mod vit;
 
