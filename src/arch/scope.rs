@@ -151,6 +151,11 @@ impl<'a> Scope<'a> {
         Ok(GroupNorm::new(&weight, &shift, groups, eps)?)
     }
 
+    /// The RMS norm in the part called `name`.
+    pub(crate) fn rms_norm(&self, name: &str, width: usize, eps: f64) -> Result<Norm, ArchError> {
+        Ok(Norm::rms(&self.sub(name).tensor("weight", [width])?, eps)?)
+    }
+
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }

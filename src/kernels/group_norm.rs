@@ -120,11 +120,11 @@ impl CustomOp3 for Forward {
 }
 
 impl Forward {
-    /// What the norm of one picture comes to: each channel's factor, and then each channel's addend.
+    /// What the norm of one picture comes to: what is taken off each channel, its factor, and what is added then.
     fn line(&self, pixels: &[f32], shifts: &[f32], params: &[f32]) -> Vec<f32> {
         let (weights, shift) = params.split_at(shifts.len());
         let (width, count) = (shifts.len() / self.groups, self.grid.pixels() as f64);
-        let mut line = vec![0.0; params.len()];
+        let mut line = vec![0.0; 3 * shifts.len()];
         let sums = totals(pixels, &vec![0.0; shifts.len()], sum);
         // Of the channel itself, and then of its group.
         let means: Vec<f64> =
@@ -142,12 +142,11 @@ impl Forward {
             let variance = squares.iter().sum::<f64>() / (width as f64 * count);
             let scale = (variance + self.eps).sqrt().recip();
             for channel in group * width..(group + 1) * width {
-                let factor = f64::from(weights[channel]) * scale;
-                line[channel] = factor as f32;
-                line[shifts.len() + channel] =
-                    (f64::from(shift[channel]) - f64::from(middles[channel]) * factor) as f32;
+                line[shifts.len() + channel] = (f64::from(weights[channel]) * scale) as f32;
             }
         }
+        line[..shifts.len()].copy_from_slice(&middles);
+        line[2 * shifts.len()..].copy_from_slice(shift);
         line
     }
 }
@@ -191,10 +190,12 @@ widened! {
 
 widened! {
     fn along(pixels: &[f32], line: &[f32], out: &mut [f32]) {
-        let (factors, addends) = line.split_at(line.len() / 2);
-        for (pixel, out) in pixels.chunks_exact(factors.len()).zip(out.chunks_exact_mut(factors.len())) {
-            for (((out, x), factor), addend) in out.iter_mut().zip(pixel).zip(factors).zip(addends) {
-                *out = x * factor + addend;
+        let (middles, rest) = line.split_at(line.len() / 3);
+        let (factors, addends) = rest.split_at(middles.len());
+        for (pixel, out) in pixels.chunks_exact(middles.len()).zip(out.chunks_exact_mut(middles.len())) {
+            let line = middles.iter().zip(factors).zip(addends);
+            for ((out, x), ((middle, factor), addend)) in out.iter_mut().zip(pixel).zip(line) {
+                *out = (x - middle) * factor + addend;
             }
         }
     }

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn stable_diffusion_halves_three_times() {
-        let four = |name: &str| vec![name; 4];
+        let four = |name: &'static str| vec![name; 4];
         let json = json!({
             "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
             "down_block_types": four(DOWN), "up_block_types": four(UP)

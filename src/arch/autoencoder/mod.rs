@@ -2,6 +2,8 @@
 //! Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114; Rombach et al., arXiv 2112.10752. Reference:
 //! `AutoencoderKL` of Hugging Face diffusers.
 
+#[cfg(test)]
+mod agreement;
 mod attention;
 mod config;
 mod decoder;

@@ -5,6 +5,8 @@
 //!
 //! A pixel is a row, as a token is: linear layers and attention are those of texts.
 
+#[cfg(test)]
+mod agreement;
 mod config;
 mod embedding;
 mod levels;

@@ -138,7 +138,12 @@ mod tests {
                     let expected = plain(&xs, grid, &weight, &bias, window)?;
                     assert_eq!(got.dims(), [conv.result(grid).rows(), outputs]);
                     let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-                    assert!(off < 5e-4, "{window:?}, {inputs} to {outputs}, {grid:?}: off by {off}");
+                    // Sums of so many products of numbers around 1.
+                    let limit = 2e-6 * (9 * inputs + 1) as f32;
+                    assert!(
+                        off < limit.max(1e-5),
+                        "{window:?}, {inputs} to {outputs}, {grid:?}: off by {off}"
+                    );
                 }
             }
         }
