@@ -6,5 +6,7 @@
 mod conditioning;
 mod noise;
 mod schedule;
+mod timestep;
 
 pub(crate) use conditioning::Conditioning;
+pub(crate) use timestep::timestep_embedding;

@@ -10,6 +10,11 @@ use super::layout::Layout;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Activation, Attention, Linear, Norm, Rope, add, gate};
 
+/// What scores are multiplied by, so that wide heads do not make sharp ones.
+pub(crate) fn usual_scale(head_size: usize) -> f32 {
+    (head_size as f32).sqrt().recip()
+}
+
 /// How many rows go through the feed-forward part at once: enough for full speed, and the widest buffer of
 /// a layer stays small however large the batch.
 pub(crate) const FEED_FORWARD_ROWS: usize = 256;
@@ -52,6 +57,8 @@ pub(crate) struct SelfAttention {
     pub(crate) output: Linear,
     pub(crate) heads: usize,
     pub(crate) head_size: usize,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
     pub(crate) orientation: Orientation,
 }
 
@@ -90,6 +97,7 @@ impl Layer {
             output: scope.linear(layout.attention_output, width, width, biases.attention_output)?,
             heads: config.num_attention_heads,
             head_size: config.head_size(),
+            scale: usual_scale(config.head_size()),
             orientation,
         };
         let feed_forward = FeedForward {
@@ -149,12 +157,8 @@ impl SelfAttention {
         if let Some(rope) = rope {
             qkv = rope.apply(qkv, positions, 2 * self.heads, self.head_size)?;
         }
-        let attention = Attention {
-            heads: self.heads,
-            scale: (self.head_size as f32).sqrt().recip(),
-            window: *window,
-            bias: biases.as_ref(),
-        };
+        let attention =
+            Attention { heads: self.heads, scale: self.scale, window: *window, bias: biases.as_ref() };
         self.output.forward(&attention.forward(&qkv, spans)?)
     }
 }

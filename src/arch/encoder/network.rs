@@ -10,7 +10,7 @@ use super::config::{EncoderConfig, Norms, Rotary};
 use super::embeddings::Embeddings;
 use super::layer::{Layer, Orientation};
 use super::layout::Layout;
-use super::mpnet::biases_by_distance;
+use super::mpnet::DISTANCES;
 use crate::arch::packed::PackedTexts;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Norm, Rope};
@@ -36,7 +36,7 @@ impl Network {
             Some(buckets) => {
                 let table =
                     root.sub(layout.distances).tensor("weight", [buckets, config.num_attention_heads])?;
-                Some(biases_by_distance(&table, max_tokens.saturating_sub(1))?)
+                Some(DISTANCES.biases(&table, max_tokens.saturating_sub(1))?)
             }
             None => None,
         };

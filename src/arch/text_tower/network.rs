@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::config::{Reading, TextTowerConfig};
-use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, rows};
+use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, rows, usual_scale};
 use crate::arch::packed::PackedTexts;
 use crate::arch::vit::Layout;
 use crate::arch::{ArchError, Architecture, Bias, Scope};
@@ -101,6 +101,7 @@ fn load_layer(
         output: scope.linear(names.attention_output, width, width, Bias::Present)?,
         heads: config.num_attention_heads,
         head_size: config.head_size(),
+        scale: usual_scale(config.head_size()),
         orientation,
     };
     let feed_forward = FeedForward {

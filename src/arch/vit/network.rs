@@ -7,7 +7,7 @@ use super::config::VitConfig;
 use super::head::{Head, numbers};
 use super::patches::{Grid, PackedPictures};
 use super::positions::Positions;
-use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention};
+use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, usual_scale};
 use crate::arch::{ArchError, Bias, Scope};
 use crate::image::PixelValues;
 use crate::kernels::{Linear, Norm};
@@ -148,6 +148,7 @@ fn load_layer(scope: &Scope<'_>, config: &VitConfig) -> std::result::Result<Laye
         output: load_output(scope, config, (layout.attention_output, width), layout.scales[0])?,
         heads: config.num_attention_heads,
         head_size: config.head_size(),
+        scale: usual_scale(config.head_size()),
         orientation: Orientation::default(),
     };
     let (up, gate) = if config.gated { (2 * inner, Gate::Present) } else { (inner, Gate::Absent) };
