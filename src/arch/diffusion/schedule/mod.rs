@@ -71,22 +71,20 @@ struct Place {
     time: f32,
     /// What it is shown is the latents times this.
     input_scale: f32,
-    /// How much of the picture the latents hold.
-    picture: f32,
-    /// How much noise.
+    /// How much noise the latents hold.
     noise: f32,
 }
 
 impl Place {
     /// Where picture and noise are mixed.
-    fn mixed(time: f64, (picture, noise): (f64, f64)) -> Self {
-        Self { time: time as f32, input_scale: 1.0, picture: picture as f32, noise: noise as f32 }
+    fn mixed(time: f64, (_, noise): (f64, f64)) -> Self {
+        Self { time: time as f32, input_scale: 1.0, noise: noise as f32 }
     }
 
     /// Where so much noise is added to the picture.
     fn added(time: f64, level: f64) -> Self {
         let input_scale = (1.0 / (level.powi(2) + 1.0).sqrt()) as f32;
-        Self { time: time as f32, input_scale, picture: 1.0, noise: level as f32 }
+        Self { time: time as f32, input_scale, noise: level as f32 }
     }
 }
 
@@ -212,13 +210,6 @@ impl Denoising {
     /// What unit noise is multiplied by to begin with.
     pub(crate) fn initial_scale(&self) -> f32 {
         self.initial_scale
-    }
-
-    /// Begins later, from a picture: leaves out all but the last `places`, and says how much of the picture and how
-    /// much noise the latents are then.
-    pub(crate) fn begin_late(&mut self, places: usize) -> (f32, f32) {
-        self.at = self.places.len().saturating_sub(places.max(1));
-        (self.places[self.at].picture, self.places[self.at].noise)
     }
 
     /// The time that the network is told next. There must be one, as everywhere below.

@@ -72,15 +72,6 @@ fn every_schedule_and_option_agrees_with_the_reference() {
 }
 
 #[test]
-fn a_picture_that_is_begun_late_takes_the_last_steps() {
-    let ddim = r#"{"_class_name": "DDIMScheduler", "clip_sample": false}"#;
-    let mut denoising = schedule(ddim, Reading::AsWritten).unwrap().begin(10, 1, Levels::Trained);
-    let (picture, noise) = denoising.begin_late(4);
-    assert_eq!((denoising.time(), denoising.done()), (300.0, 6));
-    assert!((picture.powi(2) + noise.powi(2) - 1.0).abs() < 1e-5 && picture > 0.5);
-}
-
-#[test]
 fn stable_diffusion_clips_nothing_and_begins_at_one() {
     let old = r#"{"_class_name": "DDIMScheduler"}"#;
     let begin = |reading| schedule(old, reading).unwrap().begin(4, 1, Levels::Trained);
