@@ -132,6 +132,11 @@ impl Schedule {
         }
     }
 
+    /// Whether it is for networks that go straight from noise to pictures.
+    pub(crate) fn goes_straight(&self) -> bool {
+        matches!(self.0, Config::FlowMatch(_))
+    }
+
     /// What is special about it.
     pub(crate) fn haste(&self) -> Haste {
         match &self.0 {
