@@ -43,8 +43,8 @@ pub mod cli;
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
 pub use engine::{
-    Capabilities, DecoderLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus, ImageLoader,
-    ModelOptions,
+    Capabilities, DecoderLoader, DiffusionLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus,
+    ImageLoader, ModelOptions,
 };
 #[cfg(feature = "candle")]
 pub use error::Error;

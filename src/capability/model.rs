@@ -95,6 +95,19 @@ impl<C: Capability> Outbox<C> {
         self.updates.push((slot, Update::Failed(error)));
     }
 
+    /// Takes out what was reported of requests under way, in its order; for driving a model by hand.
+    pub fn take_events(&mut self) -> Vec<(Slot, C::Event)> {
+        let (events, rest) = std::mem::take(&mut self.updates)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, update)| matches!(update, Update::Event(_)));
+        self.updates = rest;
+        let events = events.into_iter().filter_map(|(slot, update)| match update {
+            Update::Event(event) => Some((slot, event)),
+            Update::Finished(_) | Update::Failed(_) => None,
+        });
+        events.collect()
+    }
+
     /// Takes out the requests that have ended, in the order they did; for driving a model by hand.
     pub fn take_ended(&mut self) -> Vec<(Slot, Result<C::Output, ModelError>)> {
         let ended = self.updates.drain(..).filter_map(|(slot, update)| match update {

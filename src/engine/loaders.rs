@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::model::{Capabilities, ModelOptions};
 use crate::arch::{
-    DecoderOptions, DecoderPlan, DecoderWeights, EmbeddingPlan, EmbeddingWeights, ImageEmbedder, ImagePlan,
-    ImageWeights, TextEmbedder, TextGenerator,
+    DecoderOptions, DecoderPlan, DecoderWeights, DiffusionPlan, DiffusionWeights, EmbeddingPlan,
+    EmbeddingWeights, ImageEmbedder, ImageGenerator, ImagePlan, ImageWeights, TextEmbedder, TextGenerator,
 };
 use crate::capability::{
-    EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest, TextEmbedding,
-    TextToText,
+    DrawRequest, EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest,
+    TextEmbedding, TextToImage, TextToText,
 };
 use crate::error::Error;
 use crate::kernels::Dtype;
@@ -24,6 +24,7 @@ pub(super) enum AnyLoader {
     TextEmbedding(EmbeddingLoader),
     TextToText(DecoderLoader),
     ImageEmbedding(ImageLoader),
+    TextToImage(DiffusionLoader),
 }
 
 impl AnyLoader {
@@ -43,6 +44,9 @@ impl AnyLoader {
             Capabilities::TextToText => Self::TextToText(DecoderLoader::new(files, threads, options)?),
             Capabilities::ImageEmbedding => {
                 Self::ImageEmbedding(ImageLoader::new(folder()?, threads, options.dtype)?)
+            }
+            Capabilities::TextToImage => {
+                Self::TextToImage(DiffusionLoader::new(folder()?, threads, options.dtype)?)
             }
         })
     }
@@ -128,6 +132,48 @@ impl Loader<ImageEmbedding> for ImageLoader {
     }
 
     fn cost(&self, request: &EmbedImageRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Loads folders in the layout of diffusers for the text-to-image pool.
+#[derive(Debug)]
+pub struct DiffusionLoader {
+    folder: ModelFolder,
+    plan: Arc<DiffusionPlan>,
+    threads: NonZeroUsize,
+    dtype: Dtype,
+}
+
+impl DiffusionLoader {
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads, in `dtype`.
+    pub fn new(folder: ModelFolder, threads: NonZeroUsize, dtype: Dtype) -> Result<Self, Error> {
+        let plan = Arc::new(DiffusionPlan::read(&folder, dtype)?);
+        Ok(Self { folder, plan, threads, dtype })
+    }
+}
+
+impl Loader<TextToImage> for DiffusionLoader {
+    type Weights = DiffusionWeights;
+    type Model = ImageGenerator;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<DiffusionWeights, LoadError> {
+        DiffusionWeights::load(&self.folder, self.dtype).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<DiffusionWeights>) -> Result<ImageGenerator, LoadError> {
+        Ok(ImageGenerator::new(weights.clone(), self.threads))
+    }
+
+    fn validate(&self, request: &DrawRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &DrawRequest) -> u64 {
         self.plan.cost(request)
     }
 }

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
 use loaders::AnyLoader;
-pub use loaders::{DecoderLoader, EmbeddingLoader, ImageLoader};
+pub use loaders::{DecoderLoader, DiffusionLoader, EmbeddingLoader, ImageLoader};
 pub use model::{Capabilities, ModelOptions};
 
 use crate::capability::{
-    Capability, EmbedImageRequest, EmbedRequest, Embedding, GenerateRequest, ImageEmbedding, ImageSource,
-    ImageVector, TextCompletion, TextEmbedding, TextToImage, TextToText, Vision,
+    Capability, DrawRequest, Drawing, EmbedImageRequest, EmbedRequest, Embedding, GenerateRequest,
+    ImageEmbedding, ImageSource, ImageVector, TextCompletion, TextEmbedding, TextToImage, TextToText, Vision,
 };
 use crate::error::Error;
 use crate::id::RegistryKey;
@@ -66,7 +66,7 @@ impl Engine {
     /// How a capability's pool behaves by default: as [`PoolConfig::default`], but with one worker for a key
     /// at first. A worker shares its work out among its threads, and further workers on the same cores would
     /// only take turns with it: so when work piles up, text embedding gets as many workers as leave each four
-    /// threads of its own, and text generation stays with the one, which answers many requests at once.
+    /// threads of its own, and text generation and drawing stay with the one, which answers many requests at once.
     pub fn default_config(capability: Capabilities) -> PoolConfig {
         Cores::available().pool_of(capability)
     }
@@ -154,6 +154,7 @@ impl Engine {
                 AnyLoader::ImageEmbedding(loader) => {
                     self.image_embedding.register_with(key, loader, config)?;
                 }
+                AnyLoader::TextToImage(loader) => self.text_to_image.register_with(key, loader, config)?,
             }
         }
         Ok(capability)
@@ -165,6 +166,7 @@ impl Engine {
             AnyLoader::TextEmbedding(_) => self.text_embedding.keys(),
             AnyLoader::TextToText(_) => self.text_to_text.keys(),
             AnyLoader::ImageEmbedding(_) => self.image_embedding.keys(),
+            AnyLoader::TextToImage(_) => self.text_to_image.keys(),
         }
     }
 
@@ -174,6 +176,7 @@ impl Engine {
             Capabilities::TextEmbedding => self.text_embedding.config(),
             Capabilities::TextToText => self.text_to_text.config(),
             Capabilities::ImageEmbedding => self.image_embedding.config(),
+            Capabilities::TextToImage => self.text_to_image.config(),
         })
     }
 
@@ -224,6 +227,12 @@ impl Engine {
         Ok(self.image_embedding.submit_all_with(key, requests, |_| {})?)
     }
 
+    /// Draws what a text describes, and blocks for the pictures. For its steps one by one submit to
+    /// [`text_to_image`](Self::text_to_image).
+    pub fn draw(&self, key: impl AsRef<str>, request: DrawRequest) -> Result<Drawing, Error> {
+        Ok(self.text_to_image.submit_wait(key, request)?)
+    }
+
     /// The pool of text embedding.
     pub fn text_embedding(&self) -> &Pool<TextEmbedding> {
         &self.text_embedding
@@ -244,7 +253,7 @@ impl Engine {
         &self.vision
     }
 
-    /// The pool of text-to-image. millpond has no architecture for it yet: register loaders of your own.
+    /// The pool of text-to-image.
     pub fn text_to_image(&self) -> &Pool<TextToImage> {
         &self.text_to_image
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling, is_vit};
-use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToText};
+use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling, is_pipeline, is_vit};
+use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToImage, TextToText};
 use crate::error::Error;
 use crate::kernels::{Dtype, KvFormat};
 use crate::weights::ModelFiles;
@@ -19,6 +19,8 @@ pub enum Capabilities {
     TextToText,
     /// It embeds pictures.
     ImageEmbedding,
+    /// It draws what a text describes.
+    TextToImage,
 }
 
 impl Capabilities {
@@ -34,13 +36,16 @@ impl Capabilities {
     }
 
     /// What the model in `files` can do, and what it can do besides: CLIP and `SigLIP` embed pictures, and if their
-    /// folder has a tokenizer texts as well.
+    /// folder has a tokenizer texts as well. A folder in the layout of diffusers draws.
     ///
     /// # Errors
     ///
     /// As [`of`](Self::of).
     pub fn all(files: &ModelFiles) -> Result<(Self, Option<Self>), Error> {
         let ModelFiles::Folder(folder) = files else { return Ok((Self::TextToText, None)) };
+        if is_pipeline(folder) {
+            return Ok((Self::TextToImage, None));
+        }
         Ok(match Architecture::of(folder)? {
             Architecture::Decoder(_) if !has_pooling(folder)? => (Self::TextToText, None),
             Architecture::Clip | Architecture::Siglip => match Parts::of(folder)? {
@@ -61,6 +66,7 @@ impl fmt::Display for Capabilities {
             Self::TextEmbedding => TextEmbedding::NAME,
             Self::TextToText => TextToText::NAME,
             Self::ImageEmbedding => ImageEmbedding::NAME,
+            Self::TextToImage => TextToImage::NAME,
         })
     }
 }
@@ -87,7 +93,7 @@ impl ModelOptions {
     ///
     /// # Errors
     ///
-    /// [`ArchError::Unsupported`] for quantizing the weights of a model that embeds.
+    /// [`ArchError::Unsupported`] for quantizing the weights of a model that does not write.
     pub(crate) fn check(self, capability: Capabilities) -> Result<(), ArchError> {
         match (capability, self.quantize) {
             (Capabilities::TextToText, _) | (_, None) => Ok(()),
@@ -95,6 +101,7 @@ impl ModelOptions {
             (Capabilities::ImageEmbedding, Some(to)) => {
                 Err(unquantized("quantization of image embedding", to))
             }
+            (Capabilities::TextToImage, Some(to)) => Err(unquantized("quantization of text to image", to)),
         }
     }
 

@@ -6,6 +6,7 @@ mod decoder_embedding;
 mod decoder_engine;
 mod decoder_gguf;
 mod decoder_worker;
+mod diffusion_agreement;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;
