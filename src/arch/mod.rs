@@ -15,6 +15,7 @@
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
 mod activation;
+mod autoencoder;
 mod bounds;
 mod decoder;
 mod dense;
@@ -29,10 +30,12 @@ mod example;
 mod image_embedding;
 mod packed;
 mod pieces;
+mod residual;
 mod scope;
 mod sentence;
 mod t5;
 mod text_tower;
+mod unet;
 mod vit;
 
 use std::path::PathBuf;

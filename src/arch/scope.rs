@@ -5,7 +5,7 @@ use std::fmt::Display;
 use candle_core::Tensor;
 
 use super::ArchError;
-use crate::kernels::{Linear, Norm, Precision};
+use crate::kernels::{Conv2d, GroupNorm, Linear, Norm, Precision, Window};
 use crate::weights::{WeightStore, WeightsError};
 
 /// Whether a layer adds a vector of its own at the end.
@@ -122,6 +122,33 @@ impl<'a> Scope<'a> {
             Bias::Present => Norm::layer(&weight, Some(&scope.tensor(shift, [width])?), eps)?,
             Bias::Absent => Norm::layer(&weight, None, eps)?,
         })
+    }
+
+    /// The convolution in the part called `name`: `weight`, `[outputs, inputs, side, side]`, and `bias`, `[outputs]`.
+    pub(crate) fn conv(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        window: Window,
+    ) -> Result<Conv2d, ArchError> {
+        let scope = self.sub(name);
+        let weight = scope.tensor("weight", [outputs, inputs, window.side, window.side])?;
+        let bias = scope.tensor("bias", [outputs])?;
+        Ok(Conv2d::new(&weight, &bias, window, self.precision)?)
+    }
+
+    /// The norm over groups of channels in the part called `name`.
+    pub(crate) fn group_norm(
+        &self,
+        name: &str,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+    ) -> Result<GroupNorm, ArchError> {
+        let scope = self.sub(name);
+        let (weight, shift) = (scope.tensor("weight", [channels])?, scope.tensor("bias", [channels])?);
+        Ok(GroupNorm::new(&weight, &shift, groups, eps)?)
     }
 
     /// The RMS norm in the part called `name`.

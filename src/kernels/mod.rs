@@ -26,9 +26,11 @@
 
 mod activation;
 mod attention;
+mod conv;
 mod cpu;
 mod exponential;
 mod gated;
+mod group_norm;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod linear;
@@ -46,8 +48,10 @@ pub mod threads;
 mod turn_rows;
 
 pub(crate) use activation::{Activation, add_bias};
-pub(crate) use attention::{Attention, scratch_numbers};
+pub(crate) use attention::{Attention, Span, scratch_numbers};
+pub(crate) use conv::{Conv2d, Window};
 pub(crate) use gated::{add, add_scaled, gate};
+pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
 pub use paged::KvFormat;

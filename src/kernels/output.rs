@@ -19,6 +19,11 @@ impl Output {
         Self(numbers.spare_capacity_mut().as_mut_ptr().cast())
     }
 
+    /// The memory from this row of `[rows, width]` on.
+    pub(super) fn from_row(self, row: usize, width: usize) -> Self {
+        Self(self.at(row, 0, width))
+    }
+
     /// The place of a row and column of `[rows, width]`.
     pub(super) fn at(self, row: usize, column: usize, width: usize) -> *mut f32 {
         self.0.wrapping_add(row * width + column)

@@ -3,11 +3,13 @@
 //! in Raffel et al., arXiv 1910.10683, section 2.1.
 
 #[cfg(target_arch = "x86_64")]
+mod keys;
+#[cfg(target_arch = "x86_64")]
 mod packed;
 
 use std::ops::Range;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 use rayon::prelude::*;
 
@@ -27,6 +29,13 @@ pub(crate) fn scratch_numbers(heads: usize, head_size: usize, tokens: usize) -> 
     }
     // Scores and their softmax.
     2 * (heads * tokens * tokens).min(MAX_SCORES.max(heads * tokens))
+}
+
+/// Tokens that ask, and those that they ask: rows of two tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) queries: Range<usize>,
+    pub(crate) keys: Range<usize>,
 }
 
 /// `softmax(scale q k^T + bias) v`, per head and text, in both directions.
@@ -53,6 +62,35 @@ impl Attention<'_> {
             return self.packed(qkv, spans, Vectors::detected());
         }
         self.plain(qkv, spans)
+    }
+
+    /// The same of texts that ask others: `queries` is `[tokens, heads x head size]`, and `keys_values`, `[other
+    /// tokens, 2 x heads x head size]`, has all keys of a token and then its values. The spans tile both, in order.
+    /// Windows and biases are for texts that ask themselves: here they are an error.
+    pub(crate) fn across(&self, queries: &Tensor, keys_values: &Tensor, spans: &[Span]) -> Result<Tensor> {
+        if self.window.is_some() || self.bias.is_some() {
+            bail!("attention: distances between the tokens of different texts");
+        }
+        #[cfg(target_arch = "x86_64")]
+        if queries.device().is_cpu() && Vectors::detected() != Vectors::Portable {
+            return self.packed_across(queries, keys_values, spans.to_vec(), Vectors::detected());
+        }
+        self.plain_across(queries, keys_values, spans)
+    }
+
+    fn plain_across(&self, queries: &Tensor, keys_values: &Tensor, spans: &[Span]) -> Result<Tensor> {
+        let head_size = queries.dim(1)? / self.heads;
+        let texts = spans.iter().map(|Span { queries: asking, keys }| {
+            let q = queries.narrow(0, asking.start, asking.len())?;
+            let q = q.reshape((asking.len(), self.heads, head_size))?.transpose(0, 1)?.contiguous()?;
+            // [2, heads, keys, head size]
+            let kv = keys_values.narrow(0, keys.start, keys.len())?;
+            let kv = kv.reshape((keys.len(), 2, self.heads, head_size))?.permute((1, 2, 0, 3))?;
+            let (k, v) = (kv.get(0)?.t()?.contiguous()?, kv.get(1)?.contiguous()?);
+            let scores = q.matmul(&k)?.affine(f64::from(self.scale), 0.0)?;
+            softmax_last_dim(&scores)?.matmul(&v)?.transpose(0, 1)?.flatten_from(1)
+        });
+        Tensor::cat(&texts.collect::<Result<Vec<_>>>()?, 0)
     }
 
     fn plain(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
@@ -180,6 +218,33 @@ mod tests {
             let alone = full(3).forward(&qkv.narrow(0, span.start, span.len())?, &[0..span.len()])?;
             assert_eq!(alone.to_vec2::<f32>()?, together[span]);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn texts_that_ask_others_agree_with_the_plain_form() -> Result<()> {
+        let spans = [(0..5, 0..77), (5..6, 77..78), (6..300, 78..155)];
+        let spans = spans.map(|(queries, keys)| Span { queries, keys });
+        for (heads, size) in [(1, 7), (2, 40), (5, 64)] {
+            let q = Tensor::randn(0f32, 1.0, (300, heads * size), &Device::Cpu)?;
+            let kv = Tensor::randn(0f32, 1.0, (155, 2 * heads * size), &Device::Cpu)?;
+            let attention = Attention { scale: 0.3, ..full(heads) };
+            let got = attention.across(&q, &kv, &spans)?;
+            let off = (got - attention.plain_across(&q, &kv, &spans)?)?.abs()?.max_all()?;
+            assert!(off.to_scalar::<f32>()? < 2e-5, "{heads} heads of {size}: off by {off}");
+            assert!(attention.across(&q, &kv, &spans[..2]).is_err());
+            assert!(Attention { window: Some(3), ..attention }.across(&q, &kv, &spans).is_err());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn few_heads_use_all_threads_to_the_same_bits() -> Result<()> {
+        let qkv = Tensor::randn(0f32, 1.0, (200, 3 * 48), &Device::Cpu)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let spread = pool.install(|| full(1).forward(&qkv, &[0..200]))?.to_vec2::<f32>()?;
+        let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(single.install(|| full(1).forward(&qkv, &[0..200]))?.to_vec2::<f32>()?, spread);
         Ok(())
     }
 

@@ -9,7 +9,8 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::Attention;
+use super::keys::PackedKeys;
+use super::{Attention, Span};
 use crate::kernels::contiguous;
 use crate::kernels::cpu::Vectors;
 use crate::kernels::exponential::soft_maximum;
@@ -37,21 +38,39 @@ pub(super) fn scratch_numbers(head_size: usize, tokens: usize) -> usize {
 impl Attention<'_> {
     /// As [`forward`](Self::forward), on the CPU, with vectors.
     pub(super) fn packed(&self, qkv: &Tensor, spans: &[Range<usize>], vectors: Vectors) -> Result<Tensor> {
+        let spans = spans.iter().map(|span| Span { queries: span.clone(), keys: span.clone() }).collect();
         let op = Packed { attention: self, spans, vectors };
         match self.bias {
-            Some(bias) => qkv.apply_op2_no_bwd(bias, &op),
-            None => qkv.apply_op1_no_bwd(&op),
+            Some(bias) => qkv.apply_op2_no_bwd(bias, &Within(op)),
+            None => qkv.apply_op1_no_bwd(&Within(op)),
         }
+    }
+
+    /// As [`across`](Self::across), on the CPU, with vectors.
+    pub(super) fn packed_across(
+        &self,
+        queries: &Tensor,
+        keys_values: &Tensor,
+        spans: Vec<Span>,
+        vectors: Vectors,
+    ) -> Result<Tensor> {
+        queries.apply_op2_no_bwd(keys_values, &Across(Packed { attention: self, spans, vectors }))
     }
 }
 
 struct Packed<'a> {
     attention: &'a Attention<'a>,
-    spans: &'a [Range<usize>],
+    spans: Vec<Span>,
     vectors: Vectors,
 }
 
-impl CustomOp1 for Packed<'_> {
+/// Queries, keys and values are in one tensor.
+struct Within<'a>(Packed<'a>);
+
+/// Queries are in one tensor, keys and values in another.
+struct Across<'a>(Packed<'a>);
+
+impl CustomOp1 for Within<'_> {
     fn name(&self) -> &'static str {
         "attention"
     }
@@ -61,7 +80,7 @@ impl CustomOp1 for Packed<'_> {
     }
 }
 
-impl CustomOp2 for Packed<'_> {
+impl CustomOp2 for Within<'_> {
     fn name(&self) -> &'static str {
         "biased-attention"
     }
@@ -77,146 +96,203 @@ impl CustomOp2 for Packed<'_> {
     }
 }
 
-impl Packed<'_> {
+impl Within<'_> {
     /// `bias` is `[heads, 2 x reach + 1]`, or empty.
     fn run(&self, qkv: &CpuStorage, layout: &Layout, bias: &[f32]) -> Result<(CpuStorage, Shape)> {
         let qkv = contiguous(qkv, layout, "attention")?;
         let (tokens, width) = layout.shape().dims2()?;
-        let heads = self.attention.heads;
-        self.check(tokens, width, bias)?;
-        let mut out = Vec::with_capacity(tokens * width / 3);
+        let heads = self.0.attention.heads;
+        if heads == 0 || width == 0 || !width.is_multiple_of(3 * heads) {
+            bail!("attention: rows of {width} numbers do not hold {heads} heads of queries, keys and values");
+        }
+        self.0.check_bias(bias)?;
+        let part = |number: usize| Part { numbers: qkv, stride: width, first: number * (width / 3) };
+        let parts = Parts { queries: part(0), keys: part(1), values: part(2) };
+        self.0.run(&parts, width / 3, (tokens, tokens), bias)
+    }
+}
+
+impl CustomOp2 for Across<'_> {
+    fn name(&self) -> &'static str {
+        "cross-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        queries: &CpuStorage,
+        layout: &Layout,
+        keys_values: &CpuStorage,
+        keys_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let queries = contiguous(queries, layout, "attention")?;
+        let keys = contiguous(keys_values, keys_layout, "attention")?;
+        let ((tokens, width), (others, both)) = (layout.shape().dims2()?, keys_layout.shape().dims2()?);
+        let heads = self.0.attention.heads;
+        if heads == 0 || width == 0 || !width.is_multiple_of(heads) || both != 2 * width {
+            bail!("attention: {heads} heads of {width} numbers of queries, {both} of keys and values");
+        }
+        let part = |first| Part { numbers: keys, stride: both, first };
+        let queries = Part { numbers: queries, stride: width, first: 0 };
+        let parts = Parts { queries, keys: part(0), values: part(width) };
+        self.0.run(&parts, width, (tokens, others), &[])
+    }
+}
+
+impl Packed<'_> {
+    /// `width` numbers of each token come out; there are as many tokens that ask and that are asked as `rows` says.
+    fn run(
+        &self,
+        parts: &Parts<'_>,
+        width: usize,
+        rows: (usize, usize),
+        bias: &[f32],
+    ) -> Result<(CpuStorage, Shape)> {
+        let (heads, head_size) = (self.attention.heads, width / self.attention.heads);
+        self.check_spans(rows)?;
+        let mut out = Vec::with_capacity(rows.0 * width);
         let target = Output::of(&mut out);
-        let head_size = width / 3 / heads;
-        let longest = self.spans.iter().map(Range::len).max().unwrap_or(0);
-        let products = tokens * longest * head_size * 2 / self.spans.len().max(1) + 1;
-        let tasks = (0..self.spans.len() * heads).into_par_iter();
+        let longest = self.spans.iter().map(|span| span.keys.len()).max().unwrap_or(0);
+        let products = rows.0 * longest * head_size * 2 / self.spans.len().max(1) + 1;
+        let count = self.spans.len() * heads;
+        let tasks = (0..count).into_par_iter();
         let tasks = tasks.with_min_len((TASK_PRODUCTS / products).max(1));
-        tasks.for_each_init(Scratch::default, |scratch, number| {
+        // Fewer heads than threads, each a task of many blocks: the blocks go round.
+        let spread = count < rayon::current_num_threads();
+        tasks.for_each_init(PackedKeys::default, |keys, number| {
             let (span, head) = (&self.spans[number / heads], number % heads);
             let bias = &bias[head * (bias.len() / heads)..][..bias.len() / heads];
-            let rows = &qkv[span.start * width..span.end * width];
-            let text = HeadOfText { rows, width, head, head_size, first: span.start, bias };
-            scratch.attend(self, &text, target);
+            let text = HeadOfText { parts, span, head, head_size, width, bias };
+            keys.pack(&text, panel_width(self.vectors));
+            self.attend(keys, &text, target, spread);
         });
         // SAFETY: the spans tile the rows and the heads the columns, and each task has written its own.
         #[allow(unsafe_code)]
         unsafe {
-            out.set_len(tokens * width / 3);
+            out.set_len(rows.0 * width);
         }
-        Ok((CpuStorage::F32(out), (tokens, width / 3).into()))
+        Ok((CpuStorage::F32(out), (rows.0, width).into()))
     }
 
-    fn check(&self, tokens: usize, width: usize, bias: &[f32]) -> Result<()> {
-        let heads = self.attention.heads;
-        if heads == 0 || width == 0 || !width.is_multiple_of(3 * heads) {
-            bail!("attention: rows of {width} numbers do not hold {heads} heads of queries, keys and values");
+    fn attend(&self, keys: &mut PackedKeys, text: &HeadOfText<'_>, out: Output, spread: bool) {
+        let (queries, keys_there) = (text.span.queries.len(), text.span.keys.len());
+        let width = panel_width(self.vectors);
+        let block = QUERY_TILES * tile_rows(self.vectors);
+        let attend = |scores: &mut Scores, start: usize| {
+            let queries = start..(start + block).min(queries);
+            let reach = self.attention.window.unwrap_or(keys_there.max(queries.end));
+            // Whole panels of keys, but for the text's end.
+            let first = queries.start.saturating_sub(reach) / width * width;
+            let seen = first..queries.end.saturating_add(reach).min(keys_there);
+            scores.score(self, text, &keys.keys, &queries, &seen);
+            let sums = scores.weigh(self, text, &queries, &seen, width);
+            scores.combine(self, text, &keys.values, (&queries, &seen), &sums, out);
+        };
+        let blocks = 0..queries.div_ceil(block);
+        if spread {
+            let blocks = blocks.into_par_iter();
+            blocks.for_each_init(Scores::default, |scores, number| attend(scores, number * block));
+        } else {
+            let mut scores = std::mem::take(&mut keys.scores);
+            blocks.for_each(|number| attend(&mut scores, number * block));
+            keys.scores = scores;
         }
-        let mut end = 0;
-        for span in self.spans {
-            if span.start != end || span.is_empty() {
-                bail!("attention: texts must follow each other, and {span:?} does not follow {end}");
+    }
+
+    fn check_spans(&self, rows: (usize, usize)) -> Result<()> {
+        let mut end = (0, 0);
+        for Span { queries, keys } in &self.spans {
+            if (queries.start, keys.start) != end || queries.is_empty() || keys.is_empty() {
+                bail!(
+                    "attention: texts must follow each other, and {queries:?} of {keys:?} does not follow {end:?}"
+                );
             }
-            end = span.end;
-            let reach = (bias.len() / heads).saturating_sub(1) / 2;
-            if !bias.is_empty() && span.len() > reach + 1 {
-                bail!("attention: a bias for distances up to {reach}, for a text of {}", span.len());
-            }
+            end = (queries.end, keys.end);
         }
-        if end != tokens {
-            bail!("attention: texts of {end} tokens in all, and {tokens} rows");
+        if end != rows {
+            bail!("attention: texts of {end:?} tokens in all, and {rows:?} rows");
+        }
+        Ok(())
+    }
+
+    fn check_bias(&self, bias: &[f32]) -> Result<()> {
+        let reach = (bias.len() / self.attention.heads).saturating_sub(1) / 2;
+        let longest = self.spans.iter().map(|span| span.keys.len()).max().unwrap_or(0);
+        if !bias.is_empty() && longest > reach + 1 {
+            bail!("attention: a bias for distances up to {reach}, for a text of {longest}");
         }
         Ok(())
     }
 }
 
-/// One head's part of one text.
-struct HeadOfText<'a> {
-    /// `[tokens, 3 x heads x head size]`
-    rows: &'a [f32],
-    width: usize,
-    head: usize,
-    head_size: usize,
-    /// Where the text's rows are in the output.
+/// A part of every row of a tensor, all its heads.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    numbers: &'a [f32],
+    /// How many numbers after a row the next one begins.
+    stride: usize,
+    /// Where in a row it begins.
     first: usize,
+}
+
+impl<'a> Part<'a> {
+    /// A row, from this number of the part on.
+    fn from(self, row: usize, column: usize) -> &'a [f32] {
+        &self.numbers[row * self.stride + self.first + column..]
+    }
+}
+
+pub(super) struct Parts<'a> {
+    queries: Part<'a>,
+    pub(super) keys: Part<'a>,
+    pub(super) values: Part<'a>,
+}
+
+/// One head's part of one text.
+pub(super) struct HeadOfText<'a> {
+    pub(super) parts: &'a Parts<'a>,
+    pub(super) span: &'a Span,
+    head: usize,
+    pub(super) head_size: usize,
+    /// Of the rows that come out.
+    width: usize,
     /// By distance, from the most negative; or empty.
     bias: &'a [f32],
 }
 
-/// The parts of a row.
-#[derive(Clone, Copy)]
-enum Part {
-    Query,
-    Key,
-    Value,
-}
-
 impl<'a> HeadOfText<'a> {
-    fn tokens(&self) -> usize {
-        self.rows.len() / self.width
-    }
-
-    /// From the head's part of the row of `token` on.
-    fn part(&self, token: usize, part: Part) -> &'a [f32] {
-        &self.rows[token * self.width + part as usize * (self.width / 3) + self.head * self.head_size..]
+    /// The head's part of a token that is asked.
+    pub(super) fn row(&self, part: Part<'a>, token: usize) -> &'a [f32] {
+        &part.from(self.span.keys.start + token, self.head * self.head_size)[..self.head_size]
     }
 }
 
-/// What one thread needs while it attends, kept from text to text.
+/// What one thread needs while it attends, kept from block to block.
 #[derive(Default)]
-struct Scratch {
-    /// Panels of keys, each `[head size, panel width]`.
-    keys: Vec<f32>,
-    /// Panels of the values' columns, each `[tokens, panel width]`.
-    values: Vec<f32>,
+pub(super) struct Scores {
     /// `[queries, keys up to a whole panel]`
     scores: Vec<f32>,
     /// `[queries, panel width]`: where a panel of results is wider than what is left of the head.
     results: Vec<f32>,
 }
 
-impl Scratch {
-    fn attend(&mut self, op: &Packed<'_>, text: &HeadOfText<'_>, out: Output) {
-        let (width, tokens) = (panel_width(op.vectors), text.tokens());
-        self.pack(text, width);
-        let block = QUERY_TILES * tile_rows(op.vectors);
-        for start in (0..tokens).step_by(block) {
-            let queries = start..(start + block).min(tokens);
-            let reach = op.attention.window.unwrap_or(tokens);
-            // Whole panels of keys, but for the text's end.
-            let first = queries.start.saturating_sub(reach) / width * width;
-            let keys = first..queries.end.saturating_add(reach).min(tokens);
-            self.score(op, text, &queries, &keys);
-            let sums = self.weigh(op, text, &queries, &keys, width);
-            self.combine(op, text, &queries, &keys, &sums, out);
-        }
-    }
-
-    fn pack(&mut self, text: &HeadOfText<'_>, width: usize) {
-        let (tokens, size) = (text.tokens(), text.head_size);
-        self.keys.clear();
-        self.keys.resize(tokens.next_multiple_of(width) * size, 0.0);
-        self.values.clear();
-        self.values.resize(size.next_multiple_of(width) * tokens, 0.0);
-        for token in 0..tokens {
-            let column = &mut self.keys[token / width * width * size + token % width..];
-            for (slot, x) in column.iter_mut().step_by(width).zip(&text.part(token, Part::Key)[..size]) {
-                *slot = *x;
-            }
-            for (panel, part) in text.part(token, Part::Value)[..size].chunks(width).enumerate() {
-                self.values[(panel * tokens + token) * width..][..part.len()].copy_from_slice(part);
-            }
-        }
-    }
-
+impl Scores {
     /// The products of these queries with these keys.
-    fn score(&mut self, op: &Packed<'_>, text: &HeadOfText<'_>, queries: &Range<usize>, keys: &Range<usize>) {
+    fn score(
+        &mut self,
+        op: &Packed<'_>,
+        text: &HeadOfText<'_>,
+        packed: &[f32],
+        queries: &Range<usize>,
+        keys: &Range<usize>,
+    ) {
         let (width, size) = (panel_width(op.vectors), text.head_size);
         let stride = keys.len().next_multiple_of(width);
         self.scores.resize(queries.len() * stride, 0.0);
-        let left =
-            Rows { numbers: text.part(queries.start, Part::Query), stride: text.width, count: queries.len() };
+        let asking = text.parts.queries;
+        let numbers = asking.from(text.span.queries.start + queries.start, text.head * size);
+        let left = Rows { numbers, stride: asking.stride, count: queries.len() };
         for (number, key) in keys.clone().step_by(width).enumerate() {
-            let panel = Panel::F32(&self.keys[key * size..]);
+            let panel = Panel::F32(&packed[key * size..]);
             let target = Target { first: self.scores[number * width..].as_mut_ptr(), stride };
             // SAFETY: the scores are this thread's own, with room for a panel's columns in each row.
             #[allow(unsafe_code)]
@@ -265,17 +341,17 @@ impl Scratch {
         &mut self,
         op: &Packed<'_>,
         text: &HeadOfText<'_>,
-        queries: &Range<usize>,
-        keys: &Range<usize>,
+        packed: &[f32],
+        (queries, keys): (&Range<usize>, &Range<usize>),
         sums: &[f32],
         out: Output,
     ) {
-        let (width, tokens, size) = (panel_width(op.vectors), text.tokens(), text.head_size);
+        let (width, tokens, size) = (panel_width(op.vectors), text.span.keys.len(), text.head_size);
         let left =
             Rows { numbers: &self.scores, stride: keys.len().next_multiple_of(width), count: queries.len() };
         self.results.resize(queries.len() * width, 0.0);
         for (number, column) in (0..size).step_by(width).enumerate() {
-            let panel = Panel::F32(&self.values[(number * tokens + keys.start) * width..]);
+            let panel = Panel::F32(&packed[(number * tokens + keys.start) * width..]);
             let target = Target { first: self.results.as_mut_ptr(), stride: width };
             // SAFETY: the results are this thread's own, with room for a panel's columns of every row.
             #[allow(unsafe_code)]
@@ -284,10 +360,10 @@ impl Scratch {
             }
             let columns = text.head * size + column..text.head * size + (column + width).min(size);
             for (row, (results, sum)) in self.results.chunks_exact(width).zip(sums).enumerate() {
-                let place = text.first + queries.start + row;
+                let place = text.span.queries.start + queries.start + row;
                 // SAFETY: this head's columns of this text's rows are this task's alone.
                 #[allow(unsafe_code)]
-                let place = unsafe { out.row(place, columns.clone(), text.width / 3) };
+                let place = unsafe { out.row(place, columns.clone(), text.width) };
                 let scale = sum.recip();
                 for (slot, x) in place.iter_mut().zip(results) {
                     *slot = x * scale;

@@ -19,7 +19,9 @@ use super::activation::{Activation, add_bias};
 use super::precision::Precision;
 
 #[cfg(target_arch = "x86_64")]
-use {super::cpu::Vectors, packed::Packed};
+use super::cpu::Vectors;
+#[cfg(target_arch = "x86_64")]
+pub(super) use packed::{Packed, Task};
 
 /// Whether products with bf16 weights are computed in tiles on this processor: it has them, the system lets this
 /// process use them, and they compute what they should.

@@ -26,7 +26,7 @@ const TASK_PRODUCTS_IN_TILES: usize = 8 << 20;
 
 /// The weights of a linear layer, `[out, in]`, in panels of outputs.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(in crate::kernels) struct Packed {
     panels: Panels,
     /// One number per column of every panel.
     bias: Vec<f32>,
@@ -45,7 +45,7 @@ enum Panels {
 impl Packed {
     /// Arranges `weights`, `[out, in]` each, one after the other, and `biases`, `[out]` each. Their f32 must be
     /// on the CPU.
-    pub(super) fn new(
+    pub(in crate::kernels) fn new(
         weights: &[Tensor],
         biases: &[Tensor],
         precision: Precision,
@@ -89,6 +89,32 @@ impl Packed {
         Tensor::from_vec(numbers, (outputs.len(), self.inputs), &Device::Cpu)
     }
 
+    /// Numbers of a row that goes in.
+    pub(in crate::kernels) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers of a row that comes out.
+    pub(in crate::kernels) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// How many panels there are.
+    pub(in crate::kernels) fn panels(&self) -> usize {
+        self.bias.len() / panel_width(self.vectors)
+    }
+
+    /// How many rows are multiplied at a time.
+    pub(in crate::kernels) fn tile(&self) -> usize {
+        if self.in_tiles() { tiles::BLOCK_ROWS } else { tile_rows(self.vectors) }
+    }
+
+    /// Whether so many rows are no more work than one task should have.
+    pub(in crate::kernels) fn is_small(&self, rows: usize) -> bool {
+        let worth = if self.in_tiles() { TASK_PRODUCTS_IN_TILES } else { TASK_PRODUCTS };
+        rows * self.inputs * self.bias.len() < 2 * worth
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(super) fn forward(&self, xs: &Tensor, activation: Activation) -> Result<Tensor> {
         xs.apply_op1_no_bwd(&Forward { weights: self, activation })
@@ -113,7 +139,13 @@ impl Packed {
         matches!(self.panels, Panels::Bf16(_)) && self.vectors == Vectors::Avx512 && tiles::serve()
     }
 
-    fn task(&self, task: Task<'_>) {
+    /// Multiplies some rows by some panels.
+    ///
+    /// # Safety
+    ///
+    /// What [`Task::out`] asks.
+    #[allow(unsafe_code)]
+    pub(in crate::kernels) unsafe fn task(&self, task: Task<'_>) {
         match &self.panels {
             Panels::Bf16(words) if self.in_tiles() => match tiles::unit() {
                 Some(mut unit) => self.task_in_tiles(&mut unit, words, task),
@@ -183,12 +215,8 @@ impl Packed {
 
     /// How the work is cut: rows and panels of a task.
     fn cut(&self, rows: usize) -> (usize, usize) {
-        let panels = self.bias.len() / panel_width(self.vectors);
-        let (tile, worth) = if self.in_tiles() {
-            (tiles::BLOCK_ROWS, TASK_PRODUCTS_IN_TILES)
-        } else {
-            (tile_rows(self.vectors), TASK_PRODUCTS)
-        };
+        let (panels, tile) = (self.panels(), self.tile());
+        let worth = if self.in_tiles() { TASK_PRODUCTS_IN_TILES } else { TASK_PRODUCTS };
         let chunks = (rows * self.inputs).div_ceil(CACHED_NUMBERS).max(1);
         // Chunks of about the same size, in whole tiles.
         let chunk = rows.div_ceil(chunks).next_multiple_of(tile);
@@ -202,14 +230,15 @@ impl Packed {
 }
 
 /// What one task does: these rows of the input through these panels.
-struct Task<'a> {
+pub(in crate::kernels) struct Task<'a> {
     /// The whole input.
-    xs: &'a [f32],
-    rows: Range<usize>,
-    panels: Range<usize>,
-    /// Where the result of the whole input's first row begins.
-    out: Output,
-    activation: Activation,
+    pub(in crate::kernels) xs: &'a [f32],
+    pub(in crate::kernels) rows: Range<usize>,
+    pub(in crate::kernels) panels: Range<usize>,
+    /// Where the result of the whole input's first row begins: room for all rows, of which no one else writes these
+    /// panels' columns.
+    pub(in crate::kernels) out: Output,
+    pub(in crate::kernels) activation: Activation,
 }
 
 /// How many rows of words a panel of bf16 has: two inputs a row, in whole steps of tiles.
@@ -281,13 +310,17 @@ impl CustomOp1 for Forward<'_> {
         let mut out = Vec::with_capacity(rows * weights.outputs);
         let target = Output::of(&mut out);
         let (row_step, panel_step) = weights.cut(rows);
-        let panels = weights.bias.len() / panel_width(weights.vectors);
+        let panels = weights.panels();
         let across = panels.div_ceil(panel_step);
         let task = |number: usize| {
             let (row, panel) = (number / across * row_step, number % across * panel_step);
             let rows = row..(row + row_step).min(rows);
             let panels = panel..(panel + panel_step).min(panels);
-            weights.task(Task { xs, rows, panels, out: target, activation });
+            // SAFETY: `out` has room for all rows, and each task has rows and panels of its own.
+            #[allow(unsafe_code)]
+            unsafe {
+                weights.task(Task { xs, rows, panels, out: target, activation });
+            }
         };
         match across * rows.div_ceil(row_step) {
             1 => task(0),

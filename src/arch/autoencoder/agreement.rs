@@ -1,0 +1,49 @@
+//! Tiny random networks compute what diffusers computes with them (`tests/fixtures/unet/make.py`).
+
+use candle_core::Result;
+
+use super::{Autoencoder, AutoencoderConfig};
+use crate::arch::example::{Example, off};
+use crate::kernels::PixelGrid;
+
+const LATENTS: PixelGrid = PixelGrid { pictures: 2, height: 6, width: 4 };
+
+fn autoencoder(example: &Example, reads: bool) -> (AutoencoderConfig, Autoencoder) {
+    let config = AutoencoderConfig::read(&example.folder).unwrap();
+    let autoencoder = example.model(|root| Autoencoder::load(root, &config, reads)).unwrap();
+    (config, autoencoder)
+}
+
+#[test]
+fn pictures_are_made_and_read_as_the_reference_does() -> Result<()> {
+    for name in ["vae", "vae16"] {
+        let example = Example::of(&format!("unet/{name}"));
+        let (config, autoencoder) = autoencoder(&example, true);
+        let times = config.reduction();
+        let pictures = PixelGrid { height: 6 * times, width: 4 * times, ..LATENTS };
+
+        let (decoded, size) = autoencoder.decode(example.tensor("noisy"), LATENTS)?;
+        assert_eq!(size, pictures);
+        let apart = off(&decoded, example.tensor("decoded"))?;
+        assert!(apart < 1e-4, "{name}: a picture is off by {apart}");
+
+        let (latents, size) = autoencoder.encode(example.tensor("pictures"), pictures)?.unwrap();
+        assert_eq!(size, LATENTS);
+        let apart = off(&latents, example.tensor("latents"))?;
+        assert!(apart < 1e-4, "{name}: latents are off by {apart}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_picture_has_the_same_bits_alone_and_in_company() -> Result<()> {
+    let example = Example::of("unet/vae");
+    let (_, autoencoder) = autoencoder(&example, false);
+    let (together, size) = autoencoder.decode(example.tensor("noisy"), LATENTS)?;
+    let one = PixelGrid { pictures: 1, ..LATENTS };
+    let latents = example.tensor("noisy").narrow(0, one.rows(), one.rows())?;
+    let (alone, _) = autoencoder.decode(&latents, one)?;
+    assert_eq!(together.to_vec2::<f32>()?[size.pixels()..], alone.to_vec2::<f32>()?);
+    assert!(autoencoder.encode(example.tensor("pictures"), size)?.is_none());
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Between pictures and the smaller space that denoisers work in: an autoencoder of convolutions. Kingma and
+//! Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114; Rombach et al., arXiv 2112.10752. Reference:
+//! `AutoencoderKL` of Hugging Face diffusers.
+
+#[cfg(test)]
+mod agreement;
+mod attention;
+mod config;
+mod decoder;
+mod encoder;
+mod middle;
+mod network;
+
+pub(crate) use config::AutoencoderConfig;
+pub(crate) use network::Autoencoder;
