@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Autoencoder, AutoencoderConfig};
+use super::{Autoencoder, AutoencoderConfig, Tiles};
 use crate::arch::example::{Example, off};
 use crate::kernels::PixelGrid;
 
@@ -45,5 +45,28 @@ fn a_picture_has_the_same_bits_alone_and_in_company() -> Result<()> {
     let (alone, _) = autoencoder.decode(&latents, one)?;
     assert_eq!(together.to_vec2::<f32>()?[size.pixels()..], alone.to_vec2::<f32>()?);
     assert!(autoencoder.encode(example.tensor("pictures"), size)?.is_none());
+    Ok(())
+}
+
+#[test]
+fn parts_are_put_together_as_the_reference_does() -> Result<()> {
+    let example = Example::of("unet/vae");
+    let (_, autoencoder) = autoencoder(&example, false);
+    let grid = PixelGrid { height: 10, width: 7, ..LATENTS };
+    let (tiled, size) = autoencoder.decode_in_tiles(example.tensor("wide"), grid, Tiles { side: 4 })?;
+    assert_eq!(size, PixelGrid { height: 20, width: 14, ..LATENTS });
+    let apart = off(&tiled, example.tensor("tiled"))?;
+    assert!(apart < 1e-4, "off by {apart}");
+    assert!(autoencoder.decode_in_tiles(example.tensor("wide"), grid, Tiles { side: 3 }).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_picture_of_one_part_is_decoded_as_a_whole() -> Result<()> {
+    let example = Example::of("unet/vae");
+    let (_, autoencoder) = autoencoder(&example, false);
+    let (whole, _) = autoencoder.decode(example.tensor("noisy"), LATENTS)?;
+    let (parts, _) = autoencoder.decode_in_tiles(example.tensor("noisy"), LATENTS, Tiles { side: 8 })?;
+    assert_eq!(parts.to_vec2::<f32>()?, whole.to_vec2::<f32>()?);
     Ok(())
 }

@@ -10,6 +10,8 @@ mod decoder;
 mod encoder;
 mod middle;
 mod network;
+mod tiles;
 
 pub(crate) use config::AutoencoderConfig;
 pub(crate) use network::Autoencoder;
+pub(crate) use tiles::Tiles;

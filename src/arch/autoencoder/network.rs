@@ -12,6 +12,7 @@ use crate::kernels::{Conv2d, PixelGrid, Window};
 #[derive(Debug)]
 pub(crate) struct Autoencoder {
     latent_channels: usize,
+    reduction: usize,
     scale: f64,
     shift: f64,
     before: Option<Conv2d>,
@@ -34,12 +35,18 @@ impl Autoencoder {
         });
         Ok(Self {
             latent_channels: config.latent_channels,
+            reduction: config.reduction(),
             scale: config.scale,
             shift: config.shift,
             before: before.then(|| pixels("post_quant_conv", config.latent_channels)).transpose()?,
             decoder: Decoder::load(&scope.sub("decoder"), config)?,
             encoder: encoder.transpose()?,
         })
+    }
+
+    /// How many pixels of a picture, along a side, are one of its latents.
+    pub(super) fn reduction(&self) -> usize {
+        self.reduction
     }
 
     /// Latents as a denoiser leaves them, `[rows, latent channels]`, to pictures, `[rows, 3]`, whose colors go from -1

@@ -229,11 +229,6 @@ impl UnetConfig {
         self.levels[self.levels.len() - 1]
     }
 
-    /// What sides of latents must be a multiple of: each level but the last halves them.
-    pub(crate) fn side_multiple(&self) -> usize {
-        1 << (self.levels.len() - 1)
-    }
-
     fn check(&self) -> Result<(), ArchError> {
         within("in_channels", self.in_channels, 1..=64)?;
         within("out_channels", self.out_channels, 1..=64)?;
@@ -349,7 +344,7 @@ mod tests {
         let channels: Vec<_> =
             config.levels.iter().map(|level| (level.channels, level.down, level.up)).collect();
         assert_eq!(channels, [(320, 1, 1), (640, 1, 1), (1280, 1, 1), (1280, 0, 0)]);
-        assert_eq!((config.time_width(), config.side_multiple(), config.sample_size), (1280, 8, 64));
+        assert_eq!((config.time_width(), config.sample_size), (1280, 64));
     }
 
     #[test]

@@ -191,8 +191,9 @@ impl Up {
             }
             xs = stage.forward(&Tensor::cat(&[xs, before], 1)?, grid, around)?;
         }
-        match &self.doubling {
-            Some(doubling) => Ok((doubling.forward(&xs, grid)?, doubling.result(grid))),
+        match self.doubling.as_ref().zip(seen.last()) {
+            // To the size that was halved, which may have been odd.
+            Some((doubling, (_, size))) => Ok((doubling.forward_to(&xs, grid, *size)?, *size)),
             None => Ok((xs, grid)),
         }
     }

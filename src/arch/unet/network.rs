@@ -13,7 +13,6 @@ use crate::kernels::{Activation, Conv2d, GroupNorm, PixelGrid, Window};
 /// The weights.
 #[derive(Debug)]
 pub(crate) struct Unet {
-    side_multiple: usize,
     prompt_width: usize,
     time: TimeEmbedding,
     first: Conv2d,
@@ -32,7 +31,6 @@ impl Unet {
         let down = levels.clone().map(|level| Down::load(scope, config, level));
         let up = levels.rev().map(|level| Up::load(scope, config, level));
         Ok(Self {
-            side_multiple: config.side_multiple(),
             prompt_width: config.cross_attention_dim,
             time: TimeEmbedding::load(scope, config)?,
             first: scope.conv("conv_in", config.in_channels, channels, Window::SAME)?,
@@ -45,8 +43,7 @@ impl Unet {
     }
 
     /// What the schedule asks of a denoiser: `[rows, in channels]` to `[rows, out channels]`. There is a time for
-    /// each picture, as the schedule counts them, so pictures may be at different steps. The sides of `grid` must be
-    /// multiples of [`UnetConfig::side_multiple`]. A picture's result has the same bits whatever others there are.
+    /// each picture, as the schedule counts them, so pictures may be at different steps. A picture's result has the same bits whatever others there are.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
@@ -74,10 +71,6 @@ impl Unet {
     }
 
     fn check(&self, grid: PixelGrid, times: &[f32], told: &Conditioning) -> Result<()> {
-        let sides = [grid.height, grid.width];
-        if sides.iter().any(|side| *side == 0 || !side.is_multiple_of(self.side_multiple)) {
-            bail!("latents of {sides:?}, whose sides must be multiples of {}", self.side_multiple);
-        }
         if times.len() != grid.pictures
             || told.tokens.dims() != [grid.pictures * told.length, self.prompt_width]
         {

@@ -47,7 +47,7 @@ impl UnetConfig {
         let mut seen = (grid.rows() * self.levels[0].channels) as u64;
         let mut widest = 0;
         for (index, level) in self.levels.iter().enumerate() {
-            let pixels = (grid.height >> index) * (grid.width >> index);
+            let pixels = grid.height.div_ceil(1 << index) * grid.width.div_ceil(1 << index);
             let rows = (grid.pictures * pixels) as u64;
             let halved = u64::from(index + 1 < self.levels.len());
             seen += rows * level.channels as u64 * level.blocks as u64

@@ -79,26 +79,46 @@ impl Conv2d {
     /// `[rows, in]` to `[rows of the result, out]`. A picture's result has the same bits whatever other pictures
     /// there are.
     pub(crate) fn forward(&self, xs: &Tensor, grid: PixelGrid) -> Result<Tensor> {
+        self.forward_to(xs, grid, self.result(grid))
+    }
+
+    /// The same to pictures of `result`: of a window that enlarges, cut at the bottom and on the right before it is
+    /// applied; of another, what [`result`](Self::result) says.
+    pub(crate) fn forward_to(&self, xs: &Tensor, grid: PixelGrid, result: PixelGrid) -> Result<Tensor> {
+        let most = self.result(grid);
+        let cut = result.height <= most.height && result.width <= most.width;
+        if result != most && !(self.window.enlarge > 1 && cut && result.pictures == most.pictures) {
+            bail!("convolution: {grid:?} does not become {result:?}");
+        }
         if xs.dims() != [grid.rows(), self.inputs] {
             bail!("convolution: {:?} for {grid:?} of {} channels", xs.dims(), self.inputs);
         }
         match &self.arrangement {
             Arrangement::Linear(linear) => linear.forward(xs),
             #[cfg(target_arch = "x86_64")]
-            Arrangement::Packed(conv) => conv.forward(xs, grid),
-            Arrangement::Plain { weight, bias } => plain(xs, grid, weight, bias, self.window),
+            Arrangement::Packed(conv) => conv.forward(xs, grid, result),
+            Arrangement::Plain { weight, bias } => plain(xs, (grid, result), weight, bias, self.window),
         }
     }
 }
 
-fn plain(xs: &Tensor, grid: PixelGrid, weight: &Tensor, bias: &Tensor, window: Window) -> Result<Tensor> {
+fn plain(
+    xs: &Tensor,
+    (grid, result): (PixelGrid, PixelGrid),
+    weight: &Tensor,
+    bias: &Tensor,
+    window: Window,
+) -> Result<Tensor> {
     let (before, after) = (window.before, window.after);
     let pictures = xs.reshape((grid.pictures, grid.height, grid.width, xs.dim(1)?))?;
     let pictures = pictures.permute((0, 3, 1, 2))?.contiguous()?;
     let (height, width) = (grid.height * window.enlarge, grid.width * window.enlarge);
     let pictures = match window.enlarge {
         1 => pictures,
-        _ => pictures.upsample_nearest2d(height, width)?,
+        _ => {
+            let enlarged = pictures.upsample_nearest2d(height, width)?;
+            enlarged.narrow(2, 0, result.height)?.narrow(3, 0, result.width)?
+        }
     };
     let missing = |side: usize| after.max(window.side.saturating_sub(before + side));
     let padded = pictures.pad_with_zeros(2, before, missing(height))?;
@@ -135,7 +155,7 @@ mod tests {
                     let grid = PixelGrid { pictures, height, width };
                     let xs = Tensor::randn(0f32, 1.0, (grid.rows(), inputs), &Device::Cpu)?;
                     let got = conv.forward(&xs, grid)?;
-                    let expected = plain(&xs, grid, &weight, &bias, window)?;
+                    let expected = plain(&xs, (grid, conv.result(grid)), &weight, &bias, window)?;
                     assert_eq!(got.dims(), [conv.result(grid).rows(), outputs]);
                     let off = (got - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
                     // Sums of so many products of numbers around 1.
@@ -146,6 +166,21 @@ mod tests {
                     );
                 }
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_enlarged_may_be_cut() -> Result<()> {
+        let (conv, weight, bias) = layer(5, 7, Window::DOUBLING)?;
+        let grid = PixelGrid { pictures: 2, height: 3, width: 4 };
+        let xs = Tensor::randn(0f32, 1.0, (grid.rows(), 5), &Device::Cpu)?;
+        let cut = PixelGrid { pictures: 2, height: 5, width: 8 };
+        let off =
+            (conv.forward_to(&xs, grid, cut)? - plain(&xs, (grid, cut), &weight, &bias, Window::DOUBLING)?)?;
+        assert!(off.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+        for wrong in [PixelGrid { height: 7, ..cut }, PixelGrid { pictures: 1, ..cut }] {
+            assert!(conv.forward_to(&xs, grid, wrong).is_err());
         }
         Ok(())
     }
@@ -175,7 +210,7 @@ mod tests {
         let xs = Tensor::randn(0f32, 1.0, (64, 20), &Device::Cpu)?;
         let xs = xs.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
         let conv = Conv2d::new(&weight, &bias, Window::SAME, Precision::Bf16)?;
-        let off = (conv.forward(&xs, grid)? - plain(&xs, grid, &weight, &bias, Window::SAME)?)?;
+        let off = (conv.forward(&xs, grid)? - plain(&xs, (grid, grid), &weight, &bias, Window::SAME)?)?;
         assert!(off.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
         Ok(())
     }

@@ -45,8 +45,8 @@ impl PackedConv {
     }
 
     /// `[rows, in]` to `[rows of the result, out]`.
-    pub(super) fn forward(&self, xs: &Tensor, grid: PixelGrid) -> Result<Tensor> {
-        xs.apply_op1_no_bwd(&Forward { conv: self, grid })
+    pub(super) fn forward(&self, xs: &Tensor, grid: PixelGrid, result: PixelGrid) -> Result<Tensor> {
+        xs.apply_op1_no_bwd(&Forward { conv: self, grid, result })
     }
 
     /// How many pixels and how many panels a task takes.
@@ -67,6 +67,7 @@ impl PackedConv {
 struct Forward<'a> {
     conv: &'a PackedConv,
     grid: PixelGrid,
+    result: PixelGrid,
 }
 
 impl CustomOp1 for Forward<'_> {
@@ -75,9 +76,9 @@ impl CustomOp1 for Forward<'_> {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Forward { conv, grid } = *self;
+        let Forward { conv, grid, result } = *self;
         let xs = contiguous(xs, layout, "convolution")?;
-        let (pixels, outputs) = (conv.window.result(grid).rows(), conv.weights.outputs());
+        let (pixels, outputs) = (result.rows(), conv.weights.outputs());
         let mut out = Vec::with_capacity(pixels * outputs);
         let target = Output::of(&mut out);
         let (pixel_step, panel_step) = conv.cut(pixels);
@@ -86,7 +87,7 @@ impl CustomOp1 for Forward<'_> {
         let task = |rows: &mut Vec<f32>, number: usize| {
             let (first, panel) = (number / across * pixel_step, number % across * panel_step);
             let pixels: Range<usize> = first..(first + pixel_step).min(pixels);
-            conv.window.gather(xs, conv.channels, grid, pixels.clone(), rows);
+            conv.window.gather(xs, conv.channels, (grid, result), pixels.clone(), rows);
             let task = Task {
                 xs: rows,
                 rows: 0..pixels.len(),

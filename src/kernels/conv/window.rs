@@ -40,33 +40,33 @@ impl Window {
         PixelGrid { height: places(grid.height), width: places(grid.width), ..grid }
     }
 
-    /// The places under the window at `place` along one side of `length` pixels: of the picture, or `None` where
-    /// there are zeros.
+    /// The places under the window at `place` along one side of `length` pixels, once enlarged: of the picture as it
+    /// was, or `None` where there are zeros.
     pub(super) fn under(self, place: usize, length: usize) -> impl Iterator<Item = Option<usize>> {
         let first = place * self.stride;
         (first..first + self.side).map(move |at| {
-            let at = at.checked_sub(self.before)? / self.enlarge;
-            (at < length).then_some(at)
+            let at = at.checked_sub(self.before)?;
+            (at < length).then_some(at / self.enlarge)
         })
     }
 
-    /// Puts together what lies under some pixels of the result: `xs` is `[rows, channels]` of `grid`, `out` gets
-    /// `[pixels, side x side x channels]`.
+    /// Puts together what lies under some pixels of `result`: `xs` is `[rows, channels]` of `grid`, `out` gets
+    /// `[pixels, side x side x channels]`. Pictures that are enlarged are cut to the size of the result.
     pub(super) fn gather(
         self,
         xs: &[f32],
         channels: usize,
-        grid: PixelGrid,
+        (grid, result): (PixelGrid, PixelGrid),
         pixels: Range<usize>,
         out: &mut Vec<f32>,
     ) {
-        let result = self.result(grid);
+        let enlarged = if self.enlarge == 1 { grid } else { result };
         out.clear();
         for pixel in pixels {
             let (picture, place) = (pixel / result.pixels(), pixel % result.pixels());
             let picture = &xs[picture * grid.pixels() * channels..];
-            for y in self.under(place / result.width, grid.height) {
-                for x in self.under(place % result.width, grid.width) {
+            for y in self.under(place / result.width, enlarged.height) {
+                for x in self.under(place % result.width, enlarged.width) {
                     match y.zip(x) {
                         Some((y, x)) => {
                             out.extend_from_slice(&picture[(y * grid.width + x) * channels..][..channels]);
@@ -90,8 +90,9 @@ mod tests {
         assert_eq!(under(Window::SAME, 2, 3), [Some(1), Some(2), None]);
         assert_eq!(under(Window::HALVING, 1, 4), [Some(1), Some(2), Some(3)]);
         assert_eq!(under(Window::HALVING_AFTER, 1, 4), [Some(2), Some(3), None]);
-        assert_eq!(under(Window::DOUBLING, 2, 2), [Some(0), Some(1), Some(1)]);
-        assert_eq!(under(Window::DOUBLING, 3, 2), [Some(1), Some(1), None]);
+        assert_eq!(under(Window::DOUBLING, 2, 4), [Some(0), Some(1), Some(1)]);
+        assert_eq!(under(Window::DOUBLING, 3, 4), [Some(1), Some(1), None]);
+        assert_eq!(under(Window::DOUBLING, 2, 3), [Some(0), Some(1), None]);
     }
 
     #[test]
