@@ -5,6 +5,8 @@
 
 mod conditioning;
 mod timestep;
+mod two_layers;
 
 pub(crate) use conditioning::Conditioning;
 pub(crate) use timestep::timestep_embedding;
+pub(crate) use two_layers::TwoLayers;

@@ -3,19 +3,19 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::config::Frame;
-use crate::arch::diffusion::{Conditioning, timestep_embedding};
-use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Linear, add};
+use crate::arch::diffusion::{Conditioning, TwoLayers, timestep_embedding};
+use crate::arch::{ArchError, Scope};
+use crate::kernels::add;
 
 /// How wide a time is before the first layer, whatever the configuration.
 pub(super) const WAVES: usize = 256;
 
-/// Two linear layers each, whose outputs are summed.
+/// Each by itself, and then summed.
 #[derive(Debug)]
 pub(super) struct Signals {
-    time: [Linear; 2],
-    guidance: Option<[Linear; 2]>,
-    pooled: [Linear; 2],
+    time: TwoLayers,
+    guidance: Option<TwoLayers>,
+    pooled: TwoLayers,
     pooled_width: usize,
 }
 
@@ -27,11 +27,7 @@ impl Signals {
         guided: bool,
     ) -> std::result::Result<Self, ArchError> {
         let (scope, width) = (root.sub("time_text_embed"), frame.width());
-        let load = |name: &str, inputs: usize| -> std::result::Result<_, ArchError> {
-            let scope = scope.sub(name);
-            let first = scope.linear("linear_1", inputs, width, Bias::Present)?;
-            Ok([first, scope.linear("linear_2", width, width, Bias::Present)?])
-        };
+        let load = |name: &str, inputs: usize| TwoLayers::load(&scope.sub(name), inputs, width);
         Ok(Self {
             time: load("timestep_embedder", WAVES)?,
             guidance: guided.then(|| load("guidance_embedder", WAVES)).transpose()?,
@@ -47,24 +43,17 @@ impl Signals {
             let numbers: Vec<f32> = numbers.iter().map(|number| number * scale).collect();
             timestep_embedding(&numbers, WAVES, true, 0.0)
         };
-        let expected = (times.len(), self.pooled_width);
-        let Some(pooled) =
-            conditioning.pooled.as_ref().filter(|pooled| pooled.dims() == [expected.0, expected.1])
-        else {
-            bail!("a vector for each prompt is wanted, {expected:?}")
-        };
-        let mut sum = add(through(&self.time, &waves(times)?)?, &through(&self.pooled, pooled)?)?;
+        let expected = [times.len(), self.pooled_width];
+        let pooled = conditioning.pooled.as_ref().filter(|pooled| pooled.dims() == expected);
+        let Some(pooled) = pooled else { bail!("a vector for each prompt is wanted, {expected:?}") };
+        let mut sum = add(self.time.forward(&waves(times)?)?, &self.pooled.forward(pooled)?)?;
         if let Some(layers) = &self.guidance {
             let guidance = conditioning.guidance.as_deref().unwrap_or_default();
             if guidance.len() != times.len() {
                 bail!("{} pictures are to be told their guidance, and {} are", times.len(), guidance.len());
             }
-            sum = add(sum, &through(layers, &waves(guidance)?)?)?;
+            sum = add(sum, &layers.forward(&waves(guidance)?)?)?;
         }
         sum.silu()
     }
-}
-
-fn through([first, second]: &[Linear; 2], xs: &Tensor) -> Result<Tensor> {
-    second.forward(&first.forward_activated(xs, Activation::Silu)?)
 }
