@@ -20,6 +20,7 @@ mod bounds;
 mod decoder;
 mod dense;
 mod diffusion;
+mod diffusion_transformer;
 mod distances;
 mod embedding;
 mod encoder;

@@ -1,7 +1,7 @@
 //! What feed-forward parts and residuals need beyond a linear layer: a gate (Shazeer, "GLU Variants Improve
-//! Transformer", arXiv 2002.05202) and a sum in place.
+//! Transformer", arXiv 2002.05202) and sums in place.
 
-use candle_core::{CpuStorage, CustomOp1, D, InplaceOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, D, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::activation::{Activation, add_bias};
@@ -23,6 +23,15 @@ pub(crate) fn add(xs: Tensor, ys: &Tensor) -> Result<Tensor> {
     }
     xs.inplace_op2(ys, &Add)?;
     Ok(xs)
+}
+
+/// `xs + scale * ys`, where `xs` and `ys` are `[rows, width]` and `scale` is `[width]`, written into the storage of
+/// `xs`: that may be some rows of a larger tensor, and nobody else may look at these meanwhile.
+pub(crate) fn add_scaled(xs: &Tensor, ys: &Tensor, scale: &Tensor) -> Result<()> {
+    if !xs.device().is_cpu() {
+        return xs.slice_set(&(xs + ys.broadcast_mul(scale)?)?, 0, 0);
+    }
+    xs.inplace_op3(ys, scale, &AddScaled)
 }
 
 fn plain(xs: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -76,6 +85,33 @@ impl InplaceOp2 for Add {
     }
 }
 
+struct AddScaled;
+
+impl InplaceOp3 for AddScaled {
+    fn name(&self) -> &'static str {
+        "add-scaled"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &mut CpuStorage,
+        xs_l: &Layout,
+        ys: &CpuStorage,
+        ys_l: &Layout,
+        scale: &CpuStorage,
+        scale_l: &Layout,
+    ) -> Result<()> {
+        let (xs, ys) = (contiguous_mut(xs, xs_l, "add-scaled")?, contiguous(ys, ys_l, "add-scaled")?);
+        let scale = contiguous(scale, scale_l, "add-scaled")?;
+        if xs.len() != ys.len() || scale.is_empty() || !xs.len().is_multiple_of(scale.len()) {
+            bail!("add-scaled: {} numbers, {} and {}", xs.len(), ys.len(), scale.len());
+        }
+        let task = scale.len() * ROWS_PER_TASK;
+        xs.par_chunks_mut(task).zip(ys.par_chunks(task)).for_each(|(xs, ys)| sum_scaled(xs, ys, scale));
+        Ok(())
+    }
+}
+
 widened! {
     fn multiply(xs: &mut [f32], ys: &[f32]) {
         for (x, y) in xs.iter_mut().zip(ys) {
@@ -88,6 +124,16 @@ widened! {
     fn sum(xs: &mut [f32], ys: &[f32]) {
         for (x, y) in xs.iter_mut().zip(ys) {
             *x += y;
+        }
+    }
+}
+
+widened! {
+    fn sum_scaled(xs: &mut [f32], ys: &[f32], scale: &[f32]) {
+        for (xs, ys) in xs.chunks_exact_mut(scale.len()).zip(ys.chunks_exact(scale.len())) {
+            for ((x, y), scale) in xs.iter_mut().zip(ys).zip(scale) {
+                *x += y * scale;
+            }
         }
     }
 }
@@ -128,6 +174,21 @@ mod tests {
         let expected = (&xs + &ys)?.to_vec2::<f32>()?;
         assert_eq!(add(xs.copy()?, &ys)?.to_vec2::<f32>()?, expected);
         assert!(add(xs, &ys.narrow(0, 0, 2)?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn scaled_sums_are_written_to_some_rows() -> Result<()> {
+        let xs = Tensor::randn(0f32, 1.0, (40, 33), &Device::Cpu)?;
+        let ys = Tensor::randn(0f32, 1.0, (20, 33), &Device::Cpu)?;
+        let scale = Tensor::randn(0f32, 1.0, 33, &Device::Cpu)?;
+        let sum = (xs.narrow(0, 7, 20)? + ys.broadcast_mul(&scale)?)?;
+        let expected =
+            Tensor::cat(&[xs.narrow(0, 0, 7)?, sum, xs.narrow(0, 27, 13)?], 0)?.to_vec2::<f32>()?;
+        add_scaled(&xs.narrow(0, 7, 20)?, &ys, &scale)?;
+        assert_eq!(xs.to_vec2::<f32>()?, expected);
+        assert!(add_scaled(&xs, &ys, &scale).is_err());
+        assert!(add_scaled(&xs, &xs.copy()?, &scale.narrow(0, 0, 7)?).is_err());
         Ok(())
     }
 }

@@ -9,7 +9,7 @@
 //! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
 //!   stay in registers, bias and activation on the way out.
 //! - [`Attention`]: over packed texts, nothing padded, soft maxima with a vectorised exponential.
-//! - [`Norm`], [`Rope`], [`gate`], [`add`], [`Activation`]: rows at a time, in place on a tensor just computed;
+//! - [`Norm`], [`Rope`], [`turn_rows`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on a tensor just computed;
 //!   [`Norm::forward`] and [`gate`] write a new one.
 //! - [`PagedAttention`]: many texts at once, keys and values in blocks, of which a text holds any.
 //! - [`QuantizedLayers`]: weights as narrow as the file has them, products of integers.
@@ -45,11 +45,12 @@ mod prefetch;
 mod quantized;
 mod rope;
 pub mod threads;
+mod turn_rows;
 
 pub(crate) use activation::{Activation, add_bias};
 pub(crate) use attention::{Attention, Span, scratch_numbers};
 pub(crate) use conv::{Conv2d, Window};
-pub(crate) use gated::{add, gate};
+pub(crate) use gated::{add, add_scaled, gate};
 pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::Linear;
 pub(crate) use norm::Norm;
@@ -60,6 +61,7 @@ pub(crate) use precision::Precision;
 pub use precision::{Dtype, UnknownDtype};
 pub(crate) use quantized::{QuantKind, QuantizedLayers, QuantizedLinear};
 pub(crate) use rope::{Rope, RopeStyle};
+pub(crate) use turn_rows::turn_rows;
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 

@@ -1,6 +1,8 @@
 //! Normalising each row, after adding a residual where there is one: layer norm (Ba et al., "Layer
 //! Normalization", arXiv 1607.06450) and RMS norm (Zhang and Sennrich, arXiv 1910.07467).
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, D, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -49,7 +51,8 @@ impl Norm {
         if !xs.device().is_cpu() {
             return self.plain(xs);
         }
-        let xs = xs.copy()?;
+        // Of some rows of a larger tensor, `copy` would copy them all.
+        let xs = xs.force_contiguous()?;
         xs.inplace_op2(&self.params, self)?;
         Ok(xs)
     }
@@ -62,6 +65,25 @@ impl Norm {
         }
         xs.inplace_op3(residual, &self.params, self)?;
         Ok(xs)
+    }
+
+    /// Normalises some heads of each row of `xs`, `[rows, width]`, each by itself: they are as wide as this norm.
+    /// Writes into the storage of `xs`: call it only on a tensor just computed, which nothing else shares.
+    pub(crate) fn forward_heads(&self, xs: Tensor, heads: Range<usize>) -> Result<Tensor> {
+        let (rows, width) = xs.dims2()?;
+        let size = self.params.dim(1)?;
+        if heads.end * size > width {
+            bail!("norm: heads {heads:?} of {size} in rows of {width}");
+        }
+        if xs.device().is_cpu() {
+            xs.inplace_op2(&self.params, &SomeHeads { norm: self, which: heads, width })?;
+            return Ok(xs);
+        }
+        let (start, count) = (heads.start * size, heads.len() * size);
+        let part = xs.narrow(1, start, count)?.reshape((rows * heads.len(), size))?;
+        let part = self.plain(&part)?.reshape((rows, count))?;
+        let after = start + count;
+        Tensor::cat(&[xs.narrow(1, 0, start)?, part, xs.narrow(1, after, width - after)?], 1)
     }
 
     fn plain(&self, xs: &Tensor) -> Result<Tensor> {
@@ -85,12 +107,17 @@ impl Norm {
         let tasks = xs.par_chunks_mut(task).enumerate();
         tasks.for_each(|(i, rows)| {
             let residual = residual.map_or(&[][..], |residual| &residual[i * task..][..rows.len()]);
-            match self.kind {
-                Kind::Layer => layer_rows(rows, residual, params, self.eps),
-                Kind::Rms => rms_rows(rows, residual, &params[..width], self.eps),
-            }
+            self.each(rows, residual, params);
         });
         Ok(())
+    }
+
+    /// On the calling thread.
+    fn each(&self, rows: &mut [f32], residual: &[f32], params: &[f32]) {
+        match self.kind {
+            Kind::Layer => layer_rows(rows, residual, params, self.eps),
+            Kind::Rms => rms_rows(rows, residual, &params[..params.len() / 2], self.eps),
+        }
     }
 }
 
@@ -108,6 +135,37 @@ impl InplaceOp2 for Norm {
     ) -> Result<()> {
         let params = contiguous(params, params_l, "norm")?;
         self.rows(contiguous_mut(xs, xs_l, "norm")?, None, params)
+    }
+}
+
+/// One call of [`Norm::forward_heads`].
+struct SomeHeads<'a> {
+    norm: &'a Norm,
+    which: Range<usize>,
+    width: usize,
+}
+
+impl InplaceOp2 for SomeHeads<'_> {
+    fn name(&self) -> &'static str {
+        "norm-heads"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &mut CpuStorage,
+        xs_l: &Layout,
+        params: &CpuStorage,
+        params_l: &Layout,
+    ) -> Result<()> {
+        let params = contiguous(params, params_l, "norm-heads")?;
+        let size = params.len() / 2;
+        let xs = contiguous_mut(xs, xs_l, "norm-heads")?;
+        xs.par_chunks_mut(self.width * ROWS_PER_TASK).for_each(|rows| {
+            for row in rows.chunks_exact_mut(self.width) {
+                self.norm.each(&mut row[self.which.start * size..self.which.end * size], &[], params);
+            }
+        });
+        Ok(())
     }
 }
 
@@ -214,6 +272,34 @@ mod tests {
                 }
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn some_heads_are_normalised_and_the_rest_stays() -> Result<()> {
+        let (size, width) = (6, 6 * 5 + 2);
+        let xs = Tensor::randn(1f32, 2.0, (35, width), &Device::Cpu)?;
+        for norm in [Norm::rms(&numbers(size)?, 1e-6)?, Norm::layer(&numbers(size)?, None, 1e-6)?] {
+            let got = norm.forward_heads(xs.copy()?, 1..4)?;
+            let heads = norm.plain(&xs.narrow(1, size, 3 * size)?.reshape((35 * 3, size))?)?;
+            let off = (got.narrow(1, size, 3 * size)? - heads.reshape((35, 3 * size))?)?.abs()?.max_all()?;
+            assert!(off.to_scalar::<f32>()? < 1e-5, "{norm:?}");
+            for (start, columns) in [(0, size), (4 * size, width - 4 * size)] {
+                let (got, before) = (got.narrow(1, start, columns)?, xs.narrow(1, start, columns)?);
+                assert_eq!(got.to_vec2::<f32>()?, before.to_vec2::<f32>()?);
+            }
+            assert!(norm.forward_heads(xs.copy()?, 3..6).is_err());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn some_rows_of_a_tensor_are_normalised_alone() -> Result<()> {
+        let xs = Tensor::randn(1f32, 2.0, (9, 16), &Device::Cpu)?;
+        let norm = Norm::rms(&numbers(16)?, 1e-6)?;
+        let (before, all) = (xs.to_vec2::<f32>()?, norm.forward(&xs)?.to_vec2::<f32>()?);
+        assert_eq!(norm.forward(&xs.narrow(0, 3, 4)?)?.to_vec2::<f32>()?, all[3..7]);
+        assert_eq!(xs.to_vec2::<f32>()?, before, "nothing is written to what was given");
         Ok(())
     }
 

@@ -108,31 +108,41 @@ impl Turn<'_> {
         let all = self.positions.iter().map(|position| self.rope.angles(*position));
         let (cos, sin): (Vec<_>, Vec<_>) = all.unzip();
         let table = |rows: Vec<&[f32]>| {
-            Tensor::from_vec(rows.concat(), (tokens, 1, pairs), &candle_core::Device::Cpu)?
+            Tensor::from_vec(rows.concat(), (tokens, pairs), &candle_core::Device::Cpu)?
                 .to_device(xs.device())
         };
-        let (cos, sin) = (table(cos)?, table(sin)?);
-        let turned = self.heads * self.head_size;
-        let heads = xs.narrow(1, 0, turned)?.reshape((tokens, self.heads, self.head_size))?;
-        let pair = |i: usize| match self.rope.style {
-            RopeStyle::Halves => heads.narrow(2, i * pairs, pairs),
-            RopeStyle::Interleaved => heads
-                .narrow(2, 0, 2 * pairs)?
-                .reshape((tokens, self.heads, pairs, 2))?
-                .narrow(3, i, 1)?
-                .squeeze(3),
-        };
-        let (a, b) = (pair(0)?, pair(1)?);
-        let x = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let y = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let both = match self.rope.style {
-            RopeStyle::Halves => Tensor::cat(&[x, y], 2)?,
-            RopeStyle::Interleaved => Tensor::stack(&[x, y], 3)?.flatten_from(2)?,
-        };
-        let left = heads.narrow(2, 2 * pairs, self.head_size - 2 * pairs)?;
-        let heads = Tensor::cat(&[both, left], 2)?.reshape((tokens, turned))?;
-        Tensor::cat(&[heads, xs.narrow(1, turned, self.width - turned)?], 1)
+        plain(xs, (&table(cos)?, &table(sin)?), (self.heads, self.head_size), self.rope.style)
     }
+}
+
+/// [`turn`] for the first `heads` heads of each row of `xs`, `[tokens, width]`, in candle's operations; cosines and
+/// sines are `[tokens, pairs]`.
+pub(super) fn plain(
+    xs: &Tensor,
+    (cos, sin): (&Tensor, &Tensor),
+    (heads, head_size): (usize, usize),
+    style: RopeStyle,
+) -> Result<Tensor> {
+    let (tokens, width) = xs.dims2()?;
+    let pairs = cos.dim(1)?;
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+    let all = xs.narrow(1, 0, heads * head_size)?.reshape((tokens, heads, head_size))?;
+    let pair = |i: usize| match style {
+        RopeStyle::Halves => all.narrow(2, i * pairs, pairs),
+        RopeStyle::Interleaved => {
+            all.narrow(2, 0, 2 * pairs)?.reshape((tokens, heads, pairs, 2))?.narrow(3, i, 1)?.squeeze(3)
+        }
+    };
+    let (a, b) = (pair(0)?, pair(1)?);
+    let x = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let y = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let both = match style {
+        RopeStyle::Halves => Tensor::cat(&[x, y], 2)?,
+        RopeStyle::Interleaved => Tensor::stack(&[x, y], 3)?.flatten_from(2)?,
+    };
+    let left = all.narrow(2, 2 * pairs, head_size - 2 * pairs)?;
+    let turned = Tensor::cat(&[both, left], 2)?.reshape((tokens, heads * head_size))?;
+    Tensor::cat(&[turned, xs.narrow(1, heads * head_size, width - heads * head_size)?], 1)
 }
 
 impl InplaceOp1 for Turn<'_> {

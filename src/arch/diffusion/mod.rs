@@ -22,6 +22,7 @@ mod prompts;
 mod reader;
 mod schedule;
 mod timestep;
+mod two_layers;
 mod weights;
 
 pub(crate) use conditioning::Conditioning;
@@ -29,4 +30,5 @@ pub use generator::ImageGenerator;
 pub(crate) use index::is_pipeline;
 pub use plan::DiffusionPlan;
 pub(crate) use timestep::timestep_embedding;
+pub(crate) use two_layers::TwoLayers;
 pub use weights::DiffusionWeights;

@@ -3,9 +3,9 @@
 use candle_core::{D, Result, Tensor, bail};
 
 use super::config::{SIZES, UnetConfig};
-use crate::arch::diffusion::{Conditioning, timestep_embedding};
+use crate::arch::diffusion::{Conditioning, TwoLayers, timestep_embedding};
 use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Linear, add};
+use crate::kernels::{Linear, add};
 
 /// How much finer than 1 the waves of a guidance are: it is told in thousandths, as times are.
 const GUIDANCE_SCALE: f32 = 1000.0;
@@ -29,21 +29,6 @@ struct Waves {
 impl Waves {
     fn of(self, times: &[f32], width: usize) -> Result<Tensor> {
         timestep_embedding(times, width, self.flip_sin_to_cos, self.freq_shift)
-    }
-}
-
-/// A linear layer, SiLU, a linear layer.
-#[derive(Debug)]
-struct TwoLayers([Linear; 2]);
-
-impl TwoLayers {
-    fn load(scope: &Scope<'_>, inputs: usize, width: usize) -> std::result::Result<Self, ArchError> {
-        let layer = |name, inputs| scope.linear(name, inputs, width, Bias::Present);
-        Ok(Self([layer("linear_1", inputs)?, layer("linear_2", width)?]))
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.0[1].forward(&self.0[0].forward_activated(xs, Activation::Silu)?)
     }
 }
 
