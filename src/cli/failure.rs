@@ -37,6 +37,15 @@ pub(super) enum Failure {
     /// A file that the user named does not hold what it should.
     #[error("{file} does not hold the JSON that is expected: {source}")]
     NotJson { file: String, source: serde_json::Error },
+    /// A file that the user named holds no such tensor.
+    #[error("{file} does not hold the tensor that is expected: {reason}")]
+    NotATensor { file: String, reason: String },
+    /// A file that the user named could not be written.
+    #[error("{file} cannot be written: {source}")]
+    Unwritable { file: String, source: io::Error },
+    /// A picture that was drawn could not become a file.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
     /// A file that the user named is absurdly long.
     #[error("{file} is longer than {limit}")]
     FileTooLong { file: String, limit: ByteSize },
@@ -116,7 +125,9 @@ impl Failure {
             Self::Item { source, .. } => Some(hint_for_pool(source)),
             Self::Usage(_) | Self::Invalid(_) => Some("`millpond VERB --help` has examples"),
             Self::WrongCapability { .. } => Some("`millpond inspect` tells what a model does"),
-            Self::File { .. } => Some("check the path"),
+            Self::File { .. } | Self::Unwritable { .. } => Some("check the path"),
+            Self::NotATensor { .. } => Some("`millpond draw --help` shows what it should look like"),
+            Self::Image(_) => Some(SEE_MORE),
             Self::NotJson { .. } => Some("`millpond generate --help` shows what it should look like"),
             Self::FileTooLong { .. } => Some("no model reads so much: is this the right file?"),
             Self::UnknownModel { .. } => {
@@ -150,9 +161,12 @@ fn hint_for(error: &crate::Error) -> &'static str {
         }
         crate::Error::Weights(_) => "download the model again, or convert it to safetensors",
         crate::Error::Arch(ArchError::Unsupported {
-            what: "quantization of text embedding" | "quantization of image embedding",
+            what:
+                "quantization of text embedding"
+                | "quantization of image embedding"
+                | "quantization of text to image",
             ..
-        }) => "leave the option out: models that embed compute in f32 or bf16, see --dtype",
+        }) => "leave the option out: models that embed or draw compute in f32 or bf16, see --dtype",
         crate::Error::Arch(ArchError::Unsupported { .. }) => "README.md says which models are served",
         crate::Error::Arch(_) => "`millpond inspect` tells what the model's files say",
         crate::Error::Catalog(CatalogError::Source { .. } | CatalogError::Manifest { .. }) => {

@@ -1,9 +1,10 @@
-//! Small files that users write: conversations, schemas, prompts on standard input.
+//! Small files that users write: conversations, schemas, tensors, prompts on standard input.
 
 use std::fs::File;
 use std::io::{Error, Read, stdin};
 use std::path::Path;
 
+use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
@@ -18,6 +19,21 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> 
     let unreadable = |source| Failure::File { file: file(), source };
     let bytes = read(File::open(path).map_err(unreadable)?, unreadable, file)?;
     serde_json::from_slice(&bytes).map_err(|source| Failure::NotJson { file: file(), source })
+}
+
+/// Shape and numbers of the tensor called `name` in a safetensors file.
+pub(super) fn read_tensor(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+    let file = || path.display().to_string();
+    let unreadable = |source| Failure::File { file: file(), source };
+    let bytes = read(File::open(path).map_err(unreadable)?, unreadable, file)?;
+    let wrong = |reason: String| Failure::NotATensor { file: file(), reason };
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let tensor = tensors.tensor(name).map_err(|error| wrong(error.to_string()))?;
+    if tensor.dtype() != Dtype::F32 {
+        return Err(wrong(format!("{name:?} is stored as {:?}, not F32", tensor.dtype())));
+    }
+    let numbers = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    Ok((tensor.shape().to_vec(), numbers.collect()))
 }
 
 /// All of standard input, as it is.

@@ -9,26 +9,26 @@ use futures_core::Stream;
 
 use super::failure::Failure;
 use super::interrupt::Interrupt;
-use crate::capability::{TextCompletion, TextToText, Token};
+use crate::capability::Capability;
 use crate::pool::Ticket;
 
-/// Gives every token to `each` as it comes, and returns the whole answer; `None` after Ctrl-C, which cancels
+/// Gives every event to `each` as it comes, and returns the whole answer; `None` after Ctrl-C, which cancels
 /// the request, as an error of `each` does.
-pub(super) fn follow(
-    mut ticket: Ticket<TextToText>,
+pub(super) fn follow<C: Capability>(
+    mut ticket: Ticket<C>,
     interrupt: &Interrupt,
-    mut each: impl FnMut(Token) -> Result<(), Failure>,
-) -> Result<Option<TextCompletion>, Failure> {
+    mut each: impl FnMut(C::Event) -> Result<(), Failure>,
+) -> Result<Option<C::Output>, Failure> {
     let (bell, rung) = bounded(1);
     let waker = Waker::from(Arc::new(Bell(bell)));
     let mut context = Context::from_waker(&waker);
     loop {
-        // Tokens may come so fast that there is never a wait.
+        // Events may come so fast that there is never a wait.
         if interrupt.asked().try_recv().is_ok() {
             return Ok(None);
         }
         match Pin::new(&mut ticket.events()).poll_next(&mut context) {
-            Poll::Ready(Some(token)) => each(token)?,
+            Poll::Ready(Some(event)) => each(event)?,
             Poll::Ready(None) => break,
             Poll::Pending => select! {
                 recv(rung) -> _ => {}

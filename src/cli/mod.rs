@@ -9,6 +9,7 @@ mod bench;
 mod catalogs;
 mod conversation;
 mod demo;
+mod draw;
 mod embed;
 mod embed_image;
 mod events;
@@ -51,6 +52,7 @@ Examples:
   millpond embed -m shapes-embed --json - < texts.txt   one JSON object per line of the file
   millpond embed-image -m openai/clip-vit-base-patch32 --json photo.jpg
   millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
+  millpond draw -m stabilityai/sd-turbo \"a mill by a pond\" --out mill.png
   millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
@@ -75,6 +77,7 @@ enum Verb {
     Embed(embed::Embed),
     EmbedImage(embed_image::EmbedImage),
     Generate(generate::Generate),
+    Draw(draw::Draw),
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Verb::Embed(verb) => verb.run(),
         Verb::EmbedImage(verb) => verb.run(),
         Verb::Generate(verb) => verb.run(),
+        Verb::Draw(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),

@@ -22,6 +22,11 @@ pub(super) fn texts() -> ProgressBar {
     bar
 }
 
+/// Denoising steps, as many as the first of them says; until then the model is loaded and the prompt read.
+pub(super) fn steps() -> ProgressBar {
+    ProgressBar::new(0).with_style(style("{msg} [{bar:40}] {pos}/{len}  {eta} left")).with_message("drawing")
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

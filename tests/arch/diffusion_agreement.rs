@@ -35,7 +35,7 @@ struct Case {
     picture: String,
 }
 
-const PIPELINES: [&str; 5] = ["sd1", "sd2", "turbo", "lcm", "sdxl"];
+const PIPELINES: [&str; 8] = ["sd1", "sd2", "turbo", "lcm", "sdxl", "sd3", "flux_dev", "flux_schnell"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/diffusion").join(name)
@@ -128,7 +128,7 @@ fn every_family_and_schedule_draws_what_the_reference_does() {
 
 #[test]
 fn pictures_are_the_same_from_given_latents_alone_and_in_company() {
-    for name in ["sd1", "sdxl", "turbo"] {
+    for name in ["sd1", "sdxl", "turbo", "sd3", "flux_dev"] {
         let (asked, pictures) = (asked(name), pictures(name));
         let mut model = generator(&fixture(name));
         let request = asked.request(&asked.cases[0]);
@@ -142,9 +142,9 @@ fn pictures_are_the_same_from_given_latents_alone_and_in_company() {
         let mut several = request.clone();
         several.n = 3;
         let mut other = request.clone();
-        (other.prompt, other.steps, other.guidance) = ("a mill".to_owned(), Some(7), Some(0.0));
+        (other.prompt, other.steps, other.guidance) = ("a mill".to_owned(), Some(7), Some(0.5));
         let mut small = request.clone();
-        small.size = Some((12, 10));
+        small.size = Some((12, 8));
         let all = vec![request.clone(), several.clone(), other.clone(), small.clone()];
         let together: Vec<_> =
             draw(&mut model, all).into_iter().map(|drawing| drawing.unwrap().pictures).collect();

@@ -6,9 +6,6 @@ use super::index::Family;
 use super::schedule::{Haste, Schedule};
 use crate::arch::autoencoder::AutoencoderConfig;
 
-/// Pixels on a side.
-const FLUX_SIDE: usize = 1024;
-
 /// What the distilled take.
 const FEW_STEPS: u32 = 4;
 
@@ -27,10 +24,7 @@ impl Defaults {
         denoiser: &DenoiserConfig,
         autoencoder: &AutoencoderConfig,
     ) -> Self {
-        let side = match family {
-            Family::Flux => FLUX_SIDE,
-            _ => denoiser.native_side() * autoencoder.reduction(),
-        };
+        let side = denoiser.native_side() * autoencoder.reduction();
         let (steps, guidance) = match (family, schedule.haste(), denoiser.following()) {
             // FLUX.1 schnell, which is not told the guidance.
             (_, _, Following::Trained) => (FEW_STEPS, 0.0),

@@ -3,25 +3,44 @@
 use std::num::NonZeroUsize;
 
 use candle_core::{Result, Tensor};
+use serde::Deserialize;
 
 use super::Conditioning;
 use super::index::{Family, Index};
 use super::schedule::Levels;
-use crate::arch::bounds::bad;
+use crate::arch::bounds::{bad, within};
+use crate::arch::diffusion_transformer::{Flux, FluxConfig, Sd3, Sd3Config};
 use crate::arch::unet::{Unet, UnetConfig};
-use crate::arch::{ArchError, Scope};
+use crate::arch::{ArchError, Scope, read_required};
 use crate::kernels::PixelGrid;
 
 /// The shape of a network.
 #[derive(Clone, Debug)]
 pub(super) enum DenoiserConfig {
     Unet(UnetConfig),
+    /// With pixels on a side of the latents it was trained with.
+    Sd3(Sd3Config, usize),
+    Flux(FluxConfig),
 }
 
 /// A network.
 #[derive(Debug)]
 pub(super) enum Denoiser {
     Unet(Unet),
+    Sd3(Sd3),
+    Flux(Flux),
+}
+
+/// Of FLUX.1, whose file does not say: pixels on a side of the latents it was trained with.
+const FLUX_SIDE: usize = 128;
+
+/// How many of the schedule's times are one of FLUX.1's.
+const FLUX_TIMES: f32 = 1000.0;
+
+/// The part of `transformer/config.json` that bears on nothing inside.
+#[derive(Deserialize)]
+struct Trained {
+    sample_size: Option<usize>,
 }
 
 /// How a network is made to follow a prompt.
@@ -37,13 +56,24 @@ pub(super) enum Following {
 
 impl DenoiserConfig {
     pub(super) fn read(index: &Index) -> std::result::Result<Self, ArchError> {
-        let config = Self::Unet(UnetConfig::read(&index.part("unet")?)?);
-        config.check(index.family)?;
-        Ok(config)
+        match index.family {
+            Family::StableDiffusion3 => {
+                let folder = index.part("transformer")?;
+                let trained: Trained = read_required(&folder, "config.json")?;
+                let side = trained.sample_size.unwrap_or(128);
+                within("sample_size", side, 1..=1024)?;
+                Ok(Self::Sd3(Sd3Config::read(&folder)?, side))
+            }
+            Family::Flux => Ok(Self::Flux(FluxConfig::read(&index.part("transformer")?)?)),
+            family => {
+                let config = UnetConfig::read(&index.part("unet")?)?;
+                Self::check_unet(&config, family)?;
+                Ok(Self::Unet(config))
+            }
+        }
     }
 
-    fn check(&self, family: Family) -> std::result::Result<(), ArchError> {
-        let Self::Unet(config) = self;
+    fn check_unet(config: &UnetConfig, family: Family) -> std::result::Result<(), ArchError> {
         if config.in_channels != config.out_channels {
             let expected = format!("latents have {} channels", config.in_channels);
             return Err(bad("out_channels", config.out_channels, expected));
@@ -61,6 +91,7 @@ impl DenoiserConfig {
     pub(super) fn part(&self) -> &'static str {
         match self {
             Self::Unet(_) => "unet",
+            Self::Sd3(..) | Self::Flux(_) => "transformer",
         }
     }
 
@@ -68,6 +99,8 @@ impl DenoiserConfig {
     pub(super) fn channels(&self) -> usize {
         match self {
             Self::Unet(config) => config.in_channels,
+            Self::Sd3(config, _) => config.frame.channels,
+            Self::Flux(config) => config.frame.channels,
         }
     }
 
@@ -75,6 +108,8 @@ impl DenoiserConfig {
     pub(super) fn side_multiple(&self) -> usize {
         match self {
             Self::Unet(_) => 1,
+            Self::Sd3(config, _) => config.frame.side,
+            Self::Flux(config) => config.frame.side,
         }
     }
 
@@ -82,6 +117,8 @@ impl DenoiserConfig {
     pub(super) fn native_side(&self) -> usize {
         match self {
             Self::Unet(config) => config.sample_size,
+            Self::Sd3(_, side) => *side,
+            Self::Flux(_) => FLUX_SIDE,
         }
     }
 
@@ -89,6 +126,8 @@ impl DenoiserConfig {
     pub(super) fn token_width(&self) -> usize {
         match self {
             Self::Unet(config) => config.cross_attention_dim,
+            Self::Sd3(config, _) => config.frame.token_width,
+            Self::Flux(config) => config.frame.token_width,
         }
     }
 
@@ -96,20 +135,33 @@ impl DenoiserConfig {
     pub(super) fn pooled_width(&self) -> Option<usize> {
         match self {
             Self::Unet(config) => config.addition.map(|addition| addition.pooled_width),
+            Self::Sd3(config, _) => Some(config.frame.pooled_width),
+            Self::Flux(config) => Some(config.frame.pooled_width),
         }
     }
 
     pub(super) fn following(&self) -> Following {
         match self {
             Self::Unet(config) if config.guidance_width.is_some() => Following::Told,
-            Self::Unet(_) => Following::Twice,
+            Self::Unet(_) | Self::Sd3(..) => Following::Twice,
+            Self::Flux(config) if config.guided => Following::Told,
+            Self::Flux(_) => Following::Trained,
+        }
+    }
+
+    /// The most pixels of latents along a side, where places are counted.
+    pub(super) fn longest_side(&self) -> usize {
+        match self {
+            Self::Unet(_) | Self::Flux(_) => usize::MAX,
+            Self::Sd3(config, _) => config.places * config.frame.side,
         }
     }
 
     /// Where noise levels come from, if they are those of straight lines.
     pub(super) fn levels(&self) -> Levels {
         match self {
-            Self::Unet(_) => Levels::Trained,
+            Self::Unet(_) | Self::Sd3(..) => Levels::Trained,
+            Self::Flux(_) => Levels::Even,
         }
     }
 
@@ -117,12 +169,16 @@ impl DenoiserConfig {
     pub(super) fn tokens(&self, grid: PixelGrid) -> usize {
         match self {
             Self::Unet(_) => grid.pixels(),
+            Self::Sd3(config, _) => grid.pixels() / (config.frame.side * config.frame.side),
+            Self::Flux(config) => grid.pixels() / (config.frame.side * config.frame.side),
         }
     }
 
     pub(super) fn linear_numbers(&self) -> u64 {
         match self {
             Self::Unet(config) => config.linear_numbers(),
+            Self::Sd3(config, _) => config.linear_numbers(),
+            Self::Flux(config) => config.linear_numbers(),
         }
     }
 
@@ -130,12 +186,16 @@ impl DenoiserConfig {
     pub(super) fn pass_numbers(&self, grid: PixelGrid, length: usize, threads: NonZeroUsize) -> u64 {
         match self {
             Self::Unet(config) => config.pass_numbers(grid, length, threads),
+            Self::Sd3(config, _) => config.pass_numbers(grid, length),
+            Self::Flux(config) => config.pass_numbers(grid, length),
         }
     }
 
     pub(super) fn load(&self, scope: &Scope<'_>) -> std::result::Result<Denoiser, ArchError> {
         Ok(match self {
             Self::Unet(config) => Denoiser::Unet(Unet::load(scope, config)?),
+            Self::Sd3(config, _) => Denoiser::Sd3(Sd3::load(scope, config)?),
+            Self::Flux(config) => Denoiser::Flux(Flux::load(scope, config)?),
         })
     }
 }
@@ -151,6 +211,11 @@ impl Denoiser {
     ) -> Result<Tensor> {
         match self {
             Self::Unet(network) => network.forward(latents, grid, times, told),
+            Self::Sd3(network) => network.forward(latents, grid, times, told),
+            Self::Flux(network) => {
+                let times: Vec<f32> = times.iter().map(|time| time / FLUX_TIMES).collect();
+                network.forward(latents, grid, &times, told)
+            }
         }
     }
 }

@@ -153,6 +153,11 @@ impl DiffusionPlan {
                 format!("it has {pixels} pixels; at most {most} are drawn"),
             ));
         }
+        let longest = self.denoiser.longest_side();
+        if order.grid.height.max(order.grid.width) > longest {
+            let most = longest.saturating_mul(self.autoencoder.reduction());
+            return Err(InvalidRequest::new("size", format!("the model has places for sides of {most}")));
+        }
         let steps = self.schedule.steps();
         if !steps.contains(&order.steps) {
             let (least, most) = steps.into_inner();

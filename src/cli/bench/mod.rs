@@ -1,5 +1,6 @@
 //! `millpond bench`: how fast a pool serves a model here.
 
+mod drawing;
 mod embedding;
 mod figures;
 mod generation;
@@ -22,6 +23,7 @@ use super::writer::Writer;
 use crate::capability::Capability;
 use crate::engine::Capabilities;
 use crate::pool::Pool;
+use drawing::Drawings;
 use embedding::Texts;
 use figures::Figures;
 pub(super) use figures::{milliseconds, quantile};
@@ -41,6 +43,7 @@ Examples:
   millpond bench embed -m shapes-embed --concurrency 1 --workers 1 --threads 1
   millpond bench text-embedding -m BAAI/bge-small-en-v1.5 --requests 500 --tokens 128 --json
   millpond bench embed-image -m openai/clip-vit-base-patch32
+  millpond bench draw -m ./shapes-diffusion --requests 8 --concurrency 4
   millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
 
 --json prints one object:
@@ -56,7 +59,8 @@ pub(super) struct Bench {
     /// How many callers there are.
     #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
     concurrency: NonZeroUsize,
-    /// How many requests are measured. Default: 500 texts, 64 answers, or 64 pictures.
+    /// How many requests are measured. Default: 500 texts, 64 answers, 64 pictures to
+    /// embed, or 8 to draw.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// About how many tokens each text has, default 32; or how many each answer has, default 64.
@@ -82,6 +86,9 @@ enum Measured {
     /// Pictures in, vectors out; `embed-image` for short.
     #[value(alias = "embed-image")]
     ImageEmbedding,
+    /// Texts in, pictures out, with the model's own size and steps; `draw` for short.
+    #[value(alias = "draw")]
+    TextToImage,
 }
 
 impl Bench {
@@ -91,6 +98,7 @@ impl Bench {
             Measured::TextEmbedding => self.embedding(&interrupt),
             Measured::TextToText => self.generation(&interrupt),
             Measured::ImageEmbedding => self.image_embedding(&interrupt),
+            Measured::TextToImage => self.drawing(&interrupt),
         }
     }
 
@@ -105,6 +113,17 @@ impl Bench {
         let pictures = Pictures::new(engine.image_embedding(), &self.model.model);
         let (samples, took) = self.measure(&pictures, self.requests.unwrap_or(64), interrupt)?;
         self.print(engine.image_embedding(), Capabilities::ImageEmbedding, &samples, took)
+    }
+
+    fn drawing(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        if self.tokens.or(self.prompt_tokens).is_some() {
+            return Err(Failure::Usage("--tokens and --prompt-tokens are for texts, not for pictures"));
+        }
+        let engine = self.model.engine(self.model.files()?, Capabilities::TextToImage)?;
+        interrupt.orderly();
+        let drawings = Drawings::new(engine.text_to_image(), &self.model.model);
+        let (samples, took) = self.measure(&drawings, self.requests.unwrap_or(8), interrupt)?;
+        self.print(engine.text_to_image(), Capabilities::TextToImage, &samples, took)
     }
 
     fn embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {

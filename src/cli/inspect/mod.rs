@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::model::ModelArgs;
 use super::output::Output;
-use crate::arch::{EmbeddingPlan, ImagePlan};
+use crate::arch::{DiffusionPlan, EmbeddingPlan, ImagePlan};
 use crate::engine::Capabilities;
 use crate::weights::{ModelFiles, ModelFolder};
 use report::Report;
@@ -43,6 +43,7 @@ impl Inspect {
         let (report, stored) = match (Capabilities::of(&files)?, &files) {
             (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
             (Capabilities::ImageEmbedding, ModelFiles::Folder(folder)) => self.image_embedder(folder)?,
+            (Capabilities::TextToImage, ModelFiles::Folder(folder)) => self.drawer(folder)?,
             _ => self.decoder(&files)?,
         };
         let mut output = Output::stdout();
@@ -71,6 +72,15 @@ impl Inspect {
         let plan = ImagePlan::read(folder, options.dtype).map_err(crate::Error::from)?;
         let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
         Ok((report::of_image_embedder(&self.model, folder.label(), &plan, &stored)?, stored))
+    }
+
+    fn drawer(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+        let options = self.model.options();
+        options.check(Capabilities::TextToImage).map_err(crate::Error::from)?;
+        let plan = DiffusionPlan::read(folder, options.dtype).map_err(crate::Error::from)?;
+        let parts = plan.parts().map_err(crate::Error::from)?;
+        let stored = Stored::of_parts(&parts);
+        Ok((report::of_drawer(&self.model, folder.label(), &plan, (&parts, &stored))?, stored))
     }
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {

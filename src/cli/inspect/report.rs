@@ -3,13 +3,14 @@
 use serde::Serialize;
 
 use super::tensors::Stored;
-use crate::arch::{DecoderPlan, EmbeddingPlan, ImagePlan};
+use crate::arch::{DecoderPlan, DiffusionPlan, EmbeddingPlan, ImagePlan};
 use crate::cli::failure::Failure;
 use crate::cli::model::ModelArgs;
 use crate::cli::output::{Output, counted};
 use crate::engine::Capabilities;
 use crate::id::ByteSize;
 use crate::memory::Footprint;
+use crate::weights::WeightFiles;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -46,6 +47,16 @@ enum Skills {
         reads: Option<(usize, usize)>,
         patch_size: usize,
         normalizes: bool,
+    },
+    Draws {
+        /// The parts of the pipeline that have weights, with what they take on disk.
+        parts: Vec<(&'static str, ByteSize)>,
+        /// Width and height in pixels, where a request does not say; and so on.
+        default_size: (u32, u32),
+        default_steps: u32,
+        default_guidance: f32,
+        side_multiple: u32,
+        max_pixels: u64,
     },
     Writes {
         /// What the model reads.
@@ -107,6 +118,27 @@ pub(super) fn of_image_embedder(
     let does = Capabilities::ImageEmbedding;
     let architecture = plan.config().architecture.model_type();
     let model = Model { label, does, architecture, computes_in: plan.computes_in() };
+    let footprint = plan.footprint(args.threads(does)).map_err(crate::Error::from)?;
+    Ok(Report::new(args, model, skills, footprint, stored))
+}
+
+/// A model that draws, its weights by parts and all together.
+pub(super) fn of_drawer(
+    args: &ModelArgs,
+    label: &str,
+    plan: &DiffusionPlan,
+    (parts, stored): (&[(&'static str, WeightFiles)], &Stored),
+) -> Result<Report, Failure> {
+    let skills = Skills::Draws {
+        parts: parts.iter().map(|(part, files)| (*part, files.bytes_on_disk())).collect(),
+        default_size: plan.default_size(),
+        default_steps: plan.default_steps(),
+        default_guidance: plan.default_guidance(),
+        side_multiple: plan.side_multiple(),
+        max_pixels: plan.max_pixels(),
+    };
+    let does = Capabilities::TextToImage;
+    let model = Model { label, does, architecture: plan.family(), computes_in: plan.computes_in() };
     let footprint = plan.footprint(args.threads(does)).map_err(crate::Error::from)?;
     Ok(Report::new(args, model, skills, footprint, stored))
 }
@@ -214,6 +246,26 @@ impl Skills {
                     ("embeddings", format!("{dimensions} numbers each")),
                     ("reads", reads),
                     ("length", length.to_owned()),
+                ]
+            }
+            Self::Draws {
+                parts,
+                default_size: (width, height),
+                default_steps,
+                default_guidance,
+                side_multiple,
+                max_pixels,
+            } => {
+                let parts: Vec<String> =
+                    parts.iter().map(|(part, bytes)| format!("{part} ({bytes})")).collect();
+                vec![
+                    ("parts", parts.join(", ")),
+                    (
+                        "draws",
+                        format!("{width} x {height} pixels in {default_steps} steps, unless it is told"),
+                    ),
+                    ("guidance", format!("{default_guidance}, unless it is told")),
+                    ("sizes", format!("sides in multiples of {side_multiple}, at most {max_pixels} pixels")),
                 ]
             }
             Self::Writes { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } => {

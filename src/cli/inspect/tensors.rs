@@ -51,6 +51,20 @@ impl From<&GgufFile> for Stored {
 }
 
 impl Stored {
+    /// Those of several parts, each named after its own.
+    pub(super) fn of_parts(parts: &[(&'static str, WeightFiles)]) -> Self {
+        let mut all = Self { tensors: Vec::new(), bytes_on_disk: ByteSize::ZERO };
+        for (part, files) in parts {
+            let Self { tensors, bytes_on_disk } = Self::from(files);
+            let named = tensors
+                .into_iter()
+                .map(|tensor| Tensor { name: format!("{part}.{}", tensor.name), ..tensor });
+            all.tensors.extend(named);
+            all.bytes_on_disk = all.bytes_on_disk.saturating_add(bytes_on_disk);
+        }
+        all
+    }
+
     pub(super) fn count(&self) -> usize {
         self.tensors.len()
     }
