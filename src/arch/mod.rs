@@ -46,6 +46,8 @@ pub use crate::text::{RecipeError, TokenizerError};
 #[doc(hidden)]
 pub use decoder::{Continuation, DecoderProbe, ProbeLimits, ProbeRun};
 pub use decoder::{DecoderConfig, DecoderFamily, DecoderOptions, DecoderPlan, DecoderWeights, TextGenerator};
+pub(crate) use diffusion::is_pipeline;
+pub use diffusion::{DiffusionPlan, DiffusionWeights, ImageGenerator};
 pub use embedding::{
     EmbeddingPlan, EmbeddingWeights, MAX_TEXT_BYTES, NetworkConfig, TextEmbedder, estimated_cost, footprint,
 };

@@ -28,7 +28,10 @@ pub(crate) use model::{Cancelable, Update};
 pub(crate) use tasks::TaskRunner;
 pub use tasks::{Task, TaskContext, TaskValue, Tasks};
 pub use text_embedding::{EmbedRequest, Embedding, Overlong, TextEmbedding};
-pub use text_to_image::{DenoisingStep, DrawRequest, Drawing, TextToImage};
+pub use text_to_image::{
+    DenoisingStep, DrawRequest, Drawing, DrawnPicture, InitialNoise, MAX_DENOISING_STEPS, MAX_DRAW_PROMPT,
+    MAX_DRAWN, TextToImage,
+};
 pub use text_to_text::{
     Chat, Choice, FinishReason, GenerateRequest, Message, Prompt, ResponseFormat, Role, SamplingOptions,
     TextCompletion, TextToText, Token, TokenLogprob, TokenLogprobs, ToolCall,

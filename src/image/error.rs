@@ -17,6 +17,12 @@ pub enum ImageError {
         /// Why.
         source: Arc<std::io::Error>,
     },
+    /// The encoder refused.
+    #[error("the picture could not be encoded: {reason}")]
+    NotEncoded {
+        /// What it said.
+        reason: String,
+    },
     /// The path leads to a folder or a device.
     #[error("{} is no file", path.display())]
     NoFile {

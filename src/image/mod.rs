@@ -21,6 +21,7 @@
 //! ```
 
 mod decode;
+mod encode;
 mod error;
 mod format;
 mod picture;
@@ -34,6 +35,7 @@ mod window;
 
 pub(crate) use decode::{DecodingRoom, SMALL_DECODING};
 pub use decode::{MAX_DECODING, MAX_PIXELS, MAX_SIDE, check, decode};
+pub use encode::encode_png;
 pub use error::ImageError;
 pub use format::Format;
 pub use picture::Picture;

@@ -10,6 +10,7 @@
 //! a [`Sampler`] takes the next id from a row of logits, held to a form by a [`Constraint`], and a
 //! [`TokenStream`] makes text of ids as they come.
 
+mod clip_files;
 mod pooling;
 mod sentence;
 mod stages;
@@ -43,4 +44,4 @@ pub(crate) use sentence::{PromptConfig, SentenceRecipe, normalize_in_place};
 pub(crate) use stages::{AfterPooling, ModuleEntry, Stages};
 pub use tokenizer::TokenizerError;
 pub(crate) use tokenizer::{EncodedText, Tokenizer};
-pub(crate) use tokenizer_settings::TokenizerSettings;
+pub(crate) use tokenizer_settings::{SpecialTokens, TokenizerSettings};

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{Encoding, PostProcessor};
 
+use super::clip_files;
 use super::tokenizer_settings::TokenizerSettings;
 use crate::capability::Overlong;
 use crate::contain::contain;
@@ -134,7 +135,26 @@ impl Tokenizer {
         settings: &TokenizerSettings,
         max_tokens: usize,
     ) -> Result<Self, TokenizerError> {
-        let mut library = read_library(path)?;
+        Self::of_library(read_library(path)?, path, settings, max_tokens)
+    }
+
+    /// Reads CLIP's `vocab.json` and `merges.txt`.
+    pub(crate) fn of_clip_files(
+        vocabulary: &Path,
+        merges: &Path,
+        settings: &TokenizerSettings,
+        max_tokens: usize,
+    ) -> Result<Self, TokenizerError> {
+        let library = clip_files::read(vocabulary, merges, settings)?;
+        Self::of_library(library, vocabulary, settings, max_tokens)
+    }
+
+    fn of_library(
+        mut library: tokenizers::Tokenizer,
+        path: &Path,
+        settings: &TokenizerSettings,
+        max_tokens: usize,
+    ) -> Result<Self, TokenizerError> {
         if let Some(normalizer) = settings.normalizer(library.get_normalizer()) {
             library.with_normalizer(Some(normalizer)).map_err(|e| TokenizerError::invalid(path, &e))?;
         }
@@ -233,7 +253,7 @@ pub(super) fn special_ids(library: &tokenizers::Tokenizer) -> BTreeSet<u32> {
     tokens.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let fail = |source| TokenizerError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;

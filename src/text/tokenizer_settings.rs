@@ -16,10 +16,33 @@ pub(crate) struct TokenizerSettings {
     truncation_side: Option<String>,
     padding_side: Option<String>,
     pad_token: Option<NamedToken>,
+    bos_token: Option<NamedToken>,
+    eos_token: Option<NamedToken>,
+    unk_token: Option<NamedToken>,
+    /// Where it is, older files beside have no say.
+    added_tokens_decoder: Option<serde::de::IgnoredAny>,
     tokenizer_class: Option<String>,
     /// Not from this file: `do_lower_case` of sentence-transformers' own, which lower-cases texts first.
     #[serde(skip)]
     pub(crate) lower_case_first: bool,
+}
+
+/// `special_tokens_map.json`: what older folders say of their tokenizer in a file of its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct SpecialTokens {
+    pad_token: Option<NamedToken>,
+    bos_token: Option<NamedToken>,
+    eos_token: Option<NamedToken>,
+    unk_token: Option<NamedToken>,
+}
+
+/// The special tokens of a tokenizer of CLIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClipTokens<'a> {
+    pub(super) start: &'a str,
+    pub(super) end: &'a str,
+    pub(super) unknown: &'a str,
+    pub(super) padding: &'a str,
 }
 
 /// A token's text, or an object that says more of it.
@@ -34,12 +57,38 @@ enum NamedToken {
     Other(serde::de::IgnoredAny),
 }
 
+fn text_of(token: &Option<NamedToken>) -> Option<&str> {
+    match token.as_ref()? {
+        NamedToken::Text(text) | NamedToken::Described { content: text } => Some(text),
+        NamedToken::Other(_) => None,
+    }
+}
+
 impl TokenizerSettings {
+    /// The same, but for what `special_tokens_map.json` says, which counts where both do.
+    pub(crate) fn with_special(mut self, special: SpecialTokens) -> Self {
+        if self.added_tokens_decoder.is_none() {
+            self.pad_token = special.pad_token.or(self.pad_token);
+            self.bos_token = special.bos_token.or(self.bos_token);
+            self.eos_token = special.eos_token.or(self.eos_token);
+            self.unk_token = special.unk_token.or(self.unk_token);
+        }
+        self
+    }
+
     /// The text of the token that texts are filled up with.
     pub(super) fn pad_token(&self) -> Option<&str> {
-        match self.pad_token.as_ref()? {
-            NamedToken::Text(text) | NamedToken::Described { content: text } => Some(text),
-            NamedToken::Other(_) => None,
+        text_of(&self.pad_token)
+    }
+
+    /// What a tokenizer of CLIP puts around texts and behind them.
+    pub(super) fn clip_tokens(&self) -> ClipTokens<'_> {
+        const END: &str = "<|endoftext|>";
+        ClipTokens {
+            start: text_of(&self.bos_token).unwrap_or("<|startoftext|>"),
+            end: text_of(&self.eos_token).unwrap_or(END),
+            unknown: text_of(&self.unk_token).unwrap_or(END),
+            padding: text_of(&self.pad_token).unwrap_or(END),
         }
     }
 

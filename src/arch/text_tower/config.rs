@@ -105,6 +105,15 @@ impl TextTowerConfig {
         }
     }
 
+    /// The token that ends texts; where the configuration is wrong about it, the last one there is.
+    pub(crate) fn end(&self) -> u32 {
+        match self.reading {
+            Reading::UpTo(end) => end,
+            Reading::UpToHighest => (self.vocab_size - 1) as u32,
+            Reading::Whole { padding } => padding,
+        }
+    }
+
     /// How many numbers the weights of all linear layers are.
     pub(crate) fn linear_numbers(&self) -> u64 {
         let (width, inner) = (self.hidden_size as u64, self.intermediate_size as u64);

@@ -9,4 +9,4 @@ mod config;
 mod network;
 
 pub use config::TextTowerConfig;
-pub(crate) use network::Network;
+pub(crate) use network::{Depth, Network, TextVectors};

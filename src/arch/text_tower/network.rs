@@ -20,29 +20,59 @@ pub(crate) struct Network {
     places: Tensor,
     layers: Vec<Layer>,
     norm: Norm,
-    head: Linear,
+    head: Option<Linear>,
     reading: Reading,
+}
+
+/// Which of the vectors that a text's tokens have after each layer are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Those after all layers but so many, through the last norm.
+    Normed(usize),
+    /// Those after all layers but so many, as they are.
+    Raw(usize),
+}
+
+/// What a network makes of texts that are of one length.
+#[derive(Debug)]
+pub(crate) struct TextVectors {
+    /// Of every token: `[tokens, width]`.
+    pub(crate) tokens: Tensor,
+    /// Of every text: `[texts, dimensions]`, or `[texts, width]` where no layer follows.
+    pub(crate) pooled: Tensor,
 }
 
 impl Network {
     /// Takes its tensors out of `root`.
     pub(crate) fn load(root: &Scope<'_>, config: &TextTowerConfig) -> std::result::Result<Self, ArchError> {
         let width = config.hidden_size;
+        let head = match config.architecture {
+            Architecture::Clip => root.linear("text_projection", width, config.dimensions, Bias::Absent)?,
+            _ => {
+                let scope = root.sub_if("text_model", "embeddings.token_embedding.weight");
+                scope.linear("head", width, config.dimensions, Bias::Present)?
+            }
+        };
+        Ok(Self { head: Some(head), ..Self::headless(root, config)? })
+    }
+
+    /// The same without the layer that makes a text's vector comparable with those of pictures.
+    pub(crate) fn headless(
+        root: &Scope<'_>,
+        config: &TextTowerConfig,
+    ) -> std::result::Result<Self, ArchError> {
+        let width = config.hidden_size;
         let scope = root.sub_if("text_model", "embeddings.token_embedding.weight");
         let embeddings = scope.sub("embeddings");
         let orientation = Orientation { biases: hiding(config)?, ..Orientation::default() };
         let layers = (0..config.num_hidden_layers)
             .map(|i| load_layer(&scope.sub("encoder.layers").sub(i), config, orientation.clone()));
-        let head = match config.architecture {
-            Architecture::Clip => root.linear("text_projection", width, config.dimensions, Bias::Absent)?,
-            _ => scope.linear("head", width, config.dimensions, Bias::Present)?,
-        };
         Ok(Self {
             words: embeddings.tensor("token_embedding.weight", [config.vocab_size, width])?,
             places: embeddings.tensor("position_embedding.weight", [config.max_positions, width])?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: scope.layer_norm("final_layer_norm", width, config.norm_eps, Bias::Present)?,
-            head,
+            head: None,
             reading: config.reading,
         })
     }
@@ -50,16 +80,45 @@ impl Network {
     /// One vector per text, `[texts, dimensions]`. There must be at least one; ids and positions must be within
     /// the tables, which whoever embeds sees to.
     pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
-        let mut xs = add(rows(&self.words, &texts.ids)?, &rows(&self.places, &texts.positions)?)?;
-        for layer in &self.layers {
+        self.pooled(&self.through(self.embedded(texts)?, &self.layers, texts)?, texts)
+    }
+
+    /// The vectors of tokens at some depth, and that of each text, likewise.
+    pub(crate) fn read(&self, texts: &PackedTexts, depth: Depth) -> Result<TextVectors> {
+        let (Depth::Normed(left_out) | Depth::Raw(left_out)) = depth;
+        let (before, after) = self.layers.split_at(self.layers.len().saturating_sub(left_out));
+        let xs = self.through(self.embedded(texts)?, before, texts)?;
+        let tokens = match depth {
+            Depth::Normed(_) => self.norm.forward(&xs)?,
+            Depth::Raw(_) => xs.clone(),
+        };
+        let pooled = self.pooled(&self.through(xs, after, texts)?, texts)?;
+        Ok(TextVectors { tokens, pooled })
+    }
+
+    fn embedded(&self, texts: &PackedTexts) -> Result<Tensor> {
+        add(rows(&self.words, &texts.ids)?, &rows(&self.places, &texts.positions)?)
+    }
+
+    fn through(&self, mut xs: Tensor, layers: &[Layer], texts: &PackedTexts) -> Result<Tensor> {
+        for layer in layers {
             xs = layer.forward(&xs, &texts.positions, &texts.spans)?;
         }
+        Ok(xs)
+    }
+
+    /// The vectors that stand for the texts, after all layers.
+    fn pooled(&self, xs: &Tensor, texts: &PackedTexts) -> Result<Tensor> {
         let standing = |span: &std::ops::Range<usize>| {
             let place = self.reading.place(&texts.ids[span.clone()]);
             (span.start + place) as u32
         };
         let standing: Vec<u32> = texts.spans.iter().map(standing).collect();
-        self.head.forward(&self.norm.forward(&rows(&xs, &standing)?)?)
+        let pooled = self.norm.forward(&rows(xs, &standing)?)?;
+        match &self.head {
+            Some(head) => head.forward(&pooled),
+            None => Ok(pooled),
+        }
     }
 }
 
