@@ -44,7 +44,7 @@ pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
 pub use engine::{
     Capabilities, DecoderLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus, ImageLoader,
-    ModelOptions,
+    ModelOptions, VisionLoader,
 };
 #[cfg(feature = "candle")]
 pub use error::Error;

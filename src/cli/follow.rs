@@ -9,13 +9,13 @@ use futures_core::Stream;
 
 use super::failure::Failure;
 use super::interrupt::Interrupt;
-use crate::capability::{TextCompletion, TextToText, Token};
+use crate::capability::{Capability, TextCompletion, Token};
 use crate::pool::Ticket;
 
 /// Gives every token to `each` as it comes, and returns the whole answer; `None` after Ctrl-C, which cancels
 /// the request, as an error of `each` does.
-pub(super) fn follow(
-    mut ticket: Ticket<TextToText>,
+pub(super) fn follow<C: Capability<Event = Token, Output = TextCompletion>>(
+    mut ticket: Ticket<C>,
     interrupt: &Interrupt,
     mut each: impl FnMut(Token) -> Result<(), Failure>,
 ) -> Result<Option<TextCompletion>, Failure> {

@@ -5,10 +5,12 @@
 //! (interrupted).
 
 mod answer_args;
+mod answer_lines;
 mod bench;
 mod catalogs;
 mod conversation;
 mod demo;
+mod describe;
 mod embed;
 mod embed_image;
 mod events;
@@ -51,6 +53,7 @@ Examples:
   millpond embed -m shapes-embed --json - < texts.txt   one JSON object per line of the file
   millpond embed-image -m openai/clip-vit-base-patch32 --json photo.jpg
   millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
+  millpond describe -m llava-hf/llava-1.5-7b-hf --image photo.jpg \"What is this?\"
   millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
@@ -75,6 +78,7 @@ enum Verb {
     Embed(embed::Embed),
     EmbedImage(embed_image::EmbedImage),
     Generate(generate::Generate),
+    Describe(describe::Describe),
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Embed(verb) => verb.run(),
         Verb::EmbedImage(verb) => verb.run(),
         Verb::Generate(verb) => verb.run(),
+        Verb::Describe(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),

@@ -19,8 +19,8 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// How all the pools behave. Default: text embedding, text generation and image embedding as
-    /// [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than
+    /// How all the pools behave. Default: text embedding, text generation, image embedding and vision
+    /// as [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than
     /// there are cores.
     #[must_use]
     pub fn config(mut self, config: PoolConfig) -> Self {
@@ -76,7 +76,7 @@ impl EngineBuilder {
             text_embedding: pool!(embedding),
             text_to_text: pool!(|| cores.pool_of(Capabilities::TextToText)),
             image_embedding: pool!(embedding),
-            vision: pool!(|| cores.single_threaded()),
+            vision: pool!(|| cores.pool_of(Capabilities::Vision)),
             text_to_image: pool!(|| cores.single_threaded()),
             budget,
             threads_per_worker,

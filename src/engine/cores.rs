@@ -35,7 +35,7 @@ impl Cores {
     pub(crate) fn pool_of(self, capability: Capabilities) -> PoolConfig {
         match capability {
             Capabilities::TextEmbedding | Capabilities::ImageEmbedding => self.embedding(),
-            Capabilities::TextToText => PoolConfig::default().workers(1),
+            Capabilities::TextToText | Capabilities::Vision => PoolConfig::default().workers(1),
         }
     }
 

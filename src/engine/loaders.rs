@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::model::{Capabilities, ModelOptions};
 use crate::arch::{
-    DecoderOptions, DecoderPlan, DecoderWeights, EmbeddingPlan, EmbeddingWeights, ImageEmbedder, ImagePlan,
-    ImageWeights, TextEmbedder, TextGenerator,
+    DecoderOptions, DecoderPlan, DecoderWeights, Describer, EmbeddingPlan, EmbeddingWeights, ImageEmbedder,
+    ImagePlan, ImageWeights, TextEmbedder, TextGenerator, VisionPlan, VisionWeights,
 };
 use crate::capability::{
-    EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest, TextEmbedding,
-    TextToText,
+    DescribeRequest, EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest,
+    TextEmbedding, TextToText, Vision,
 };
 use crate::error::Error;
 use crate::kernels::Dtype;
@@ -24,6 +24,7 @@ pub(super) enum AnyLoader {
     TextEmbedding(EmbeddingLoader),
     TextToText(DecoderLoader),
     ImageEmbedding(ImageLoader),
+    Vision(VisionLoader),
 }
 
 impl AnyLoader {
@@ -44,6 +45,7 @@ impl AnyLoader {
             Capabilities::ImageEmbedding => {
                 Self::ImageEmbedding(ImageLoader::new(folder()?, threads, options.dtype)?)
             }
+            Capabilities::Vision => Self::Vision(VisionLoader::new(&folder()?, threads, options)?),
         })
     }
 }
@@ -169,6 +171,46 @@ impl Loader<TextToText> for DecoderLoader {
     }
 
     fn cost(&self, request: &GenerateRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Loads models that see and write for the vision pool.
+#[derive(Debug)]
+pub struct VisionLoader {
+    plan: Arc<VisionPlan>,
+    threads: NonZeroUsize,
+}
+
+impl VisionLoader {
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads.
+    pub fn new(folder: &ModelFolder, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
+        let plan = Arc::new(VisionPlan::read(folder, options.into())?);
+        Ok(Self { plan, threads })
+    }
+}
+
+impl Loader<Vision> for VisionLoader {
+    type Weights = VisionWeights;
+    type Model = Describer;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<VisionWeights, LoadError> {
+        VisionWeights::load(VisionPlan::clone(&self.plan)).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<VisionWeights>) -> Result<Describer, LoadError> {
+        Ok(Describer::new(weights.clone(), self.threads, unix_now))
+    }
+
+    fn validate(&self, request: &DescribeRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &DescribeRequest) -> u64 {
         self.plan.cost(request)
     }
 }

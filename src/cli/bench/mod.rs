@@ -1,5 +1,6 @@
 //! `millpond bench`: how fast a pool serves a model here.
 
+mod description;
 mod embedding;
 mod figures;
 mod generation;
@@ -22,6 +23,7 @@ use super::writer::Writer;
 use crate::capability::Capability;
 use crate::engine::Capabilities;
 use crate::pool::Pool;
+use description::Questions;
 use embedding::Texts;
 use figures::Figures;
 pub(super) use figures::{milliseconds, quantile};
@@ -42,10 +44,11 @@ Examples:
   millpond bench text-embedding -m BAAI/bge-small-en-v1.5 --requests 500 --tokens 128 --json
   millpond bench embed-image -m openai/clip-vit-base-patch32
   millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
+  millpond bench describe -m llava-hf/llava-1.5-7b-hf --concurrency 4 --tokens 32
 
 --json prints one object:
   {\"requests_per_second\":..,\"p50_ms\":..,\"p99_ms\":..,\"tokens_per_second\":..,\"peak_rss_bytes\":..}
-and of text generation, where tokens_per_second counts those of answers, besides
+and of text generation and vision, where tokens_per_second counts those of answers, besides
   \"first_token_p50_ms\", \"first_token_p99_ms\", \"between_tokens_p50_ms\", \"between_tokens_p99_ms\"")]
 pub(super) struct Bench {
     /// What to measure.
@@ -56,7 +59,8 @@ pub(super) struct Bench {
     /// How many callers there are.
     #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
     concurrency: NonZeroUsize,
-    /// How many requests are measured. Default: 500 texts, 64 answers, or 64 pictures.
+    /// How many requests are measured. Default: 500 texts, 64 answers, 64 pictures, or 32
+    /// pictures with answers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// About how many tokens each text has, default 32; or how many each answer has, default 64.
@@ -82,6 +86,9 @@ enum Measured {
     /// Pictures in, vectors out; `embed-image` for short.
     #[value(alias = "embed-image")]
     ImageEmbedding,
+    /// Pictures and questions in, answers out; `describe` for short.
+    #[value(alias = "describe")]
+    Vision,
 }
 
 impl Bench {
@@ -91,7 +98,24 @@ impl Bench {
             Measured::TextEmbedding => self.embedding(&interrupt),
             Measured::TextToText => self.generation(&interrupt),
             Measured::ImageEmbedding => self.image_embedding(&interrupt),
+            Measured::Vision => self.vision(&interrupt),
         }
+    }
+
+    fn vision(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        if self.prompt_tokens.is_some() {
+            return Err(Failure::Usage(
+                "--prompt-tokens is for text generation; each prompt shows a picture",
+            ));
+        }
+        let files = self.model.files()?;
+        let engine = self.model.engine(files.clone(), Capabilities::Vision)?;
+        let plan = self.model.vision_plan(&files.folder().map_err(crate::Error::from)?)?;
+        interrupt.orderly();
+        let tokens = self.tokens.unwrap_or(64) as usize;
+        let questions = Questions::new(engine.vision(), &self.model.model, &plan, tokens);
+        let (samples, took) = self.measure(&questions, self.requests.unwrap_or(32), interrupt)?;
+        self.print(engine.vision(), Capabilities::Vision, &samples, took)
     }
 
     fn image_embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {

@@ -43,6 +43,7 @@ impl Inspect {
         let (report, stored) = match (Capabilities::of(&files)?, &files) {
             (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
             (Capabilities::ImageEmbedding, ModelFiles::Folder(folder)) => self.image_embedder(folder)?,
+            (Capabilities::Vision, ModelFiles::Folder(folder)) => self.seer(folder)?,
             _ => self.decoder(&files)?,
         };
         let mut output = Output::stdout();
@@ -71,6 +72,12 @@ impl Inspect {
         let plan = ImagePlan::read(folder, options.dtype).map_err(crate::Error::from)?;
         let stored = Stored::from(&plan.weight_files().map_err(crate::Error::from)?);
         Ok((report::of_image_embedder(&self.model, folder.label(), &plan, &stored)?, stored))
+    }
+
+    fn seer(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+        let plan = self.model.vision_plan(folder)?;
+        let stored = Stored::from(&folder.weight_files().map_err(crate::Error::from)?);
+        Ok((report::of_seer(&self.model, folder.label(), &plan, &stored)?, stored))
     }
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {
