@@ -73,7 +73,7 @@ mod tests {
         let fitting =
             Fitting { factor: 28, pixels: Some(56 * 56..=28 * 28 * 1280), filter: Resample::Bicubic };
         assert_eq!(fitting.size_of(480, 640), Ok((476, 644)));
-        assert_eq!(fitting.size_of(42, 70), Ok((56, 84)), "halves go to the even one");
+        assert_eq!(fitting.size_of(42, 70), Ok((56, 56)), "halves go to the even one");
         assert_eq!(fitting.size_of(10, 10), Ok((56, 56)));
         let (height, width) = fitting.size_of(3000, 4000).unwrap();
         assert!(

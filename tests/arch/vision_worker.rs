@@ -9,9 +9,10 @@ use millpond::capability::{
 use millpond::pool::PoolError;
 use millpond::weights::ModelFiles;
 use millpond::{Capabilities, Dtype, Engine, Error, ModelOptions};
+use serde_json::{Value, json};
 
 use crate::pictures::{picture, pictures};
-use crate::support::folder;
+use crate::support::{copied, folder, patch};
 use crate::vision_agreement::{Bench, FAMILIES, cases, fixture, load};
 
 fn image(name: &str) -> ImageSource {
@@ -104,6 +105,25 @@ fn raw_prompts_show_pictures_where_they_are_told_to() {
         let error = bench.answer(raw(&["rgb.png"; 2][..images], prompt, ImagePlaces::Marked)).unwrap_err();
         assert!(matches!(&error, ModelError::Invalid(invalid) if invalid.field == "images"), "{error}");
     }
+}
+
+#[test]
+fn a_prompt_that_is_read_at_once_has_a_limit_of_its_own() {
+    let copy = copied(&fixture("paligemma"));
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(copy.path().join("config.json")).unwrap()).unwrap();
+    let mut text = config["text_config"].clone();
+    text["max_position_embeddings"] = json!(4096);
+    patch(copy.path(), "config.json", "text_config", text);
+    let weights = load(copy.path(), 4096);
+    let mut bench = Bench::new(&weights);
+    // Of 1056 tokens 16 are the picture's, one begins the text and one ends its line.
+    assert_eq!(
+        bench.answer(raw(&["rgb.png"], &"x".repeat(1038), ImagePlaces::First)).unwrap().prompt_tokens(),
+        1056
+    );
+    let error = bench.answer(raw(&["rgb.png"], &"x".repeat(1039), ImagePlaces::First)).unwrap_err();
+    assert!(matches!(&error, ModelError::Invalid(invalid) if invalid.field == "prompt"), "{error}");
 }
 
 #[test]

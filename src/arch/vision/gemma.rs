@@ -151,7 +151,8 @@ impl Family for GemmaVision {
     fn longest_together(&self, longest: usize) -> usize {
         match self.kind {
             Kind::Gemma3 { .. } => self.rows,
-            Kind::PaliGemma => longest,
+            // Two pictures and a long question; memory is taken for it.
+            Kind::PaliGemma => longest.min(2 * self.rows + 1024),
         }
     }
 

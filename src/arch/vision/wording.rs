@@ -45,6 +45,7 @@ impl VisionWeights {
             _ => self.decoder.tokens_of(&filled)?,
         };
         let (tokens, spans) = self.inlaid(&told, &seen)?;
+        self.check_length(tokens.len())?;
         let shapes = spans.iter().cloned().zip(seen.iter().map(|inlay| inlay.shape)).collect::<Vec<_>>();
         let places = self.plan.family.places(tokens.len(), &shapes);
         let (together, apart) = match self.plan.family.together() {
@@ -55,6 +56,17 @@ impl VisionWeights {
         };
         let text = NewText { tokens, together, apart, places };
         Ok(PromptTokens { text, told, inlays: seen })
+    }
+
+    /// Refuses a prompt that is too long to be read at once, where it must be.
+    fn check_length(&self, tokens: usize) -> Result<(), InvalidRequest> {
+        let most = self.plan.family.longest_together(self.plan.decoder.max_tokens());
+        if self.plan.family.together() != Together::Prompt || tokens <= most {
+            return Ok(());
+        }
+        let reason =
+            format!("it has {tokens} tokens, and this model reads at most {most} at once: shorten it");
+        Err(InvalidRequest::new("prompt", reason))
     }
 
     /// The prompt in words, with a placeholder for each picture.
