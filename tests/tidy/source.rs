@@ -50,7 +50,8 @@ impl Source {
     /// Whether the whole file is for tests.
     pub(crate) fn is_test(&self) -> bool {
         let mut parts = self.path.trim_end_matches(".rs").split('/');
-        self.path.starts_with("tests/") || parts.any(|part| matches!(part, "proofs" | "properties" | "tests"))
+        let test = |part| matches!(part, "agreement" | "example" | "proofs" | "properties" | "tests");
+        self.path.starts_with("tests/") || parts.any(test)
     }
 
     /// The words of the code and where they start.

@@ -87,7 +87,6 @@ fn noise_moves_as_the_reference_moves_it() -> Result<()> {
         let got = given.network().forward(&given)?;
         assert_eq!(got.dims(), given.latents.dims());
         let off = off(&got, given.example.tensor("output"))?;
-        println!("{name} is off by {off}");
         assert!(off < 1e-4, "{name} is off by {off}");
         assert_eq!(given.latents.to_vec2::<f32>()?, before, "{name} writes to what it is given");
     }
