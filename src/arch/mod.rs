@@ -3,8 +3,8 @@
 //! Every family reads the same way: a `Config` that mirrors the model's `config.json`, blocks with `load`
 //! and `forward`, shapes in comments, the paper and the reference implementation named on top. A family has
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
-//! ([`EmbeddingWeights`], [`DecoderWeights`], [`ImageWeights`]), and the model that one worker owns
-//! ([`TextEmbedder`], [`TextGenerator`], [`ImageEmbedder`]), which copies nothing of them.
+//! ([`EmbeddingWeights`], [`DecoderWeights`], [`ImageWeights`], [`VisionWeights`]), and the model that one worker owns
+//! ([`TextEmbedder`], [`TextGenerator`], [`ImageEmbedder`], [`Describer`]), which copies nothing of them.
 //!
 //! Encoders and decoders both embed texts (`embedding`), packed end to end (`packed`). What
 //! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
@@ -30,12 +30,14 @@ mod example;
 mod image_embedding;
 mod packed;
 mod pieces;
+mod preprocessing;
 mod residual;
 mod scope;
 mod sentence;
 mod t5;
 mod text_tower;
 mod unet;
+mod vision;
 mod vit;
 
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ pub use image_embedding::{ImageEmbedder, ImagePlan, ImageWeights};
 pub(crate) use scope::{Bias, Scope};
 pub(crate) use sentence::has_pooling;
 pub use text_tower::TextTowerConfig;
+pub use vision::{Describer, VisionPlan, VisionWeights};
+pub(crate) use vision::{gemma_sees, is_vision};
 pub use vit::VitConfig;
 pub(crate) use vit::is_vit;
 
@@ -94,7 +98,19 @@ pub enum Architecture {
     Dinov2WithRegisters,
     /// `ViT`, and what shares its graph: the first DINO.
     Vit,
-    /// A decoder. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
+    /// `LLaVA` 1.5, and what shares its graph. Served by [`VisionWeights`].
+    Llava,
+    /// Idefics 3. Served by [`VisionWeights`], as are all below but decoders.
+    Idefics3,
+    /// `SmolVLM`.
+    SmolVlm,
+    /// Qwen 2 VL.
+    Qwen2Vl,
+    /// Qwen 2.5 VL.
+    Qwen2_5Vl,
+    /// `PaliGemma`.
+    PaliGemma,
+    /// A decoder; Gemma 3 may see as well. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),
 }
 
@@ -114,6 +130,12 @@ impl Architecture {
         Self::Dinov2,
         Self::Dinov2WithRegisters,
         Self::Vit,
+        Self::Llava,
+        Self::Idefics3,
+        Self::SmolVlm,
+        Self::Qwen2Vl,
+        Self::Qwen2_5Vl,
+        Self::PaliGemma,
         Self::Decoder(DecoderFamily::Llama),
         Self::Decoder(DecoderFamily::Mistral),
         Self::Decoder(DecoderFamily::Mixtral),
@@ -121,6 +143,7 @@ impl Architecture {
         Self::Decoder(DecoderFamily::Qwen3),
         Self::Decoder(DecoderFamily::Qwen3Moe),
         Self::Decoder(DecoderFamily::Phi3),
+        Self::Decoder(DecoderFamily::Gemma),
         Self::Decoder(DecoderFamily::Gemma2),
         Self::Decoder(DecoderFamily::Gemma3),
         Self::Decoder(DecoderFamily::SmolLm3),
@@ -143,6 +166,12 @@ impl Architecture {
             Self::Dinov2 => "dinov2",
             Self::Dinov2WithRegisters => "dinov2_with_registers",
             Self::Vit => "vit",
+            Self::Llava => "llava",
+            Self::Idefics3 => "idefics3",
+            Self::SmolVlm => "smolvlm",
+            Self::Qwen2Vl => "qwen2_vl",
+            Self::Qwen2_5Vl => "qwen2_5_vl",
+            Self::PaliGemma => "paligemma",
             Self::Decoder(family) => family.model_type(),
         }
     }
@@ -163,6 +192,12 @@ impl Architecture {
             Self::Dinov2 => "Dinov2",
             Self::Dinov2WithRegisters => "Dinov2WithRegisters",
             Self::Vit => "ViT",
+            Self::Llava => "Llava",
+            Self::Idefics3 => "Idefics3",
+            Self::SmolVlm => "SmolVLM",
+            Self::Qwen2Vl => "Qwen2VL",
+            Self::Qwen2_5Vl => "Qwen2_5_VL",
+            Self::PaliGemma => "PaliGemma",
             Self::Decoder(family) => family.class(),
         }
     }

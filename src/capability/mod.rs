@@ -38,7 +38,7 @@ pub use text_to_text::{
 };
 #[cfg(feature = "candle")]
 pub(crate) use text_to_text::{Extent, MAX_LARK_BYTES, MAX_REGEX_BYTES};
-pub use vision::{DescribeRequest, Vision};
+pub use vision::{ContentPart, DescribeRequest, ImagePlace, ImagePlaces, Vision};
 
 /// One kind of inference. Implemented by marker types; users implement it to pool models of their own.
 pub trait Capability: Send + Sync + Sized + 'static {

@@ -1,13 +1,13 @@
 //! Conversations as a file says them: in the form of `OpenAI`'s chat completions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::failure::Failure;
 use super::files::read_json;
-use crate::capability::{Chat, Message, Role, ToolCall};
+use crate::capability::{Chat, ContentPart, DescribeRequest, ImageSource, Message, Prompt, Role, ToolCall};
 
 /// A list of messages, or an object that holds one.
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ enum SaidRole {
     Tool,
 }
 
-/// A text, or texts in parts.
+/// A text, or texts and pictures in parts.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Content {
@@ -56,9 +56,27 @@ enum Content {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "snake_case")]
 enum Part {
-    Text { text: String },
+    Text {
+        text: String,
+    },
+    /// The next of the pictures named beside the conversation, unless it says where one is.
+    Image {
+        path: Option<PathBuf>,
+        url: Option<String>,
+    },
+    /// As the API has it.
+    ImageUrl {
+        image_url: ImageUrl,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ImageUrl {
+    Plain(String),
+    Described { url: String },
 }
 
 #[derive(Deserialize)]
@@ -75,42 +93,99 @@ struct SaidFunction {
     arguments: Value,
 }
 
-/// The conversation in a file.
+/// The conversation in a file, which shows no pictures.
 pub(super) fn read_conversation(path: &Path) -> Result<Chat, Failure> {
-    Ok(read_json::<Said>(path)?.into())
+    read_json::<Said>(path)?.without_pictures()
 }
 
-impl From<Said> for Chat {
-    fn from(said: Said) -> Self {
-        let (messages, tools) = match said {
-            Said::Messages(messages) => (messages, Vec::new()),
-            Said::Conversation { messages, tools } => (messages, tools),
-        };
-        let mut chat = Self::new(messages.into_iter().map(Message::from).collect());
+/// The conversation in a file, which may show pictures, the next of `images` where it does not say which.
+pub(super) fn read_shown(path: &Path, images: &[PathBuf]) -> Result<DescribeRequest, Failure> {
+    read_json::<Said>(path)?.with_pictures(images)
+}
+
+impl Said {
+    fn parts(self) -> (Vec<SaidMessage>, Vec<Value>) {
+        match self {
+            Self::Messages(messages) => (messages, Vec::new()),
+            Self::Conversation { messages, tools } => (messages, tools),
+        }
+    }
+
+    fn without_pictures(self) -> Result<Chat, Failure> {
+        let (messages, tools) = self.parts();
+        let said = messages.into_iter().map(|message| {
+            let (mut message, parts) = message.read();
+            for part in parts {
+                let Part::Text { text } = part else {
+                    return Err(Failure::Usage("the conversation shows pictures: ask `millpond describe`"));
+                };
+                message.content.push_str(&text);
+            }
+            Ok(message)
+        });
+        let mut chat = Chat::new(said.collect::<Result<_, _>>()?);
         chat.tools = tools;
-        chat
+        Ok(chat)
+    }
+
+    fn with_pictures(self, images: &[PathBuf]) -> Result<DescribeRequest, Failure> {
+        let (messages, tools) = self.parts();
+        let mut images = images.iter();
+        let said = messages.into_iter().map(|message| {
+            let (message, parts) = message.read();
+            let parts = parts.into_iter().map(|part| part.read(&mut images)).collect::<Result<_, _>>()?;
+            Ok((message, parts))
+        });
+        let mut request = DescribeRequest::conversation(said.collect::<Result<Vec<_>, Failure>>()?);
+        if images.next().is_some() {
+            return Err(Failure::Usage(
+                "the conversation has fewer {\"type\":\"image\"} without a path than there are --image",
+            ));
+        }
+        if let Prompt::Chat(chat) = &mut request.generate.prompt {
+            chat.tools = tools;
+        }
+        Ok(request)
     }
 }
 
-impl From<SaidMessage> for Message {
-    fn from(said: SaidMessage) -> Self {
-        let role = match said.role {
+impl Part {
+    fn read<'a>(self, images: &mut impl Iterator<Item = &'a PathBuf>) -> Result<ContentPart, Failure> {
+        let missing = Failure::Usage(
+            "the conversation has more {\"type\":\"image\"} without a path than there are --image",
+        );
+        Ok(ContentPart::Image(match self {
+            Self::Text { text } => return Ok(ContentPart::Text(text)),
+            Self::Image { path: Some(path), .. } => ImageSource::path(path),
+            Self::Image { url: Some(url), .. } => ImageSource::data_url(url),
+            Self::Image { .. } => ImageSource::path(images.next().ok_or(missing)?),
+            Self::ImageUrl { image_url: ImageUrl::Plain(url) | ImageUrl::Described { url } } => {
+                ImageSource::data_url(url)
+            }
+        }))
+    }
+}
+
+impl SaidMessage {
+    /// The message without what it says, and what it says.
+    fn read(self) -> (Message, Vec<Part>) {
+        let role = match self.role {
             SaidRole::System => Role::System,
             SaidRole::User => Role::User,
             SaidRole::Assistant => Role::Assistant,
             SaidRole::Tool => Role::Tool,
         };
-        let content = match said.content {
-            None => String::new(),
-            Some(Content::Text(text)) => text,
-            Some(Content::Parts(parts)) => parts.into_iter().map(|Part::Text { text }| text).collect(),
+        let parts = match self.content {
+            None => Vec::new(),
+            Some(Content::Text(text)) => vec![Part::Text { text }],
+            Some(Content::Parts(parts)) => parts,
         };
-        let mut message = Self::new(role, content);
-        message.reasoning = said.reasoning_content;
-        message.tool_calls = said.tool_calls.unwrap_or_default().into_iter().map(ToolCall::from).collect();
-        message.tool_call_id = said.tool_call_id;
-        message.name = said.name;
-        message
+        let mut message = Message::new(role, "");
+        message.reasoning = self.reasoning_content;
+        message.tool_calls = self.tool_calls.unwrap_or_default().into_iter().map(ToolCall::from).collect();
+        message.tool_call_id = self.tool_call_id;
+        message.name = self.name;
+        (message, parts)
     }
 }
 
@@ -132,8 +207,31 @@ mod tests {
 
     use super::*;
 
-    fn chat(said: Value) -> Result<Chat, serde_json::Error> {
-        serde_json::from_value::<Said>(said).map(Chat::from)
+    fn chat(said: Value) -> Option<Chat> {
+        serde_json::from_value::<Said>(said).ok()?.without_pictures().ok()
+    }
+
+    #[test]
+    fn pictures_are_named_in_the_conversation_or_beside_it() {
+        let data = "data:image/png;base64,QQ==";
+        let said = json!([{"role": "user", "content": [
+            {"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"},
+            {"type": "image", "path": "two.png"}, {"type": "image_url", "image_url": {"url": data}},
+            {"type": "image_url", "image_url": data},
+        ]}]);
+        let shown = |images: &[&str]| {
+            let images: Vec<PathBuf> = images.iter().map(PathBuf::from).collect();
+            serde_json::from_value::<Said>(said.clone()).unwrap().with_pictures(&images)
+        };
+        let request = shown(&["one.png"]).unwrap();
+        let file = ImageSource::path;
+        let url = || ImageSource::data_url(data);
+        assert_eq!(request.images, [file("one.png"), file("two.png"), url(), url()]);
+        let crate::capability::ImagePlaces::At(places) = &request.places else { panic!("{request:?}") };
+        assert_eq!(places.iter().map(|place| place.at).collect::<Vec<_>>(), [1, 2, 2, 2]);
+        for wrong in [&[][..], &["one.png", "three.png"]] {
+            assert!(matches!(shown(wrong), Err(Failure::Usage(_))), "{wrong:?}");
+        }
     }
 
     #[test]
@@ -166,9 +264,9 @@ mod tests {
     #[test]
     fn what_is_no_conversation_is_refused() {
         for bad in [json!("hi"), json!({"role": "user"}), json!([{"role": "owl", "content": "hu"}])] {
-            assert!(chat(bad.clone()).is_err(), "{bad}");
+            assert!(chat(bad.clone()).is_none(), "{bad}");
         }
         let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]);
-        assert!(chat(image).is_err(), "a picture is not read over silently");
+        assert!(chat(image).is_none(), "a picture is not read over silently");
     }
 }

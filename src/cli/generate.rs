@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
 
+use super::answer_lines::AnswerLines;
 use super::conversation::read_conversation;
 use super::failure::Failure;
 use super::files::read_prompt;
@@ -14,9 +14,7 @@ use super::model::ModelArgs;
 use super::question_args::QuestionArgs;
 use super::telling::Telling;
 use super::writer::Writer;
-use crate::capability::{
-    Choice, FinishReason, GenerateRequest, Message, Prompt, TextCompletion, TokenLogprob, TokenLogprobs,
-};
+use crate::capability::{GenerateRequest, Message, Prompt};
 
 /// Continue a text, or answer a question
 ///
@@ -48,45 +46,8 @@ pub(super) struct Generate {
     messages: Option<PathBuf>,
     #[command(flatten)]
     question: QuestionArgs,
-    /// How many answers, each drawn on its own.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    n: usize,
-    /// Say how likely each token was, and so many of the likeliest in its place.
-    #[arg(long, value_name = "N", requires = "json")]
-    logprobs: Option<usize>,
-    /// Print JSON, one object for each answer.
-    #[arg(long)]
-    json: bool,
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    text: &'a str,
-    token_ids: &'a [u32],
-    prompt_token_ids: &'a [u32],
-    prompt_tokens: usize,
-    completion_tokens: usize,
-    finish_reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<Likely<'a>>>,
-}
-
-/// One token, and what else there could have been.
-#[derive(Serialize)]
-struct Likely<'a> {
-    #[serde(flatten)]
-    chosen: One<'a>,
-    top: Vec<One<'a>>,
-}
-
-#[derive(Serialize)]
-struct One<'a> {
-    id: u32,
-    bytes: &'a [u8],
-    logprob: f32,
+    #[command(flatten)]
+    lines: AnswerLines,
 }
 
 impl Generate {
@@ -98,74 +59,32 @@ impl Generate {
         let prompt = match (prompt, chat) {
             (prompt, None) if self.raw => Prompt::Raw(prompt.unwrap_or_default()),
             (_, Some(chat)) => self.question.conversation(chat),
-            (prompt, None) => self.question.prompt(&[Message::user(prompt.unwrap_or_default())], &writer),
+            (prompt, None) => {
+                self.question.prompt(&[Message::user(prompt.unwrap_or_default())], writer.plan())
+            }
         };
         let request = self.request(prompt, &writer)?;
         interrupt.orderly();
         let ticket = writer.submit(request)?;
         let mut telling = Telling::to_stdout();
-        let streams = self.n == 1 && !self.json;
+        let streams = self.lines.streams();
         let answer =
             follow(ticket, &interrupt, |token| if streams { telling.write(&token.text) } else { Ok(()) })?;
         match answer {
-            Some(answer) => self.print(&mut telling, &answer),
+            Some(answer) => self.lines.print(&mut telling, &answer),
             None => Err(telling.output.flush().err().unwrap_or(Failure::Interrupted)),
         }
     }
 
     fn request(&self, prompt: Prompt, writer: &Writer) -> Result<GenerateRequest, Failure> {
-        let mut request = self.question.request(prompt, writer)?;
-        request.n = self.n;
-        request.logprobs = self.logprobs;
+        let mut request = self.question.request(prompt, writer.plan())?;
+        self.lines.apply(&mut request);
         request.validate()?;
         Ok(request)
-    }
-
-    fn print(&self, telling: &mut Telling, answer: &TextCompletion) -> Result<(), Failure> {
-        for (index, choice) in answer.choices.iter().enumerate() {
-            if self.json {
-                let index = (self.n > 1).then_some(index);
-                telling.output.json(&Line::new(index, choice, answer, self.logprobs.is_some()))?;
-            } else {
-                telling.complete(&choice.text)?;
-                telling.end()?;
-            }
-        }
-        telling.output.flush()
     }
 }
 
 /// The prompt that an argument is or stands for.
-fn read(argument: &str) -> Result<String, Failure> {
+pub(super) fn read(argument: &str) -> Result<String, Failure> {
     if argument == "-" { read_prompt() } else { Ok(argument.to_owned()) }
-}
-
-impl<'a> Line<'a> {
-    fn new(index: Option<usize>, choice: &'a Choice, answer: &'a TextCompletion, likely: bool) -> Self {
-        Self {
-            index,
-            text: &choice.text,
-            token_ids: &choice.token_ids,
-            prompt_token_ids: &answer.prompt_token_ids,
-            prompt_tokens: answer.prompt_tokens(),
-            completion_tokens: choice.token_ids.len(),
-            finish_reason: match choice.finish_reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-            },
-            logprobs: likely.then(|| choice.logprobs.iter().map(Likely::from).collect()),
-        }
-    }
-}
-
-impl<'a> From<&'a TokenLogprobs> for Likely<'a> {
-    fn from(told: &'a TokenLogprobs) -> Self {
-        Self { chosen: One::from(&told.chosen), top: told.top.iter().map(One::from).collect() }
-    }
-}
-
-impl<'a> From<&'a TokenLogprob> for One<'a> {
-    fn from(told: &'a TokenLogprob) -> Self {
-        Self { id: told.id, bytes: &told.bytes, logprob: told.logprob }
-    }
 }

@@ -5,10 +5,12 @@
 //! (interrupted).
 
 mod answer_args;
+mod answer_lines;
 mod bench;
 mod catalogs;
 mod conversation;
 mod demo;
+mod describe;
 mod draw;
 mod embed;
 mod embed_image;
@@ -53,6 +55,7 @@ Examples:
   millpond embed-image -m openai/clip-vit-base-patch32 --json photo.jpg
   millpond generate -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
   millpond draw -m stabilityai/sd-turbo \"a mill by a pond\" --out mill.png
+  millpond describe -m llava-hf/llava-1.5-7b-hf --image photo.jpg \"What is this?\"
   millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
@@ -78,6 +81,7 @@ enum Verb {
     EmbedImage(embed_image::EmbedImage),
     Generate(generate::Generate),
     Draw(draw::Draw),
+    Describe(describe::Describe),
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::EmbedImage(verb) => verb.run(),
         Verb::Generate(verb) => verb.run(),
         Verb::Draw(verb) => verb.run(),
+        Verb::Describe(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),

@@ -10,14 +10,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
 use super::progress::Downloads;
-use crate::arch::DecoderPlan;
+use crate::arch::{DecoderPlan, VisionPlan};
 use crate::engine::{Capabilities, Cores, Engine, ModelOptions};
 use crate::id::ByteSize;
 use crate::kernels::{Dtype, KvFormat};
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::gguf::Quantization;
-use crate::weights::{Hub, HubConfig, ModelFiles, ModelSource, SourceError, WeightsError};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
 
 /// More workers or threads are a slip of the finger.
 const MOST: usize = 1024;
@@ -117,6 +117,11 @@ impl ModelArgs {
     /// What the files of a model that writes say of it.
     pub(super) fn decoder_plan(&self, files: &ModelFiles) -> Result<DecoderPlan, Failure> {
         Ok(DecoderPlan::of(files, self.options().into()).map_err(crate::Error::from)?)
+    }
+
+    /// What the folder of a model that sees says of it.
+    pub(super) fn vision_plan(&self, folder: &ModelFolder) -> Result<VisionPlan, Failure> {
+        Ok(VisionPlan::read(folder, self.options().into()).map_err(crate::Error::from)?)
     }
 
     /// How the model is to compute.

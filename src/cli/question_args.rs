@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::answer_args::AnswerArgs;
 use super::failure::Failure;
-use super::writer::Writer;
+use crate::arch::DecoderPlan;
 use crate::capability::{Chat, GenerateRequest, Message, Prompt};
 
 /// What a chat template is told, and by which name.
@@ -38,7 +38,7 @@ fn template_arg(text: &str) -> Result<TemplateArg, String> {
 impl QuestionArgs {
     /// What was `said`, the last of it a question. A model without a chat template gets the question alone and as
     /// it is, unless something is asked for that needs a template.
-    pub(super) fn prompt(&self, said: &[Message], writer: &Writer) -> Prompt {
+    pub(super) fn prompt(&self, said: &[Message], writer: &DecoderPlan) -> Prompt {
         let needs_template = self.system.is_some() || !self.template_args.is_empty();
         if writer.has_chat_template() || needs_template {
             let system = self.system.iter().map(Message::system);
@@ -54,8 +54,8 @@ impl QuestionArgs {
     }
 
     /// What asks `writer` for an answer to `prompt`.
-    pub(super) fn request(&self, prompt: Prompt, writer: &Writer) -> Result<GenerateRequest, Failure> {
-        self.answer.apply(GenerateRequest::new(prompt), writer.context())
+    pub(super) fn request(&self, prompt: Prompt, writer: &DecoderPlan) -> Result<GenerateRequest, Failure> {
+        self.answer.apply(GenerateRequest::new(prompt), writer.max_tokens())
     }
 }
 

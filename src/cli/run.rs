@@ -76,8 +76,8 @@ impl Run {
 
     /// What asks for an answer to `said`, the last of it a question.
     fn request(&self, writer: &Writer, said: &[Message]) -> Result<GenerateRequest, Failure> {
-        let prompt = self.question.prompt(said, writer);
-        let request = self.question.request(prompt, writer)?;
+        let prompt = self.question.prompt(said, writer.plan());
+        let request = self.question.request(prompt, writer.plan())?;
         request.validate()?;
         Ok(request)
     }

@@ -35,13 +35,9 @@ impl<'a> Writer<'a> {
         self.key
     }
 
-    pub(super) fn has_chat_template(&self) -> bool {
-        self.plan.has_chat_template()
-    }
-
-    /// How many tokens prompt and answer have together, at most.
-    pub(super) fn context(&self) -> usize {
-        self.plan.max_tokens()
+    /// What the files say of it.
+    pub(super) fn plan(&self) -> &DecoderPlan {
+        &self.plan
     }
 
     /// The tokens that end an answer, as far as the files say.

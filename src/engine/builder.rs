@@ -19,8 +19,7 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// How all the pools behave. Default: text embedding, text generation, image embedding and text to image as
-    /// [`Engine::default_config`] says, the others as [`PoolConfig::default`], with no more workers for a key than
+    /// How all the pools behave. Default: as [`Engine::default_config`] says, with no more workers for a key than
     /// there are cores.
     #[must_use]
     pub fn config(mut self, config: PoolConfig) -> Self {
@@ -76,7 +75,7 @@ impl EngineBuilder {
             text_embedding: pool!(embedding),
             text_to_text: pool!(|| cores.pool_of(Capabilities::TextToText)),
             image_embedding: pool!(embedding),
-            vision: pool!(|| cores.single_threaded()),
+            vision: pool!(|| cores.pool_of(Capabilities::Vision)),
             text_to_image: pool!(|| cores.pool_of(Capabilities::TextToImage)),
             budget,
             threads_per_worker,

@@ -35,7 +35,9 @@ impl Cores {
     pub(crate) fn pool_of(self, capability: Capabilities) -> PoolConfig {
         match capability {
             Capabilities::TextEmbedding | Capabilities::ImageEmbedding => self.embedding(),
-            Capabilities::TextToText | Capabilities::TextToImage => PoolConfig::default().workers(1),
+            Capabilities::TextToText | Capabilities::Vision | Capabilities::TextToImage => {
+                PoolConfig::default().workers(1)
+            }
         }
     }
 

@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::model::{Capabilities, ModelOptions};
 use crate::arch::{
-    DecoderOptions, DecoderPlan, DecoderWeights, DiffusionPlan, DiffusionWeights, EmbeddingPlan,
+    DecoderOptions, DecoderPlan, DecoderWeights, Describer, DiffusionPlan, DiffusionWeights, EmbeddingPlan,
     EmbeddingWeights, ImageEmbedder, ImageGenerator, ImagePlan, ImageWeights, TextEmbedder, TextGenerator,
+    VisionPlan, VisionWeights,
 };
 use crate::capability::{
-    DrawRequest, EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding, InvalidRequest,
-    TextEmbedding, TextToImage, TextToText,
+    DescribeRequest, DrawRequest, EmbedImageRequest, EmbedRequest, GenerateRequest, ImageEmbedding,
+    InvalidRequest, TextEmbedding, TextToImage, TextToText, Vision,
 };
 use crate::error::Error;
 use crate::kernels::Dtype;
@@ -25,6 +26,7 @@ pub(super) enum AnyLoader {
     TextToText(DecoderLoader),
     ImageEmbedding(ImageLoader),
     TextToImage(DiffusionLoader),
+    Vision(VisionLoader),
 }
 
 impl AnyLoader {
@@ -48,6 +50,7 @@ impl AnyLoader {
             Capabilities::TextToImage => {
                 Self::TextToImage(DiffusionLoader::new(folder()?, threads, options.dtype)?)
             }
+            Capabilities::Vision => Self::Vision(VisionLoader::new(&folder()?, threads, options)?),
         })
     }
 }
@@ -215,6 +218,46 @@ impl Loader<TextToText> for DecoderLoader {
     }
 
     fn cost(&self, request: &GenerateRequest) -> u64 {
+        self.plan.cost(request)
+    }
+}
+
+/// Loads models that see and write for the vision pool.
+#[derive(Debug)]
+pub struct VisionLoader {
+    plan: Arc<VisionPlan>,
+    threads: NonZeroUsize,
+}
+
+impl VisionLoader {
+    /// Reads the folder's configuration. Each worker will compute on `threads` threads.
+    pub fn new(folder: &ModelFolder, threads: NonZeroUsize, options: ModelOptions) -> Result<Self, Error> {
+        let plan = Arc::new(VisionPlan::read(folder, options.into())?);
+        Ok(Self { plan, threads })
+    }
+}
+
+impl Loader<Vision> for VisionLoader {
+    type Weights = VisionWeights;
+    type Model = Describer;
+
+    fn footprint(&self) -> Result<Footprint, LoadError> {
+        self.plan.footprint(self.threads).map_err(LoadError::invalid)
+    }
+
+    fn load(&self) -> Result<VisionWeights, LoadError> {
+        VisionWeights::load(VisionPlan::clone(&self.plan)).map_err(LoadError::invalid)
+    }
+
+    fn build(&self, weights: &Arc<VisionWeights>) -> Result<Describer, LoadError> {
+        Ok(Describer::new(weights.clone(), self.threads, unix_now))
+    }
+
+    fn validate(&self, request: &DescribeRequest) -> Result<(), InvalidRequest> {
+        self.plan.validate(request)
+    }
+
+    fn cost(&self, request: &DescribeRequest) -> u64 {
         self.plan.cost(request)
     }
 }

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
 use loaders::AnyLoader;
-pub use loaders::{DecoderLoader, DiffusionLoader, EmbeddingLoader, ImageLoader};
+pub use loaders::{DecoderLoader, DiffusionLoader, EmbeddingLoader, ImageLoader, VisionLoader};
 pub use model::{Capabilities, ModelOptions};
 
 use crate::capability::{
-    Capability, DrawRequest, Drawing, EmbedImageRequest, EmbedRequest, Embedding, GenerateRequest,
-    ImageEmbedding, ImageSource, ImageVector, TextCompletion, TextEmbedding, TextToImage, TextToText, Vision,
+    Capability, DescribeRequest, DrawRequest, Drawing, EmbedImageRequest, EmbedRequest, Embedding,
+    GenerateRequest, ImageEmbedding, ImageSource, ImageVector, TextCompletion, TextEmbedding, TextToImage,
+    TextToText, Vision,
 };
 use crate::error::Error;
 use crate::id::RegistryKey;
@@ -66,7 +67,7 @@ impl Engine {
     /// How a capability's pool behaves by default: as [`PoolConfig::default`], but with one worker for a key
     /// at first. A worker shares its work out among its threads, and further workers on the same cores would
     /// only take turns with it: so when work piles up, text embedding gets as many workers as leave each four
-    /// threads of its own, and text generation and drawing stay with the one, which answers many requests at once.
+    /// threads of its own, and the others stay with the one, which answers many requests at once.
     pub fn default_config(capability: Capabilities) -> PoolConfig {
         Cores::available().pool_of(capability)
     }
@@ -155,6 +156,7 @@ impl Engine {
                     self.image_embedding.register_with(key, loader, config)?;
                 }
                 AnyLoader::TextToImage(loader) => self.text_to_image.register_with(key, loader, config)?,
+                AnyLoader::Vision(loader) => self.vision.register_with(key, loader, config)?,
             }
         }
         Ok(capability)
@@ -167,6 +169,7 @@ impl Engine {
             AnyLoader::TextToText(_) => self.text_to_text.keys(),
             AnyLoader::ImageEmbedding(_) => self.image_embedding.keys(),
             AnyLoader::TextToImage(_) => self.text_to_image.keys(),
+            AnyLoader::Vision(_) => self.vision.keys(),
         }
     }
 
@@ -177,6 +180,7 @@ impl Engine {
             Capabilities::TextToText => self.text_to_text.config(),
             Capabilities::ImageEmbedding => self.image_embedding.config(),
             Capabilities::TextToImage => self.text_to_image.config(),
+            Capabilities::Vision => self.vision.config(),
         })
     }
 
@@ -184,6 +188,12 @@ impl Engine {
     /// one submit to [`text_to_text`](Self::text_to_text).
     pub fn generate(&self, key: impl AsRef<str>, request: GenerateRequest) -> Result<TextCompletion, Error> {
         Ok(self.text_to_text.submit_wait(key, request)?)
+    }
+
+    /// Answers a question about pictures, and blocks for the whole answer. For its tokens one by one submit to
+    /// [`vision`](Self::vision).
+    pub fn describe(&self, key: impl AsRef<str>, request: DescribeRequest) -> Result<TextCompletion, Error> {
+        Ok(self.vision.submit_wait(key, request)?)
     }
 
     /// Embeds one text and blocks for it.
@@ -248,7 +258,7 @@ impl Engine {
         &self.image_embedding
     }
 
-    /// The pool of vision. millpond has no architecture for it yet: register loaders of your own.
+    /// The pool of vision.
     pub fn vision(&self) -> &Pool<Vision> {
         &self.vision
     }

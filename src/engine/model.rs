@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use crate::arch::{ArchError, Architecture, DecoderOptions, Parts, has_pooling, is_pipeline, is_vit};
-use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToImage, TextToText};
+use crate::arch::{
+    ArchError, Architecture, DecoderFamily, DecoderOptions, Parts, gemma_sees, has_pooling, is_pipeline,
+    is_vision, is_vit,
+};
+use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToImage, TextToText, Vision};
 use crate::error::Error;
 use crate::kernels::{Dtype, KvFormat};
 use crate::weights::ModelFiles;
@@ -21,6 +24,8 @@ pub enum Capabilities {
     ImageEmbedding,
     /// It draws what a text describes.
     TextToImage,
+    /// It answers questions about pictures.
+    Vision,
 }
 
 impl Capabilities {
@@ -36,7 +41,8 @@ impl Capabilities {
     }
 
     /// What the model in `files` can do, and what it can do besides: CLIP and `SigLIP` embed pictures, and if their
-    /// folder has a tokenizer texts as well. A folder in the layout of diffusers draws.
+    /// folder has a tokenizer texts as well; Gemma 3 writes, and sees if its folder has that part. A folder in the
+    /// layout of diffusers draws.
     ///
     /// # Errors
     ///
@@ -47,13 +53,17 @@ impl Capabilities {
             return Ok((Self::TextToImage, None));
         }
         Ok(match Architecture::of(folder)? {
-            Architecture::Decoder(_) if !has_pooling(folder)? => (Self::TextToText, None),
+            Architecture::Decoder(family) if !has_pooling(folder)? => {
+                let sees = family == DecoderFamily::Gemma3 && gemma_sees(folder)?;
+                (Self::TextToText, sees.then_some(Self::Vision))
+            }
             Architecture::Clip | Architecture::Siglip => match Parts::of(folder)? {
                 Parts { pictures: true, texts } => {
                     (Self::ImageEmbedding, texts.then_some(Self::TextEmbedding))
                 }
                 Parts { pictures: false, .. } => (Self::TextEmbedding, None),
             },
+            family if is_vision(family) => (Self::Vision, None),
             family if is_vit(family) => (Self::ImageEmbedding, None),
             _ => (Self::TextEmbedding, None),
         })
@@ -67,6 +77,7 @@ impl fmt::Display for Capabilities {
             Self::TextToText => TextToText::NAME,
             Self::ImageEmbedding => ImageEmbedding::NAME,
             Self::TextToImage => TextToImage::NAME,
+            Self::Vision => Vision::NAME,
         })
     }
 }
@@ -77,10 +88,10 @@ impl fmt::Display for Capabilities {
 pub struct ModelOptions {
     /// What its weights are kept and multiplied in. Default: [`Dtype::Auto`].
     pub dtype: Dtype,
-    /// What the weights of text generation are quantised to while they load, where the files hold numbers.
-    /// Default: nothing.
+    /// What the weights of text generation, and of what writes in vision, are quantised to while they load, where the
+    /// files hold numbers. Default: nothing.
     pub quantize: Option<Quantization>,
-    /// How many tokens a worker of text generation keeps keys and values of. Default: 8192, or what the model
+    /// How many tokens a worker of text generation or vision keeps keys and values of. Default: 8192, or what the model
     /// reads if that is less.
     pub cache_tokens: Option<usize>,
     /// What those keys and values are kept as. Default: f16 where most weights have 4 to 6 bits (`Q4_K`, `Q5_K`,
@@ -96,7 +107,7 @@ impl ModelOptions {
     /// [`ArchError::Unsupported`] for quantizing the weights of a model that does not write.
     pub(crate) fn check(self, capability: Capabilities) -> Result<(), ArchError> {
         match (capability, self.quantize) {
-            (Capabilities::TextToText, _) | (_, None) => Ok(()),
+            (Capabilities::TextToText | Capabilities::Vision, _) | (_, None) => Ok(()),
             (Capabilities::TextEmbedding, Some(to)) => Err(unquantized("quantization of text embedding", to)),
             (Capabilities::ImageEmbedding, Some(to)) => {
                 Err(unquantized("quantization of image embedding", to))

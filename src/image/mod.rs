@@ -23,6 +23,7 @@
 mod decode;
 mod encode;
 mod error;
+mod fitting;
 mod format;
 mod picture;
 mod preprocess;
@@ -31,12 +32,14 @@ mod resample;
 mod resize;
 mod rgb;
 mod source;
+mod tiles;
 mod window;
 
 pub(crate) use decode::{DecodingRoom, SMALL_DECODING};
 pub use decode::{MAX_DECODING, MAX_PIXELS, MAX_SIDE, check, decode};
 pub use encode::encode_png;
 pub use error::ImageError;
+pub(crate) use fitting::Fitting;
 pub use format::Format;
 pub use picture::Picture;
 pub use preprocess::{PixelValues, Preprocessor};
@@ -44,3 +47,5 @@ pub use processor_config::PreprocessorError;
 pub(crate) use processor_config::{PreprocessorConfig, ProcessorKind};
 pub use resample::Resample;
 pub use source::MAX_ENCODED;
+pub(crate) use source::fetch;
+pub(crate) use tiles::Tiling;

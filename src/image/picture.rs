@@ -45,6 +45,15 @@ impl Picture {
         Ok(Self { width, height, rgb: resize(self, filter, &columns, &rows) })
     }
 
+    /// The part of these sides whose upper left corner is here; all of it must be in the picture.
+    pub(super) fn part(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
+        let row = |row: u32| {
+            let start = 3 * (row as usize * self.width as usize + left as usize);
+            &self.rgb[start..][..3 * width as usize]
+        };
+        Self { width, height, rgb: (top..top + height).flat_map(row).copied().collect() }
+    }
+
     /// Pixels a row; at least 1.
     pub fn width(&self) -> u32 {
         self.width

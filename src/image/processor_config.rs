@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 
+use super::fitting::Fitting;
 use super::preprocess::{Channels, Preprocessor, Size};
 use super::resample::Resample;
+use super::tiles::Tiling;
 
 /// A model asks for preprocessing that is not implemented here, or for nothing sensible.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -56,6 +58,13 @@ pub(crate) struct PreprocessorConfig {
     image_mean: Option<ChannelsEntry>,
     image_std: Option<ChannelsEntry>,
     do_pad: Option<bool>,
+    do_pan_and_scan: Option<bool>,
+    do_image_splitting: Option<bool>,
+    max_image_size: Option<SizeEntry>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+    patch_size: Option<u64>,
+    merge_size: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -97,7 +106,7 @@ impl ProcessorKind {
             family.strip_suffix("ImageProcessor").or_else(|| family.strip_suffix("FeatureExtractor"));
         match family {
             Some("CLIP") => Ok(Self::Clip),
-            Some("Siglip") => Ok(Self::Siglip),
+            Some("Siglip" | "Gemma3") => Ok(Self::Siglip),
             Some("Bit") => Ok(Self::Bit),
             Some("ViT") => Ok(Self::Vit),
             _ => Err(PreprocessorError::Unsupported {
@@ -150,7 +159,22 @@ impl PreprocessorConfig {
                 return Err(bad("crop_size", "a shortest_edge", "it must be height and width"));
             }
         };
-        let (mean, std) = kind.channels();
+        if self.do_pan_and_scan == Some(true) {
+            let (found, supported) = ("true".to_owned(), "false");
+            return Err(PreprocessorError::Unsupported { what: "do_pan_and_scan", found, supported });
+        }
+        let resize = self.do_resize.unwrap_or(true);
+        let resize = resize.then_some((size, self.resample.unwrap_or(kind.resample())));
+        self.values(resize, crop, kind.channels())
+    }
+
+    /// What becomes of pixels after they are resized and cut, by these means and deviations where the file has none.
+    fn values(
+        &self,
+        resize: Option<(Size, Resample)>,
+        crop: Option<(usize, usize)>,
+        (mean, std): (Channels, Channels),
+    ) -> Result<Preprocessor, PreprocessorError> {
         let mean = self.image_mean.map_or(Ok(mean), |entry| entry.channels("image_mean"))?;
         let std = self.image_std.map_or(Ok(std), |entry| entry.channels("image_std"))?;
         if std.contains(&0.0) {
@@ -161,11 +185,78 @@ impl PreprocessorConfig {
             return Err(bad("rescale_factor", &factor.to_string(), "it must be a number"));
         }
         Ok(Preprocessor::new(
-            self.do_resize.unwrap_or(true).then_some((size, self.resample.unwrap_or(kind.resample()))),
+            resize,
             crop,
             self.do_rescale.unwrap_or(true).then_some(factor),
             self.do_normalize.unwrap_or(true).then_some((mean, std)),
         ))
+    }
+
+    /// How Idefics 3 and `SmolVLM` cut pictures into tiles, and what becomes of each tile's pixels.
+    pub(crate) fn tiling(&self) -> Result<(Tiling, Preprocessor), PreprocessorError> {
+        let longest = |field, entry: &Option<SizeEntry>, usual: u64| match entry {
+            None => Ok(usual),
+            Some(SizeEntry::Named(NamedSize {
+                longest_edge: Some(longest),
+                height: None,
+                width: None,
+                shortest_edge: None,
+            })) => Ok(*longest),
+            Some(other) => Err(PreprocessorError::Unsupported {
+                what: field,
+                found: format!("{other:?}"),
+                supported: "longest_edge alone",
+            }),
+        };
+        let side = |field, number: u64| {
+            let found = u32::try_from(number).ok().filter(|side| (1..=MAX_RESULT as u32).contains(side));
+            found.ok_or_else(|| bad(field, &number.to_string(), "a side must have 1 to 4096 pixels"))
+        };
+        let tile = side("max_image_size", longest("max_image_size", &self.max_image_size, 364)?)?;
+        let whole = side("size", longest("size", &self.size, 4 * 364)?)?;
+        if whole.div_ceil(tile) > 32 {
+            return Err(bad("max_image_size", &tile.to_string(), "there are at most 32 tiles a side"));
+        }
+        let tiling = Tiling {
+            longest: self.do_resize.unwrap_or(true).then_some(whole),
+            tile,
+            filter: self.resample.unwrap_or(Resample::Lanczos),
+            splits: self.do_image_splitting.unwrap_or(true),
+        };
+        Ok((tiling, self.values(None, None, (HALVES, HALVES))?))
+    }
+
+    /// How Qwen 2 resizes pictures to whole patches, for patches of this side of which so many by so many become one
+    /// row, and what becomes of the pixels.
+    pub(crate) fn fitting(
+        &self,
+        patch: u32,
+        merge: u32,
+    ) -> Result<(Fitting, Preprocessor), PreprocessorError> {
+        let same = |field, found: Option<u64>, expected: u32| match found {
+            Some(found) if found != u64::from(expected) => {
+                Err(bad(field, &found.to_string(), "it must be as in config.json"))
+            }
+            _ => Ok(()),
+        };
+        same("patch_size", self.patch_size, patch)?;
+        same("merge_size", self.merge_size, merge)?;
+        let (least, most) = match &self.size {
+            Some(SizeEntry::Named(named)) => (named.shortest_edge, named.longest_edge),
+            _ => (None, None),
+        };
+        let least = self.min_pixels.or(least).unwrap_or(56 * 56);
+        let most = self.max_pixels.or(most).unwrap_or(28 * 28 * 1280);
+        if !(1..=1 << 32).contains(&most) || !(1..=most).contains(&least) {
+            let found = format!("{least} and {most}");
+            return Err(bad("min_pixels and max_pixels", &found, "they must be at least 1 and in order"));
+        }
+        let fitting = Fitting {
+            factor: patch * merge,
+            pixels: self.do_resize.unwrap_or(true).then_some(least..=most),
+            filter: self.resample.unwrap_or(Resample::Bicubic),
+        };
+        Ok((fitting, self.values(None, None, (CLIP_MEAN, CLIP_STD))?))
     }
 }
 

@@ -10,7 +10,10 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::ImageError;
+use sha2::{Digest as _, Sha256};
+
+use super::{ImageError, Picture};
+use crate::capability::ImageSource;
 
 /// The longest encoded picture that is looked at, in bytes.
 pub const MAX_ENCODED: u64 = 64 << 20;
@@ -19,6 +22,37 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// What a picture is known by: a digest (SHA-256) of its bytes as they came, or of its pixels. Nobody can make two
+/// pictures with one digest, so what is kept of one is never taken for another's.
+type Digest = [u8; 32];
+
+/// The picture in memory, still encoded, and what it is known by. The same bytes are the same picture, wherever they
+/// come from.
+///
+/// # Errors
+///
+/// [`ImageError`] if there are no such bytes, or too many.
+pub(crate) fn fetch(source: &ImageSource) -> Result<(ImageSource, Digest), ImageError> {
+    let bytes: Arc<[u8]> = match source {
+        ImageSource::Path(path) => read(path)?.into(),
+        ImageSource::Encoded(bytes) => of_length(bytes).map(|_| bytes.clone())?,
+        ImageSource::Base64(text) => from_base64(text)?.into(),
+        ImageSource::DataUrl(url) => from_base64(base64_of(url)?)?.into(),
+        ImageSource::Pixels { width, height, rgb } => {
+            Picture::check(*width, *height, rgb)?;
+            let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
+            return Ok((source.clone(), digest(&[b"pixels", &sides, rgb])));
+        }
+    };
+    let digest = digest(&[b"encoded", &bytes]);
+    Ok((ImageSource::Encoded(bytes), digest))
+}
+
+fn digest(parts: &[&[u8]]) -> Digest {
+    let whole = parts.iter().fold(Sha256::new(), Sha256::chain_update);
+    whole.finalize().into()
+}
 
 /// `bytes`, unless there are too many.
 pub(super) fn of_length(bytes: &[u8]) -> Result<&[u8], ImageError> {
@@ -91,6 +125,20 @@ mod tests {
         for text in ["bWl$bA==", "bWlsb", "bWlsbA==bWls", "=", "bW-_"] {
             assert!(matches!(from_base64(text), Err(ImageError::Base64(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_picture_is_known_by_its_bytes_wherever_they_come_from() {
+        let known = |source: ImageSource| fetch(&source).unwrap().1;
+        let encoded = known(ImageSource::encoded(*b"mill"));
+        assert_eq!(known(ImageSource::base64("bWlsbA==")), encoded);
+        assert_eq!(known(ImageSource::data_url("data:image/png;base64,bWlsbA")), encoded);
+        assert_ne!(known(ImageSource::encoded(*b"mild")), encoded);
+        let pixels = |width, height, rgb: &[u8]| known(ImageSource::pixels(width, height, rgb));
+        assert_ne!(pixels(2, 1, &[7; 6]), pixels(1, 2, &[7; 6]));
+        assert_eq!(pixels(2, 1, &[7; 6]), pixels(2, 1, &[7; 6]));
+        assert!(fetch(&ImageSource::pixels(1, 1, [0; 4])).is_err());
+        assert!(fetch(&ImageSource::path("/no/such/file")).is_err());
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(crate) struct Rope {
     frequencies: Vec<f32>,
     /// For [`BLOCK`] positions each, one after the other: the cosines of all pairs, then their sines.
     blocks: Vec<OnceLock<Box<[f32]>>>,
+    /// Where positions are those of a plane, row by row: how many a row has. The first half of the pairs turn by the
+    /// row, the others by the column.
+    across: Option<usize>,
 }
 
 impl Rope {
@@ -39,7 +42,14 @@ impl Rope {
     /// behind them are left alone.
     pub(crate) fn new(frequencies: Vec<f32>, positions: usize, style: RopeStyle) -> Self {
         let blocks = (0..positions.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
-        Self { style, frequencies, blocks }
+        Self { style, frequencies, blocks, across: None }
+    }
+
+    /// For the positions of a plane of `side` rows and columns, row by row. Both turn by `frequencies`: the first as
+    /// many pairs by the row, the next by the column.
+    pub(crate) fn over_plane(frequencies: &[f32], side: usize, style: RopeStyle) -> Self {
+        let both = [frequencies, frequencies].concat();
+        Self { across: Some(side), ..Self::new(both, side * side, style) }
     }
 
     /// The paper's frequencies, `base^(-2i / turned)` for the i-th pair of `turned` numbers.
@@ -87,7 +97,15 @@ impl Rope {
 
     fn block(&self, block: usize) -> Box<[f32]> {
         // Position times frequency is rounded to f32, as the references have it: it matters far out.
-        let angles = |place: usize| self.frequencies.iter().map(move |f| (block * BLOCK + place) as f32 * f);
+        let turns = |pair: usize, position: usize| match self.across {
+            Some(across) if 2 * pair < self.frequencies.len() => position / across,
+            Some(across) => position % across,
+            None => position,
+        };
+        let angles = |place: usize| {
+            let pairs = self.frequencies.iter().enumerate();
+            pairs.map(move |(pair, f)| turns(pair, block * BLOCK + place) as f32 * f)
+        };
         let both = |place| angles(place).map(f32::cos).chain(angles(place).map(f32::sin));
         (0..BLOCK).flat_map(both).collect()
     }
@@ -201,6 +219,15 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+
+    #[test]
+    fn places_of_a_plane_turn_by_row_and_by_column() {
+        let plane = Rope::over_plane(&[0.5, 0.25], 1024, RopeStyle::Halves);
+        let (cos, sin) = plane.angles(3 * 1024 + 700);
+        let turned: Vec<(f32, f32)> = cos.iter().copied().zip(sin.iter().copied()).collect();
+        let expected = [1.5f32, 0.75, 350.0, 175.0].map(|angle| (angle.cos(), angle.sin()));
+        assert_eq!(turned, expected);
+    }
 
     #[test]
     fn the_fast_form_agrees_with_the_plain_one() -> Result<()> {

@@ -57,6 +57,58 @@ pub(crate) struct GuardedText {
     pub(super) covers: Covers,
 }
 
+impl GuardedText {
+    /// A text as it is: what looks like a special token in it is one.
+    pub(crate) fn plain(text: &str) -> Self {
+        Self { text: text.to_owned(), covers: Covers::default() }
+    }
+
+    /// `pieces` with `mark` between each and the next. What looks like `placeholder` in a piece stays text; all else
+    /// is as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContentGuard::cover`].
+    pub(crate) fn marked(pieces: &[&str], mark: &str, placeholder: &str) -> Result<Self, InvalidRequest> {
+        let mut content = Value::from(pieces);
+        let covers = ContentGuard::new([placeholder.to_owned()]).cover(&mut content, &BTreeSet::new())?;
+        let pieces: Vec<&str> = content.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        Ok(Self { text: pieces.join(mark), covers })
+    }
+
+    /// With a text behind the last `placeholder`, or at the beginning where there is none, and one at the end.
+    pub(crate) fn with_behind(&self, placeholder: &str, behind: &str, end: &str) -> Self {
+        let at = self.text.rfind(placeholder).map_or(0, |at| at + placeholder.len());
+        let text = [&self.text[..at], behind, &self.text[at..], end].concat();
+        Self { text, covers: self.covers.clone() }
+    }
+
+    /// Whether it begins with this token.
+    pub(crate) fn begins_with(&self, token: &str) -> bool {
+        self.text.starts_with(token)
+    }
+
+    /// How often `placeholder` occurs, where it is not covered.
+    pub(crate) fn count(&self, placeholder: &str) -> usize {
+        self.text.matches(placeholder).count()
+    }
+
+    /// With each `placeholder` replaced by the next of `texts`, as long as there are any.
+    pub(crate) fn filled(&self, placeholder: &str, texts: impl IntoIterator<Item = String>) -> Self {
+        let mut pieces = self.text.split(placeholder);
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        let mut texts = texts.into_iter();
+        for piece in pieces {
+            match texts.next() {
+                Some(filling) => text.push_str(&filling),
+                None => text.push_str(placeholder),
+            }
+            text.push_str(piece);
+        }
+        Self { text, covers: self.covers.clone() }
+    }
+}
+
 #[cfg(test)]
 impl GuardedText {
     /// The text as transformers would render it.
@@ -260,6 +312,17 @@ mod tests {
         let expected = json!({ "role": format!("{cover}ND"), format!("{cover}ND"): 1,
             format!("AN_{cover}ND"): 2, "E": 3, "BEN": 4 });
         assert_eq!(content, expected);
+    }
+
+    #[test]
+    fn placeholders_are_filled_and_what_looks_like_one_is_not() {
+        let text = GuardedText::marked(&["a <img> ", "", " b <im"], "<img>", "<img>").unwrap();
+        assert_eq!(text.count("<img>"), 2);
+        let filled = text.filled("<img>", ["<1>", "<2>"].map(str::to_owned));
+        assert_eq!(filled.uncovered(), "a <img> <1><2> b <im");
+        let plain = GuardedText::plain("<img> and <img>");
+        assert_eq!(plain.filled("<img>", ["x".to_owned()]).text, "x and <img>");
+        assert!(plain.begins_with("<img>") && !text.begins_with("<img>"));
     }
 
     #[test]

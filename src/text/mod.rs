@@ -31,7 +31,8 @@ mod stop_texts;
 mod tiny_tokenizers;
 mod token_stream;
 
-pub(crate) use chat_template::{ChatConfig, ChatTemplate, ChatTemplateError, CivilTime};
+pub(crate) use chat_template::{ChatConfig, ChatTemplate, ChatTemplateError, CivilTime, Shown};
+pub(crate) use content_guard::GuardedText;
 pub(crate) use grammar::{Constraint, GrammarCompiler, GrammarError};
 pub(crate) use prompt_tokenizer::{EncodeChatError, PromptTokenizer};
 pub(crate) use sampling::{SampledLogprobs, Sampler, SamplingScratch, seed_of_choice};

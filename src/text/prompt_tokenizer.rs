@@ -95,11 +95,24 @@ impl PromptTokenizer {
     ///
     /// [`InvalidRequest`] where this tokenizer makes a special token even of text that it was told is none.
     pub(crate) fn encode_chat(&self, chat: &GuardedText) -> Result<Vec<u32>, EncodeChatError> {
-        let covered = contained(|| self.library.encode_fast(chat.text.as_str(), false))?;
+        self.encode_guarded(chat, false)
+    }
+
+    /// The same with the tokenizer's own special tokens around it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_chat`](Self::encode_chat).
+    pub(crate) fn encode_chat_and_around(&self, chat: &GuardedText) -> Result<Vec<u32>, EncodeChatError> {
+        self.encode_guarded(chat, true)
+    }
+
+    fn encode_guarded(&self, chat: &GuardedText, around: bool) -> Result<Vec<u32>, EncodeChatError> {
+        let covered = contained(|| self.library.encode_fast(chat.text.as_str(), around))?;
         if chat.covers.is_empty() {
             return Ok(covered.get_ids().to_vec());
         }
-        let ids = self.encode_uncovered(&chat.text, &chat.covers)?;
+        let ids = self.encode_uncovered(&chat.text, &chat.covers, around)?;
         let controls =
             |ids: &[u32]| ids.iter().copied().filter(|id| self.control_ids.contains(id)).collect::<Vec<_>>();
         if controls(&ids) != controls(covered.get_ids()) {
@@ -112,7 +125,12 @@ impl PromptTokenizer {
 
     /// As the library encodes, step by step, with what is covered put back once the special tokens have been
     /// split off.
-    fn encode_uncovered(&self, text: &str, covers: &Covers) -> Result<Vec<u32>, TokenizerError> {
+    fn encode_uncovered(
+        &self,
+        text: &str,
+        covers: &Covers,
+        around: bool,
+    ) -> Result<Vec<u32>, TokenizerError> {
         contained(|| {
             let uncover = Uncover { covers, then: self.library.get_normalizer() };
             let mut pieces = self.guarded.extract_and_normalize(Some(&uncover), text);
@@ -120,7 +138,8 @@ impl PromptTokenizer {
                 pre_tokenizer.pre_tokenize(&mut pieces)?;
             }
             self.library.get_model().tokenize_in_pretokenized(&mut pieces, None)?;
-            Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            Ok(self.library.post_process(encoding, None, around)?.get_ids().to_vec())
         })
     }
 

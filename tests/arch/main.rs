@@ -16,3 +16,6 @@ mod image_worker;
 mod pictures;
 mod serving;
 mod support;
+mod vision_agreement;
+mod vision_faults;
+mod vision_worker;

@@ -1,6 +1,7 @@
 //! The command as its users meet it: the real binary, its output, its exit codes.
 #![cfg(feature = "cli")]
 
+mod describe;
 mod embed;
 mod embed_image;
 mod failures;

@@ -21,10 +21,10 @@ pub(super) struct Link {
 }
 
 /// What is before a block: another one, or the beginning of texts of one kind. Texts of different kinds are
-/// computed differently from the first token on and share nothing.
+/// computed differently from the first token on, or kept apart by whoever brought them, and share nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Before {
-    Start { stretched: bool },
+    Start { stretched: bool, apart: u64 },
     Block(Link),
 }
 
@@ -169,7 +169,7 @@ impl BlockPool {
 mod tests {
     use super::*;
 
-    const START: Before = Before::Start { stretched: false };
+    const START: Before = Before::Start { stretched: false, apart: 0 };
 
     fn tokens(n: u32) -> [u32; BLOCK_TOKENS] {
         [n; BLOCK_TOKENS]
@@ -199,7 +199,9 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(pool.find(Before::Block(first), &tokens(1)), Some(second));
         assert_eq!(pool.find(Before::Block(second), &tokens(1)), None);
-        assert_eq!(pool.find(Before::Start { stretched: true }, &tokens(1)), None);
+        for (stretched, apart) in [(true, 0), (false, 1)] {
+            assert_eq!(pool.find(Before::Start { stretched, apart }, &tokens(1)), None);
+        }
         // A new content of the first block: what came after the old one does not follow the new one.
         pool.release(&[a]);
         let others: Vec<_> = std::iter::from_fn(|| pool.take()).collect();

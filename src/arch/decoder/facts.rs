@@ -32,16 +32,18 @@ impl DecoderPlan {
         kept.map_or_else(|| format.in_words(), |stored| stored.to_string().to_ascii_lowercase())
     }
 
-    /// The bytes of all tensors that the network has, as they will be kept.
-    pub(super) fn weights_bytes(&self) -> Result<ByteSize, ArchError> {
+    /// The bytes of the tensors that `own` knows by their names, as they will be kept.
+    pub(super) fn weights_bytes(&self, own: impl Fn(&str) -> bool) -> Result<ByteSize, ArchError> {
         let format = WeightFormat::of(self.options);
         Ok(match &self.forms.files {
             ModelFiles::Folder(folder) => {
                 let files = folder.weight_files()?;
-                files.tensors().map(|tensor| tensors::kept_bytes(tensor, &self.config, format)).sum()
+                let own = files.tensors().filter(|tensor| own(&tensor.name));
+                own.map(|tensor| tensors::kept_bytes(tensor, &self.config, format)).sum()
             }
             ModelFiles::Gguf(file) => {
-                file.tensors().map(|tensor| gguf::kept_bytes(tensor, file, &self.config, format)).sum()
+                let own = file.tensors().filter(|tensor| own(&tensor.name));
+                own.map(|tensor| gguf::kept_bytes(tensor, file, &self.config, format)).sum()
             }
         })
     }

@@ -23,6 +23,8 @@ const KEPT: usize = 16;
 pub(super) struct Forms {
     pub(super) files: ModelFiles,
     pub(super) ends: Vec<u32>,
+    /// Tokens that must not be made from a message, beside special ones.
+    controls: Vec<u32>,
     eos_token: Option<String>,
     /// How many tokens the network knows.
     vocabulary: usize,
@@ -39,16 +41,22 @@ impl Forms {
     pub(super) fn new(files: ModelFiles, ends: Vec<u32>, chat: &ChatConfig, vocabulary: usize) -> Self {
         let eos_token = chat.eos_token().map(str::to_owned);
         let (compiler, recent) = (Mutex::new(None), Mutex::new(VecDeque::new()));
-        Self { files, ends, eos_token, vocabulary, compiler, recent }
+        Self { files, controls: ends.clone(), ends, eos_token, vocabulary, compiler, recent }
+    }
+
+    /// With more tokens that must not be made from a message.
+    pub(super) fn with_controls(mut self, controls: impl IntoIterator<Item = u32>) -> Self {
+        self.controls.extend(controls);
+        self
     }
 
     /// The model's tokenizer, read anew.
     pub(super) fn read_tokenizer(&self) -> Result<PromptTokenizer, ArchError> {
         match &self.files {
             ModelFiles::Folder(folder) => {
-                Ok(PromptTokenizer::load(&required_file(folder, "tokenizer.json")?, &self.ends)?)
+                Ok(PromptTokenizer::load(&required_file(folder, "tokenizer.json")?, &self.controls)?)
             }
-            ModelFiles::Gguf(file) => Ok(PromptTokenizer::new(file.tokenizer()?.tokenizer, &self.ends)?),
+            ModelFiles::Gguf(file) => Ok(PromptTokenizer::new(file.tokenizer()?.tokenizer, &self.controls)?),
         }
     }
 

@@ -10,6 +10,7 @@ use super::gguf::GgufTensors;
 use super::layer::{Layer, Surroundings, norm};
 use super::plan::DecoderOptions;
 use super::projection::{Projection, Table};
+use super::scheduler::Place;
 use super::tensors::{Checkpoint, Tensors};
 use super::weight_format::WeightFormat;
 use crate::arch::{ArchError, Scope};
@@ -69,6 +70,8 @@ pub(super) struct StepText<'a> {
     pub(super) paged: PagedText<'a>,
     /// Whether the text is so long that its positions are stretched.
     pub(super) stretched: bool,
+    /// Where the tokens are, if that is not told by their order.
+    pub(super) places: Option<&'a [Place]>,
 }
 
 impl Network {
@@ -184,8 +187,13 @@ fn angles(rope: &RopeConfig, texts: &[StepText<'_>]) -> Angles {
             _ => &rope.frequencies,
         };
         let first = text.paged.position;
-        (first..first + text.paged.tokens)
-            .for_each(|position| angles.push(position, frequencies, rope.scale));
+        let positions = first..first + text.paged.tokens;
+        match (rope.sections, text.places) {
+            (Some(sections), Some(places)) => {
+                places.iter().for_each(|place| angles.push_place(*place, sections, frequencies, rope.scale));
+            }
+            _ => positions.for_each(|position| angles.push(position, frequencies, rope.scale)),
+        }
     }
     angles
 }

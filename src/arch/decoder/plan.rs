@@ -11,10 +11,10 @@ use super::network::KvCache;
 use super::scheduler::Limits;
 use crate::ByteSize;
 use crate::arch::{ArchError, read_required};
-use crate::capability::{GenerateRequest, InvalidRequest, Prompt};
+use crate::capability::{Capacity, GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype, KvFormat};
 use crate::memory::Footprint;
-use crate::text::ChatConfig;
+use crate::text::{ChatConfig, PromptTokenizer};
 use crate::weights::gguf::Quantization;
 use crate::weights::{GgufFile, ModelFiles, ModelFolder};
 
@@ -38,7 +38,7 @@ pub(super) const READ_ALONE: usize = 512;
 pub struct DecoderPlan {
     pub(crate) config: DecoderConfig,
     pub(super) chat: ChatConfig,
-    /// `chat_template.jinja`, if there is one.
+    /// What a file of its own says, if there is one.
     pub(super) template: Option<String>,
     /// What forms answers may be asked for in, shared with all workers.
     pub(super) forms: Arc<Forms>,
@@ -70,16 +70,26 @@ enum Ids {
     Many(Vec<u32>),
 }
 
+/// `chat_template.json`, in which older processors of texts with pictures keep it.
+#[derive(Debug, Deserialize)]
+struct TemplateFile {
+    chat_template: String,
+}
+
 /// `generation_config.json`, and the same entry of `config.json`.
 #[derive(Debug, Default, Deserialize)]
 struct Endings {
     #[serde(default)]
     eos_token_id: Option<Ids>,
+    /// Of a model that also sees: that of its language half.
+    #[serde(default)]
+    text_config: Option<Box<Endings>>,
 }
 
 impl Endings {
     fn ids(self) -> Option<Vec<u32>> {
-        self.eos_token_id.map(|ids| match ids {
+        let inside = self.text_config.and_then(|text| text.eos_token_id);
+        self.eos_token_id.or(inside).map(|ids| match ids {
             Ids::One(id) => vec![id],
             Ids::Many(ids) => ids,
         })
@@ -105,7 +115,10 @@ impl DecoderPlan {
         let generation: Endings = folder.read_json("generation_config.json")?.unwrap_or_default();
         let network: Endings = read_required(folder, "config.json")?;
         let chat = folder.read_json("tokenizer_config.json")?.unwrap_or_default();
-        let template = folder.read_text("chat_template.jinja")?;
+        let template = match folder.read_text("chat_template.jinja")? {
+            None => folder.read_json::<TemplateFile>("chat_template.json")?.map(|file| file.chat_template),
+            text => text,
+        };
         let ends = generation.ids().or(network.ids()).unwrap_or_default();
         let forms = Forms::new(ModelFiles::Folder(folder.clone()), ends, &chat, config.vocab_size);
         Ok(Self::new(config, chat, template, forms, options))
@@ -155,7 +168,7 @@ impl DecoderPlan {
     }
 
     /// All of [`validate`](Self::validate) but the form.
-    pub(super) fn check(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
+    pub(crate) fn check(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
         request.validate()?;
         if request.max_tokens >= self.max_tokens() {
             let reason = format!("prompt and answer have {} tokens at most", self.max_tokens());
@@ -182,7 +195,12 @@ impl DecoderPlan {
         (bytes / 4).saturating_add(answers).min(self.cache_tokens) as u64
     }
 
-    /// How many tokens, by [`cost`](Self::cost), and how many texts a worker takes at once.
+    /// How many texts, and how many tokens by [`cost`](Self::cost), a worker takes at once.
+    pub(crate) fn capacity(&self) -> Capacity {
+        Capacity { jobs: TEXTS as u32, cost: self.cache_tokens as u64 }
+    }
+
+    /// What a worker's scheduler may hand out.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             blocks: self.cache_tokens / BLOCK_TOKENS,
@@ -202,9 +220,42 @@ impl DecoderPlan {
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
-        let weights = self.weights_bytes()?;
+        self.footprint_of(threads, |_| true, READ_ALONE)
+    }
+
+    /// The same of the tensors that `own` knows by their names, with up to so many tokens read in a step.
+    pub(crate) fn footprint_of(
+        &self,
+        threads: NonZeroUsize,
+        own: impl Fn(&str) -> bool,
+        read: usize,
+    ) -> Result<Footprint, ArchError> {
+        let weights = self.weights_bytes(own)?;
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS, self.kv_format());
-        let step = self.config.step_numbers(READ_ALONE, TEXTS, self.max_tokens(), threads).saturating_mul(4);
+        let read = read.max(READ_ALONE);
+        let step = self.config.step_numbers(read, TEXTS, self.max_tokens(), threads).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })
+    }
+
+    /// The same network with tokens that must not be made from a message beside those that end an answer.
+    pub(crate) fn with_controls(self, controls: impl IntoIterator<Item = u32>) -> Self {
+        let forms =
+            Forms::new(self.forms.files.clone(), self.forms.ends.clone(), &self.chat, self.config.vocab_size);
+        Self { forms: Arc::new(forms.with_controls(controls)), ..self }
+    }
+
+    /// The token that begins texts, as it is written.
+    pub(crate) fn begins_with(&self) -> Option<&str> {
+        self.chat.bos_token()
+    }
+
+    /// The model's tokenizer, read anew.
+    pub(crate) fn read_tokenizer(&self) -> Result<PromptTokenizer, ArchError> {
+        self.forms.read_tokenizer()
+    }
+
+    /// How many tokens, of all texts, a worker's cache holds.
+    pub(crate) fn cache_tokens(&self) -> usize {
+        self.cache_tokens
     }
 }

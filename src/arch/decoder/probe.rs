@@ -86,7 +86,7 @@ impl DecoderProbe {
             past: config.past(),
             stretch: config.stretches_over(),
         };
-        let runner = Runner::new(self.network.clone(), limits, self.kv);
+        let runner = Runner::new(self.network.clone(), limits, self.kv, 0);
         ProbeRun { runner, wanted: BTreeMap::new(), ended: Vec::new(), order: Vec::new() }
     }
 }

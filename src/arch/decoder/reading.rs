@@ -34,7 +34,8 @@ impl Body {
             taken = end;
         }
         let texts_of = texts.spans.iter().zip(&blocks).map(|(span, blocks)| StepText {
-            paged: PagedText { tokens: span.len(), position: 0, blocks },
+            paged: PagedText { tokens: span.len(), position: 0, blocks, together: &[] },
+            places: None,
             stretched: config.stretches_over().is_some_and(|over| span.len() > over),
         });
         let steps: Vec<StepText<'_>> = texts_of.collect();

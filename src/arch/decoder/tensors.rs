@@ -84,7 +84,7 @@ pub(super) fn format_of(parts: &[Part], format: WeightFormat) -> WeightFormat {
 
 /// Where the network may lie: alone, under a head, or as the language half of a model that also sees, as
 /// transformers 4 and 5 save it.
-const BODIES: [&str; 3] = ["model", "model.language_model", "language_model.model"];
+const BODIES: [&str; 4] = ["model", "model.language_model", "language_model.model", "model.text_model"];
 
 impl<'a> Checkpoint<'a> {
     /// Linear layers are kept in `format`.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::network::Network;
 use super::plan::DecoderPlan;
 use crate::arch::ArchError;
-use crate::capability::{GenerateRequest, InvalidRequest, ModelError, Prompt};
-use crate::text::{ChatTemplate, ChatTemplateError, CivilTime, EncodeChatError, PromptTokenizer};
+use crate::capability::{Chat, GenerateRequest, InvalidRequest, ModelError, Prompt};
+use crate::text::{
+    ChatTemplate, ChatTemplateError, CivilTime, EncodeChatError, GuardedText, PromptTokenizer, Shown,
+};
 
 /// A loaded decoder: network, tokenizer and chat template, read-only.
 #[derive(Debug)]
@@ -45,15 +47,51 @@ impl DecoderWeights {
         let ids = match &request.prompt {
             Prompt::Raw(text) => self.tokenizer.encode_raw(text).map_err(ModelError::failed)?,
             Prompt::Chat(chat) => {
-                let template = self.template.as_ref().map_err(|error| refused("messages", error))?;
-                let rendered = template.render(chat, self.tokenizer.guard(), now);
-                let rendered = rendered.map_err(|error| refused("messages", &error))?;
-                self.tokenizer.encode_chat(&rendered).map_err(|error| match error {
-                    EncodeChatError::Invalid(invalid) => invalid.into(),
-                    EncodeChatError::Tokenizer(error) => ModelError::failed(error),
-                })?
+                let rendered = self.template()?.render(chat, self.tokenizer.guard(), now);
+                self.tokenizer.encode_chat(&rendered.map_err(|error| refused("messages", &error))?)?
             }
         };
+        self.known(ids)
+    }
+
+    fn template(&self) -> Result<&ChatTemplate, ModelError> {
+        self.template.as_ref().map_err(|error| refused("messages", error))
+    }
+
+    /// A conversation that shows pictures, in the words of the model's template.
+    pub(crate) fn render_shown(
+        &self,
+        chat: &Chat,
+        shown: Shown<'_>,
+        now: CivilTime,
+    ) -> Result<GuardedText, ModelError> {
+        let rendered = self.template()?.render_shown(chat, shown, self.tokenizer.guard(), now);
+        rendered.map_err(|error| refused("messages", &error))
+    }
+
+    /// The tokens of a text that was put into words. The tokenizer's own special tokens are put around it, unless
+    /// the words begin with one, as transformers' processors of texts with pictures do.
+    pub(crate) fn tokens_of(&self, words: &GuardedText) -> Result<Vec<u32>, ModelError> {
+        let begun = self.plan.chat.bos_token().is_some_and(|bos| words.begins_with(bos));
+        let ids = if begun {
+            self.tokenizer.encode_chat(words)?
+        } else {
+            self.tokenizer.encode_chat_and_around(words)?
+        };
+        self.known(ids)
+    }
+
+    /// The same with nothing put around it.
+    pub(crate) fn tokens_of_bare(&self, words: &GuardedText) -> Result<Vec<u32>, ModelError> {
+        self.known(self.tokenizer.encode_chat(words)?)
+    }
+
+    pub(crate) fn tokenizer(&self) -> &PromptTokenizer {
+        &self.tokenizer
+    }
+
+    /// `ids`, if all are in the network's vocabulary.
+    fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>, ModelError> {
         let vocabulary = self.plan.config.vocab_size;
         match ids.iter().find(|id| **id as usize >= vocabulary) {
             Some(id) => {
@@ -62,6 +100,15 @@ impl DecoderWeights {
                 Err(InvalidRequest::new("prompt", reason).into())
             }
             None => Ok(ids),
+        }
+    }
+}
+
+impl From<EncodeChatError> for ModelError {
+    fn from(error: EncodeChatError) -> Self {
+        match error {
+            EncodeChatError::Invalid(invalid) => invalid.into(),
+            EncodeChatError::Tokenizer(error) => Self::failed(error),
         }
     }
 }

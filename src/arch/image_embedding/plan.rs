@@ -2,17 +2,16 @@
 
 use std::num::NonZeroUsize;
 
-use serde::Deserialize;
-
 use super::embedder::MOST_PICTURES;
 use crate::ByteSize;
 use crate::arch::bounds::{bad, not_supported};
 use crate::arch::pieces::PASS_TOKENS;
+use crate::arch::preprocessing::read_preprocessor;
 use crate::arch::sentence::{network_folder, normalizes_pictures};
 use crate::arch::vit::{self, Grid, Head, Places, VitConfig};
-use crate::arch::{ArchError, Architecture, missing};
+use crate::arch::{ArchError, Architecture};
 use crate::capability::{EmbedImageRequest, ImageSource, InvalidRequest};
-use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, PreprocessorConfig, SMALL_DECODING, check};
+use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, SMALL_DECODING, check};
 use crate::kernels::{Dtype, Precision};
 use crate::memory::Footprint;
 use crate::weights::{ModelFolder, WeightFiles};
@@ -29,12 +28,6 @@ pub struct ImagePlan {
     /// Where configuration and weights are.
     network: ModelFolder,
     normalize: bool,
-}
-
-/// `processor_config.json`, in which newer files keep what `preprocessor_config.json` says in older ones.
-#[derive(Deserialize)]
-struct ProcessorFile {
-    image_processor: Option<PreprocessorConfig>,
 }
 
 impl ImagePlan {
@@ -204,15 +197,6 @@ impl ImagePlan {
 fn own_numbers(files: &WeightFiles) -> u64 {
     let own = files.tensors().filter(|tensor| !tensor.name.starts_with("text_"));
     own.map(|tensor| tensor.elements() as u64).sum()
-}
-
-fn read_preprocessor(folder: &ModelFolder) -> Result<PreprocessorConfig, ArchError> {
-    const FILE: &str = "preprocessor_config.json";
-    if let Some(config) = folder.read_json(FILE)? {
-        return Ok(config);
-    }
-    let newer: Option<ProcessorFile> = folder.read_json("processor_config.json")?;
-    newer.and_then(|file| file.image_processor).ok_or_else(|| missing(folder, FILE))
 }
 
 /// Whether the checkpoint has the layer behind the class token; older ones have, classifiers have not.

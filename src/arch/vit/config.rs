@@ -87,6 +87,8 @@ pub(crate) enum Head {
     Pooler { size: usize, activation: Activation },
     /// A learned question, asked of all patches, normalised.
     Probe,
+    /// None: the vectors of all tokens stay, normalised or as the last layer gives them.
+    Tokens { normalised: bool },
 }
 
 impl Sizes {
@@ -161,7 +163,7 @@ impl VitConfig {
     pub(crate) fn dimensions(&self) -> usize {
         match self.head {
             Head::Class { projection: Some(size) } | Head::Pooler { size, .. } => size,
-            Head::Class { projection: None } | Head::Probe => self.hidden_size,
+            Head::Class { projection: None } | Head::Probe | Head::Tokens { .. } => self.hidden_size,
         }
     }
 }

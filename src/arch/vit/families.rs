@@ -7,11 +7,12 @@
 //! `modeling_dinov2_with_registers.py` and `modeling_vit.py` of Hugging Face transformers.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::config::{Before, Head, Places, Sizes, VitConfig};
 use super::layout::Layout;
 use crate::arch::activation::activation_called;
-use crate::arch::bounds::{bad, within};
+use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, Architecture, Bias, read_required};
 use crate::image::ProcessorKind;
 use crate::weights::ModelFolder;
@@ -43,6 +44,45 @@ pub(crate) fn read(folder: &ModelFolder, family: Architecture) -> Result<Option<
         Architecture::Vit => read_required::<VitFile>(folder, FILE)?.lower()?,
         _ => return Ok(None),
     }))
+}
+
+/// The network that `vision_config` describes, of which the vectors of all tokens are wanted; its head, if any, is not
+/// read.
+pub(crate) fn read_tower(config: Option<&Value>) -> Result<VitConfig, ArchError> {
+    let kind = config.and_then(|config| config["model_type"].as_str()).unwrap_or("clip_vision_model");
+    let tower = parse_tower(config)?;
+    let config = match kind {
+        "clip_vision_model" => ClipConfig { vision_config: Some(tower), ..ClipConfig::default() }.lower()?,
+        "siglip_vision_model" => {
+            let tower = Tower { vision_use_head: None, ..tower };
+            SiglipConfig { vision_config: Some(tower), alone: Tower::default() }.lower()?
+        }
+        other => {
+            return Err(not_supported(
+                "vision_config.model_type",
+                other,
+                &["clip_vision_model", "siglip_vision_model"],
+            ));
+        }
+    };
+    Ok(VitConfig { head: Head::Tokens { normalised: true }, ..config })
+}
+
+/// The same of `SigLIP` as Idefics 3 and `SmolVLM` have it, with sizes of their own where the file says none.
+pub(crate) fn read_idefics_tower(config: Option<&Value>) -> Result<VitConfig, ArchError> {
+    let mut tower = parse_tower(config)?;
+    tower.hidden_size.get_or_insert(1152);
+    tower.num_attention_heads.get_or_insert(16);
+    tower.patch_size.get_or_insert(Side::One(32));
+    tower.vision_use_head = None;
+    let config = SiglipConfig { vision_config: Some(tower), alone: Tower::default() }.lower()?;
+    Ok(VitConfig { head: Head::Tokens { normalised: true }, ..config })
+}
+
+fn parse_tower(config: Option<&Value>) -> Result<Tower, ArchError> {
+    let Some(config) = config.filter(|config| !config.is_null()) else { return Ok(Tower::default()) };
+    let parsed = serde_json::from_value(config.clone());
+    parsed.map_err(|error| bad("vision_config", error, "it must be readable".to_owned()))
 }
 
 /// A side of a picture or a patch; both sides, where they are the same.
@@ -97,7 +137,7 @@ impl Tower {
 }
 
 /// CLIP: both parts, or the one that reads pictures alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct ClipConfig {
     vision_config: Option<Tower>,
     /// In older files what the other one should have been.

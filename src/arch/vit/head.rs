@@ -19,6 +19,8 @@ pub(super) enum Head {
         layer: Option<(Linear, Activation)>,
     },
     Probe(Box<Probe>),
+    /// All tokens'.
+    Tokens(Option<Norm>),
 }
 
 /// A learned question, asked of all tokens of a picture, normalised.
@@ -43,8 +45,12 @@ impl Head {
         config: &VitConfig,
     ) -> std::result::Result<Self, ArchError> {
         let width = config.hidden_size;
+        if config.head == (config::Head::Tokens { normalised: false }) {
+            return Ok(Self::Tokens(None));
+        }
         let norm = scope.layer_norm(config.layout.last_norm, width, config.norm_eps, Bias::Present)?;
         let layer = match config.head {
+            config::Head::Tokens { .. } => return Ok(Self::Tokens(Some(norm))),
             config::Head::Probe => return Ok(Self::Probe(Box::new(Probe::load(norm, scope, config)?))),
             config::Head::Class { projection: None } => None,
             config::Head::Class { projection: Some(size) } => {
@@ -58,7 +64,7 @@ impl Head {
     }
 
     /// `xs` is `[tokens, hidden]`, of pictures that `spans` says the tokens of; the result is `[pictures,
-    /// dimensions]`.
+    /// dimensions]`, or as many rows as there are tokens.
     pub(super) fn forward(&self, xs: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         match self {
             Self::Class { norm, layer } => {
@@ -70,6 +76,7 @@ impl Head {
                 }
             }
             Self::Probe(probe) => probe.forward(xs, spans),
+            Self::Tokens(norm) => norm.as_ref().map_or_else(|| Ok(xs.clone()), |norm| norm.forward(xs)),
         }
     }
 }

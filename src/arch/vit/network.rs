@@ -56,8 +56,8 @@ impl Network {
         })
     }
 
-    /// The vectors of `pictures`, `[pictures, dimensions]`. There must be at least one, and each must have at
-    /// least one patch.
+    /// The vectors of `pictures`, `[pictures, dimensions]`; without a head, `[tokens, hidden]`. There must be at
+    /// least one, and each must have at least one patch.
     pub(crate) fn forward(&self, pictures: &[&PixelValues]) -> Result<Tensor> {
         let packed = PackedPictures::new(pictures, self.patch_size, self.tokens_before);
         let mut xs = self.embed(&packed)?;

@@ -14,6 +14,7 @@ impl VitConfig {
         let head = match self.head {
             Head::Class { projection } => width * projection.unwrap_or(0) as u64,
             Head::Pooler { size, .. } => width * size as u64,
+            Head::Tokens { .. } => 0,
             Head::Probe => 4 * width * width + 2 * width * inner,
         };
         let patch = width * self.patch_numbers() as u64;

@@ -47,6 +47,11 @@ impl Chat {
         Self { messages, ..Self::default() }
     }
 
+    /// Which message is the user's last.
+    pub(crate) fn last_question(&self) -> Option<usize> {
+        self.messages.iter().rposition(|message| message.role == Role::User)
+    }
+
     /// How many bytes of text all of it holds, about: messages, calls, tools and what the template is told.
     pub(crate) fn bytes(&self) -> usize {
         let messages: usize = self.messages.iter().map(Message::bytes).sum();

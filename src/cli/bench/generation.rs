@@ -1,9 +1,8 @@
 //! Prompts to continue.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
-use super::round::{Sample, Subject};
+use super::round::{Sample, Subject, followed};
 use super::words::unlike_text;
 use crate::capability::{GenerateRequest, Prompt};
 use crate::cli::failure::Failure;
@@ -62,24 +61,6 @@ impl<'a> Prompts<'a> {
 impl Subject for Prompts<'_> {
     fn ask(&self, number: usize, stop: &AtomicBool) -> Result<Sample, PoolError> {
         let request = self.request(number);
-        let mut sample = Sample::default();
-        let begun = Instant::now();
-        let mut before = begun;
-        let mut ticket = self.writer.pool().submit(self.writer.key(), request)?;
-        for _ in ticket.events() {
-            let now = Instant::now();
-            match sample.first {
-                None => sample.first = Some(now - begun),
-                Some(_) => sample.between.push(now - before),
-            }
-            before = now;
-            if stop.load(Ordering::Relaxed) {
-                // Nobody wants it: dropping the ticket cancels it.
-                return Ok(sample);
-            }
-        }
-        sample.tokens = ticket.wait()?.completion_tokens();
-        sample.waited = begun.elapsed();
-        Ok(sample)
+        followed(stop, || Ok(self.writer.pool().submit(self.writer.key(), request)?))
     }
 }

@@ -1,5 +1,6 @@
 //! `millpond bench`: how fast a pool serves a model here.
 
+mod description;
 mod drawing;
 mod embedding;
 mod figures;
@@ -23,6 +24,7 @@ use super::writer::Writer;
 use crate::capability::Capability;
 use crate::engine::Capabilities;
 use crate::pool::Pool;
+use description::Questions;
 use drawing::Drawings;
 use embedding::Texts;
 use figures::Figures;
@@ -45,10 +47,11 @@ Examples:
   millpond bench embed-image -m openai/clip-vit-base-patch32
   millpond bench draw -m ./shapes-diffusion --requests 8 --concurrency 4
   millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
+  millpond bench describe -m llava-hf/llava-1.5-7b-hf --concurrency 4 --tokens 32
 
 --json prints one object:
   {\"requests_per_second\":..,\"p50_ms\":..,\"p99_ms\":..,\"tokens_per_second\":..,\"peak_rss_bytes\":..}
-and of text generation, where tokens_per_second counts those of answers, besides
+and of text generation and vision, where tokens_per_second counts those of answers, besides
   \"first_token_p50_ms\", \"first_token_p99_ms\", \"between_tokens_p50_ms\", \"between_tokens_p99_ms\"")]
 pub(super) struct Bench {
     /// What to measure.
@@ -60,7 +63,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
     concurrency: NonZeroUsize,
     /// How many requests are measured. Default: 500 texts, 64 answers, 64 pictures to
-    /// embed, or 8 to draw.
+    /// embed, 32 to describe, or 8 to draw.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// About how many tokens each text has, default 32; or how many each answer has, default 64.
@@ -89,6 +92,9 @@ enum Measured {
     /// Texts in, pictures out, with the model's own size and steps; `draw` for short.
     #[value(alias = "draw")]
     TextToImage,
+    /// Pictures and questions in, answers out; `describe` for short.
+    #[value(alias = "describe")]
+    Vision,
 }
 
 impl Bench {
@@ -99,7 +105,24 @@ impl Bench {
             Measured::TextToText => self.generation(&interrupt),
             Measured::ImageEmbedding => self.image_embedding(&interrupt),
             Measured::TextToImage => self.drawing(&interrupt),
+            Measured::Vision => self.vision(&interrupt),
         }
+    }
+
+    fn vision(&self, interrupt: &Interrupt) -> Result<(), Failure> {
+        if self.prompt_tokens.is_some() {
+            return Err(Failure::Usage(
+                "--prompt-tokens is for text generation; each prompt shows a picture",
+            ));
+        }
+        let files = self.model.files()?;
+        let engine = self.model.engine(files.clone(), Capabilities::Vision)?;
+        let plan = self.model.vision_plan(&files.folder().map_err(crate::Error::from)?)?;
+        interrupt.orderly();
+        let tokens = self.tokens.unwrap_or(64) as usize;
+        let questions = Questions::new(engine.vision(), &self.model.model, &plan, tokens);
+        let (samples, took) = self.measure(&questions, self.requests.unwrap_or(32), interrupt)?;
+        self.print(engine.vision(), Capabilities::Vision, &samples, took)
     }
 
     fn image_embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {

@@ -17,6 +17,13 @@ pub(super) struct Pictures<'a> {
     key: &'a str,
 }
 
+/// The `number`-th picture.
+pub(super) fn noise(number: usize) -> ImageSource {
+    let mut rgb = vec![0; 3 * (WIDTH * HEIGHT) as usize];
+    fastrand::Rng::with_seed(number as u64).fill(&mut rgb);
+    ImageSource::pixels(WIDTH, HEIGHT, rgb)
+}
+
 impl<'a> Pictures<'a> {
     pub(super) fn new(pool: &'a Pool<ImageEmbedding>, key: &'a str) -> Self {
         Self { pool, key }
@@ -25,9 +32,7 @@ impl<'a> Pictures<'a> {
 
 impl Subject for Pictures<'_> {
     fn ask(&self, number: usize, _: &AtomicBool) -> Result<Sample, PoolError> {
-        let mut rgb = vec![0; 3 * (WIDTH * HEIGHT) as usize];
-        fastrand::Rng::with_seed(number as u64).fill(&mut rgb);
-        let request = EmbedImageRequest::new(ImageSource::pixels(WIDTH, HEIGHT, rgb));
+        let request = EmbedImageRequest::new(noise(number));
         let begun = Instant::now();
         self.pool.submit_wait(self.key, request)?;
         Ok(Sample { waited: begun.elapsed(), ..Sample::default() })

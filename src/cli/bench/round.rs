@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Builder};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use indicatif::ProgressBar;
 
+use crate::capability::{Capability, TextCompletion, Token};
 use crate::cli::failure::Failure;
 use crate::cli::interrupt::Interrupt;
-use crate::pool::PoolError;
+use crate::pool::{PoolError, Ticket};
 
 /// What callers ask for.
 pub(super) trait Subject: Sync {
@@ -26,6 +27,32 @@ pub(super) struct Sample {
     /// where answers come whole.
     pub(super) first: Option<Duration>,
     pub(super) between: Vec<Duration>,
+}
+
+/// One request whose answer comes token by token.
+pub(super) fn followed<C: Capability<Event = Token, Output = TextCompletion>>(
+    stop: &AtomicBool,
+    submit: impl FnOnce() -> Result<Ticket<C>, PoolError>,
+) -> Result<Sample, PoolError> {
+    let mut sample = Sample::default();
+    let begun = Instant::now();
+    let mut before = begun;
+    let mut ticket = submit()?;
+    for _ in ticket.events() {
+        let now = Instant::now();
+        match sample.first {
+            None => sample.first = Some(now - begun),
+            Some(_) => sample.between.push(now - before),
+        }
+        before = now;
+        if stop.load(Ordering::Relaxed) {
+            // Nobody wants it: dropping the ticket cancels it.
+            return Ok(sample);
+        }
+    }
+    sample.tokens = ticket.wait()?.completion_tokens();
+    sample.waited = begun.elapsed();
+    Ok(sample)
 }
 
 /// So many requests, shared out among so many callers.

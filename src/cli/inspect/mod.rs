@@ -44,6 +44,7 @@ impl Inspect {
             (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
             (Capabilities::ImageEmbedding, ModelFiles::Folder(folder)) => self.image_embedder(folder)?,
             (Capabilities::TextToImage, ModelFiles::Folder(folder)) => self.drawer(folder)?,
+            (Capabilities::Vision, ModelFiles::Folder(folder)) => self.seer(folder)?,
             _ => self.decoder(&files)?,
         };
         let mut output = Output::stdout();
@@ -81,6 +82,12 @@ impl Inspect {
         let parts = plan.parts().map_err(crate::Error::from)?;
         let stored = Stored::of_parts(&parts);
         Ok((report::of_drawer(&self.model, folder.label(), &plan, (&parts, &stored))?, stored))
+    }
+
+    fn seer(&self, folder: &ModelFolder) -> Result<(Report, Stored), Failure> {
+        let plan = self.model.vision_plan(folder)?;
+        let stored = Stored::from(&folder.weight_files().map_err(crate::Error::from)?);
+        Ok((report::of_seer(&self.model, folder.label(), &plan, &stored)?, stored))
     }
 
     fn decoder(&self, files: &ModelFiles) -> Result<(Report, Stored), Failure> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::tensors::Stored;
-use crate::arch::{DecoderPlan, DiffusionPlan, EmbeddingPlan, ImagePlan};
+use crate::arch::{DecoderPlan, DiffusionPlan, EmbeddingPlan, ImagePlan, VisionPlan};
 use crate::cli::failure::Failure;
 use crate::cli::model::ModelArgs;
 use crate::cli::output::{Output, counted};
@@ -58,15 +58,51 @@ enum Skills {
         side_multiple: u32,
         max_pixels: u64,
     },
-    Writes {
-        /// What the model reads.
-        context_length: usize,
-        /// Of prompt and answer together: the same, or what a worker's cache holds if that is less.
-        max_tokens: usize,
-        kv_bytes_per_token: ByteSize,
-        kv_format: String,
-        chat_template: bool,
+    Writes(Writes),
+    Describes {
+        #[serde(flatten)]
+        writes: Writes,
+        /// What reads pictures.
+        vision_tower: &'static str,
+        patch_size: usize,
+        /// Of most pictures.
+        tokens_per_image: usize,
     },
+}
+
+/// What a decoder says of itself.
+#[derive(Serialize)]
+struct Writes {
+    /// What the model reads.
+    context_length: usize,
+    /// Of prompt and answer together: the same, or what a worker's cache holds if that is less.
+    max_tokens: usize,
+    kv_bytes_per_token: ByteSize,
+    kv_format: String,
+    chat_template: bool,
+}
+
+impl Writes {
+    fn of(plan: &DecoderPlan) -> Self {
+        Self {
+            context_length: plan.context_length(),
+            max_tokens: plan.max_tokens(),
+            kv_bytes_per_token: plan.kv_bytes_per_token(),
+            kv_format: plan.kv_format().to_string(),
+            chat_template: plan.has_chat_template(),
+        }
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let Self { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } = self;
+        let cache = format!("{kv_bytes_per_token} for each token of a text under way, in {kv_format}");
+        vec![
+            ("context", format!("{context_length} tokens")),
+            ("serves", format!("at most {max_tokens} tokens of prompt and answer together")),
+            ("cache", cache),
+            ("chat", if *chat_template { "by its own template" } else { "no template" }.to_owned()),
+        ]
+    }
 }
 
 /// The memory it would take.
@@ -150,13 +186,7 @@ pub(super) fn of_decoder(
     plan: &DecoderPlan,
     stored: &Stored,
 ) -> Result<Report, Failure> {
-    let skills = Skills::Writes {
-        context_length: plan.context_length(),
-        max_tokens: plan.max_tokens(),
-        kv_bytes_per_token: plan.kv_bytes_per_token(),
-        kv_format: plan.kv_format().to_string(),
-        chat_template: plan.has_chat_template(),
-    };
+    let skills = Skills::Writes(Writes::of(plan));
     let model = Model {
         label,
         does: Capabilities::TextToText,
@@ -164,6 +194,24 @@ pub(super) fn of_decoder(
         computes_in: plan.computes_in(),
     };
     let footprint = plan.footprint(args.threads(Capabilities::TextToText)).map_err(crate::Error::from)?;
+    Ok(Report::new(args, model, skills, footprint, stored))
+}
+
+/// A model that sees and writes.
+pub(super) fn of_seer(
+    args: &ModelArgs,
+    label: &str,
+    plan: &VisionPlan,
+    stored: &Stored,
+) -> Result<Report, Failure> {
+    let (vision_tower, patch_size) = plan.tower();
+    let writes = Writes::of(plan.decoder());
+    let tokens_per_image = plan.tokens_per_image();
+    let skills = Skills::Describes { writes, vision_tower, patch_size, tokens_per_image };
+    let does = Capabilities::Vision;
+    let (architecture, computes_in) = (plan.architecture().model_type(), plan.decoder().computes_in());
+    let model = Model { label, does, architecture, computes_in };
+    let footprint = plan.footprint(args.threads(does)).map_err(crate::Error::from)?;
     Ok(Report::new(args, model, skills, footprint, stored))
 }
 
@@ -268,16 +316,14 @@ impl Skills {
                     ("sizes", format!("sides in multiples of {side_multiple}, at most {max_pixels} pixels")),
                 ]
             }
-            Self::Writes { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } => {
-                vec![
-                    ("context", format!("{context_length} tokens")),
-                    ("serves", format!("at most {max_tokens} tokens of prompt and answer together")),
-                    (
-                        "cache",
-                        format!("{kv_bytes_per_token} for each token of a text under way, in {kv_format}"),
-                    ),
-                    ("chat", if *chat_template { "by its own template" } else { "no template" }.to_owned()),
-                ]
+            Self::Writes(writes) => writes.lines(),
+            Self::Describes { writes, vision_tower, patch_size, tokens_per_image } => {
+                let reads =
+                    format!("pictures with {vision_tower}, in patches of {patch_size} x {patch_size}");
+                let each = format!("about {tokens_per_image} tokens each");
+                let mut lines = vec![("reads", reads), ("pictures", each)];
+                lines.extend(writes.lines());
+                lines
             }
         }
     }

@@ -26,6 +26,23 @@ impl Angles {
         }
     }
 
+    /// One more token, whose place has three parts: as many pairs as `sections` says are turned by each of them, in
+    /// order.
+    pub(crate) fn push_place(
+        &mut self,
+        place: [u32; 3],
+        sections: [usize; 3],
+        frequencies: &[f32],
+        scale: f32,
+    ) {
+        let mut rest = frequencies;
+        for (part, pairs) in place.into_iter().zip(sections) {
+            let (own, others) = rest.split_at(pairs.min(rest.len()));
+            rest = others;
+            self.push(part as usize, own, scale);
+        }
+    }
+
     pub(super) fn fit(&self, tokens: usize, head_size: usize) -> bool {
         2 * self.pairs <= head_size
             && self.cosines.len() == tokens * self.pairs

@@ -10,6 +10,8 @@ mod kv;
 mod tile;
 mod widen;
 
+use std::ops::Range;
+
 use candle_core::{Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
@@ -36,6 +38,9 @@ pub(crate) struct PagedText<'a> {
     pub(crate) position: usize,
     /// Where the text's keys and values are, first to last; the computed tokens' own places included.
     pub(crate) blocks: &'a [u32],
+    /// Tokens of the text that see each other, whichever comes first: in order and apart from each other. One of
+    /// which a part is computed must be computed to its end.
+    pub(crate) together: &'a [Range<usize>],
 }
 
 /// How queries and keys are normalised before they are turned.
@@ -116,7 +121,10 @@ impl PagedAttention {
         kv: &PagedKv,
     ) -> Result<()> {
         let fits = |text: &PagedText<'_>| {
-            text.position + text.tokens <= text.blocks.len() * BLOCK_TOKENS
+            let end = text.position + text.tokens;
+            let parted = |span: &Range<usize>| span.start < end && end < span.end;
+            end <= text.blocks.len() * BLOCK_TOKENS
+                && !text.together.iter().any(parted)
                 && text.blocks.iter().all(|block| (*block as usize) < kv.blocks())
         };
         let told = texts.iter().map(|text| text.tokens).sum::<usize>();

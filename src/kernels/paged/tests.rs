@@ -25,6 +25,11 @@ fn width(size: usize) -> usize {
 
 /// Attention as its equation has it, in f64; `qkv` is one whole text.
 fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
+    by_hand_together(attention, qkv, &[])
+}
+
+/// The same where some tokens see each other, whichever comes first.
+fn by_hand_together(attention: &PagedAttention, qkv: &[f32], together: &[Range<usize>]) -> Vec<f32> {
     let size = attention.head_size;
     let rows: Vec<&[f32]> = qkv.chunks_exact(width(size)).collect();
     let head = |row: usize, head: usize| &rows[row][head * size..][..size];
@@ -37,6 +42,7 @@ fn by_hand(attention: &PagedAttention, qkv: &[f32]) -> Vec<f32> {
                 Direction::Backward => i + 1,
                 Direction::BothWays => rows.len().min(i + window),
             };
+            let end = together.iter().find(|span| span.contains(&i)).map_or(end, |span| span.end.max(end));
             let seen = (i + 1).saturating_sub(window)..end;
             let scores: Vec<f64> = seen
                 .clone()
@@ -88,7 +94,7 @@ fn in_steps_with(
             let tokens = (text.len() / width).saturating_sub(start).min(chunk);
             if tokens > 0 {
                 rows.extend_from_slice(&text[start * width..][..tokens * width]);
-                step.push(PagedText { tokens, position: start, blocks: &blocks[i] });
+                step.push(PagedText { tokens, position: start, blocks: &blocks[i], together: &[] });
                 who.push((i, tokens));
             }
         }
@@ -208,10 +214,45 @@ fn what_does_not_fit_is_refused() {
     let mut kv = PagedKv::new(KvFormat::F32, 2, KV_HEADS, 8);
     let qkv = Tensor::zeros((20, width(8)), candle_core::DType::F32, &Device::Cpu).unwrap();
     let mut run = |tokens, position, blocks: &[u32]| {
-        attention.forward(&qkv, None, &[PagedText { tokens, position, blocks }], &mut kv).is_ok()
+        attention
+            .forward(&qkv, None, &[PagedText { tokens, position, blocks, together: &[] }], &mut kv)
+            .is_ok()
     };
     assert!(run(20, 0, &[0, 1]));
     assert!(!run(20, 13, &[0, 1]), "past the blocks");
     assert!(!run(20, 0, &[0, 2]), "no such block");
     assert!(!run(19, 0, &[0, 1]), "another number of tokens");
+}
+
+#[test]
+fn tokens_that_see_each_other_do_so_in_whatever_steps_they_are_computed() {
+    let size = 8;
+    let together = [3..19, 24..31, 31..33];
+    for window in [None, Some(6)] {
+        let attention = PagedAttention { window, ..attention(size) };
+        let mut draw = fastrand::Rng::with_seed(3);
+        let qkv: Vec<f32> = (0..40 * width(size)).map(|_| draw.f32() - 0.5).collect();
+        let expected = by_hand_together(&attention, &qkv, &together);
+        for steps in [&[0, 40][..], &[0, 2, 19, 24, 40], &[0, 3, 19, 20, 33, 39, 40]] {
+            let blocks = [2, 0, 1];
+            let mut kv = PagedKv::new(KvFormat::F32, 3, KV_HEADS, size);
+            kv.fill(f32::NAN);
+            let mut got = Vec::new();
+            for step in steps.windows(2) {
+                let (position, tokens) = (step[0], step[1] - step[0]);
+                let rows = qkv[position * width(size)..][..tokens * width(size)].to_vec();
+                let rows = Tensor::from_vec(rows, (tokens, width(size)), &Device::Cpu).unwrap();
+                let text = PagedText { tokens, position, blocks: &blocks, together: &together };
+                let out = attention.forward(&rows, None, &[text], &mut kv).unwrap();
+                got.extend(out.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            }
+            let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(got.len() == expected.len() && off < 1e-5, "{window:?} {steps:?}: off by {off}");
+        }
+        // Parted, they cannot be computed.
+        let rows = Tensor::zeros((10, width(size)), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let mut kv = PagedKv::new(KvFormat::F32, 3, KV_HEADS, size);
+        let text = PagedText { tokens: 10, position: 0, blocks: &[0, 1, 2], together: &together };
+        assert!(attention.forward(&rows, None, &[text], &mut kv).is_err());
+    }
 }

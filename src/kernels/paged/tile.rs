@@ -36,22 +36,26 @@ impl<'a> Tile<'a> {
         self.queries.extend_from_slice(query);
     }
 
+    /// What the text's `token`-th token sees of it. Neither end is before that of an earlier token.
+    fn seen(&self, token: usize, attention: &PagedAttention) -> Range<usize> {
+        let window = attention.window.unwrap_or(usize::MAX);
+        let end = match attention.direction {
+            Direction::Backward => token + 1,
+            Direction::BothWays => token.saturating_add(window).min(self.text.position + self.text.tokens),
+        };
+        let seen = (token + 1).saturating_sub(window)..end;
+        match self.text.together.iter().find(|span| span.contains(&token)) {
+            Some(span) => seen.start..seen.end.max(span.end),
+            None => seen,
+        }
+    }
+
     /// `softmax(cap(q k)) v` over all that each token sees.
     pub(super) fn attend(mut self, attention: &PagedAttention, kv: &PagedKv) {
         let size = attention.head_size;
         let group = attention.heads / attention.kv_heads;
         let rows = self.queries.len() / size;
-        let seen = |row: usize| {
-            let token = self.position + row / group;
-            let window = attention.window.unwrap_or(usize::MAX);
-            let end = match attention.direction {
-                Direction::Backward => token + 1,
-                Direction::BothWays => {
-                    token.saturating_add(window).min(self.text.position + self.text.tokens)
-                }
-            };
-            (token + 1).saturating_sub(window)..end
-        };
+        let seen = |row: usize| self.seen(self.position + row / group, attention);
         let blocks = seen(0).start / BLOCK_TOKENS..seen(rows - 1).end.div_ceil(BLOCK_TOKENS);
         let offset = blocks.start * BLOCK_TOKENS;
         let columns = blocks.len() * BLOCK_TOKENS;

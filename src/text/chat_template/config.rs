@@ -69,6 +69,11 @@ impl ChatConfig {
         self.eos_token.as_ref().and_then(SpecialToken::text)
     }
 
+    /// The token that begins a text, as it is written.
+    pub(crate) fn bos_token(&self) -> Option<&str> {
+        self.bos_token.as_ref().and_then(SpecialToken::text)
+    }
+
     /// Whether there is a template to render conversations with; `file` as in [`ChatTemplate::new`].
     ///
     /// [`ChatTemplate::new`]: super::ChatTemplate::new

@@ -10,6 +10,7 @@
 mod calendar;
 mod config;
 mod expressions;
+mod pictures;
 mod python;
 mod rewrite;
 mod sealed;
@@ -28,6 +29,7 @@ use super::content_guard::{ContentGuard, GuardedText, covers_in};
 use crate::capability::{Chat, Extent, InvalidRequest, Message};
 pub(crate) use calendar::CivilTime;
 pub(crate) use config::ChatConfig;
+pub(crate) use pictures::Shown;
 
 /// The longest template there is room for; the longest known have 30 KB.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
@@ -84,6 +86,8 @@ pub(crate) struct ChatTemplate {
     /// What in its source might be taken for a cover.
     taken: BTreeSet<char>,
     special_tokens: Map<String, Json>,
+    /// Whether it takes what a message says in parts.
+    reads_parts: bool,
 }
 
 const DEFAULT: &str = "default";
@@ -109,7 +113,8 @@ impl ChatTemplate {
                 .map_err(|error| ChatTemplateError::Syntax(describe(&error)))?;
         }
         let taken = templates.iter().flat_map(|(_, template)| covers_in(template)).collect();
-        Ok(Self { environment, taken, special_tokens: config.special_tokens() })
+        let reads_parts = templates.iter().all(|(_, template)| pictures::reads_parts(template));
+        Ok(Self { environment, taken, special_tokens: config.special_tokens(), reads_parts })
     }
 
     /// Renders `chat` and begins the assistant's answer. `guard` keeps control tokens apart from what looks
@@ -120,9 +125,34 @@ impl ChatTemplate {
         guard: &ContentGuard,
         now: CivilTime,
     ) -> Result<GuardedText, ChatTemplateError> {
+        self.render_content(chat, content(chat), guard, now, |_| {})
+    }
+
+    /// The same of a conversation that shows pictures.
+    pub(crate) fn render_shown(
+        &self,
+        chat: &Chat,
+        shown: Shown<'_>,
+        guard: &ContentGuard,
+        now: CivilTime,
+    ) -> Result<GuardedText, ChatTemplateError> {
         let mut content = content(chat);
+        shown.part(&mut content, chat);
+        self.render_content(chat, content, guard, now, |content| shown.put_in(content, self.reads_parts))
+    }
+
+    /// `finish` puts in what is not the caller's.
+    fn render_content(
+        &self,
+        chat: &Chat,
+        mut content: Json,
+        guard: &ContentGuard,
+        now: CivilTime,
+        finish: impl FnOnce(&mut Json),
+    ) -> Result<GuardedText, ChatTemplateError> {
         let covers = guard.cover(&mut content, &self.taken)?;
         add_roles(&mut content, chat);
+        finish(&mut content);
         let size = Extent::of(&content).bytes;
         let items = chat.messages.len() + chat.tools.len();
         let name = if chat.tools.is_empty() || self.environment.get_template(WITH_TOOLS).is_err() {

@@ -28,6 +28,8 @@ pub enum DecoderFamily {
     Qwen3Moe,
     /// Phi 3, 3.5 and 4: joined tensors, long and short angles.
     Phi3,
+    /// The first Gemma: Llama with scaled vectors and GELU.
+    Gemma,
     /// Gemma 2: norms on both sides, capped scores, a window in every second layer.
     Gemma2,
     /// The language half of Gemma 3: two kinds of angles.
@@ -40,7 +42,7 @@ pub enum DecoderFamily {
 
 impl DecoderFamily {
     /// All of them, by the `model_type` in `config.json`; of two names for one, first that of the decoder alone.
-    pub(crate) const ALL: [(&'static str, Self); 12] = [
+    pub(crate) const ALL: [(&'static str, Self); 17] = [
         ("llama", Self::Llama),
         ("mistral", Self::Mistral),
         ("mixtral", Self::Mixtral),
@@ -48,6 +50,12 @@ impl DecoderFamily {
         ("qwen3", Self::Qwen3),
         ("qwen3_moe", Self::Qwen3Moe),
         ("phi3", Self::Phi3),
+        // The language halves of Qwen's models that see; of older files, all of them.
+        ("qwen2_vl_text", Self::Qwen2),
+        ("qwen2_5_vl_text", Self::Qwen2),
+        ("qwen2_vl", Self::Qwen2),
+        ("qwen2_5_vl", Self::Qwen2),
+        ("gemma", Self::Gemma),
         ("gemma2", Self::Gemma2),
         ("gemma3_text", Self::Gemma3),
         ("gemma3", Self::Gemma3),
@@ -75,6 +83,7 @@ impl DecoderFamily {
             Self::Qwen3 => "Qwen3",
             Self::Qwen3Moe => "Qwen3Moe",
             Self::Phi3 => "Phi3",
+            Self::Gemma => "Gemma",
             Self::Gemma2 => "Gemma2",
             Self::Gemma3 => "Gemma3",
             Self::SmolLm3 => "SmolLM3",
@@ -83,7 +92,7 @@ impl DecoderFamily {
     }
 
     fn is_gemma(self) -> bool {
-        matches!(self, Self::Gemma2 | Self::Gemma3)
+        matches!(self, Self::Gemma | Self::Gemma2 | Self::Gemma3)
     }
 
     /// The base of the angles where the file has none.
@@ -112,7 +121,8 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
     let around = Surroundings { head_size, context, default_theta: family.default_theta() };
     let ropes = ropes(family, raw, around)?;
     let (qkv_bias, output_bias) = attention_biases(family, raw);
-    let scale = if family.is_gemma() { raw.query_pre_attn_scalar.unwrap_or(256.0) } else { head_size as f64 };
+    let scaled = matches!(family, DecoderFamily::Gemma2 | DecoderFamily::Gemma3);
+    let scale = if scaled { raw.query_pre_attn_scalar.unwrap_or(256.0) } else { head_size as f64 };
     Ok(DecoderConfig {
         family,
         vocab_size,
@@ -141,7 +151,7 @@ pub(super) fn lower(raw: &RawConfig) -> Result<DecoderConfig, ArchError> {
         direction: direction(family, raw)?,
         attention_scale: scale.sqrt().recip(),
         attention_cap: raw.attn_logit_softcapping.filter(|_| family == DecoderFamily::Gemma2),
-        logit_cap: raw.final_logit_softcapping.filter(|_| family.is_gemma()),
+        logit_cap: raw.final_logit_softcapping.filter(|_| scaled),
         embedding_scale: family.is_gemma().then(|| (hidden_size as f64).sqrt()),
         tied: raw.tie_word_embeddings.unwrap_or(family.is_gemma() || family == DecoderFamily::SmolLm3),
         layers: layers(family, raw, ropes.len())?,
@@ -170,6 +180,7 @@ impl Defaults {
                 context: Some(131_072),
             },
             DecoderFamily::Gemma2 => Self { head_size: Some(256), ..Self::default() },
+            DecoderFamily::Gemma => Self { head_size: Some(256), context: Some(8192), ..Self::default() },
             DecoderFamily::Qwen3 => Self { head_size: Some(128), ..Self::default() },
             _ => Self::default(),
         }
@@ -198,6 +209,11 @@ fn attention_biases(family: DecoderFamily, raw: &RawConfig) -> (Bias, Bias) {
 
 fn activation(family: DecoderFamily, raw: &RawConfig) -> Result<Activation, ArchError> {
     let gemma = family.is_gemma();
+    if family == DecoderFamily::Gemma {
+        // Files that say "gelu" mean its approximation, too.
+        let named = raw.hidden_activation.as_deref().or(raw.hidden_act.as_deref());
+        return activation_called(named.filter(|name| *name != "gelu").unwrap_or("gelu_pytorch_tanh"));
+    }
     let named = if gemma { raw.hidden_activation.as_deref() } else { raw.hidden_act.as_deref() };
     activation_called(named.unwrap_or(if gemma { "gelu_pytorch_tanh" } else { "silu" }))
 }
@@ -206,7 +222,9 @@ fn activation(family: DecoderFamily, raw: &RawConfig) -> Result<Activation, Arch
 fn ropes(family: DecoderFamily, raw: &RawConfig, around: Surroundings) -> Result<Vec<RopeConfig>, ArchError> {
     let mut rope = raw.rope();
     if family != DecoderFamily::Gemma3 {
-        return Ok(vec![RopeConfig::new(&rope, around)?]);
+        let sees = raw.model_type.as_deref().is_some_and(|name| name.contains("_vl"));
+        let sections = rope.mrope_section.take().or(sees.then(|| vec![16, 24, 24]));
+        return Ok(vec![RopeConfig::new(&rope, around)?.in_sections(sections)?]);
     }
     let local = rope.sliding_attention.take().map_or_else(
         || RopeParameters { rope_theta: raw.rope_local_base_freq, ..RopeParameters::default() },
@@ -256,7 +274,7 @@ fn window(family: DecoderFamily, raw: &RawConfig, i: usize) -> Result<Option<usi
             raw.sliding_window.filter(|_| raw.use_sliding_window == Some(true))
         }
         DecoderFamily::Gemma2 | DecoderFamily::Gemma3 => raw.sliding_window.or(Some(4096)),
-        DecoderFamily::Llama | DecoderFamily::Olmo2 => None,
+        DecoderFamily::Llama | DecoderFamily::Gemma | DecoderFamily::Olmo2 => None,
         DecoderFamily::Mistral | DecoderFamily::Mixtral | DecoderFamily::Phi3 => raw.sliding_window,
     };
     // Where a token looks both ways, Gemma's window is divided between them, and other families' is how far it

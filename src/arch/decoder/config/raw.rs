@@ -82,6 +82,7 @@ pub(super) struct RopeParameters {
     pub(super) truncate: Option<bool>,
     pub(super) short_factor: Option<Vec<f64>>,
     pub(super) long_factor: Option<Vec<f64>>,
+    pub(super) mrope_section: Option<Vec<usize>>,
     pub(super) full_attention: Option<Box<RopeParameters>>,
     pub(super) sliding_attention: Option<Box<RopeParameters>>,
 }
@@ -95,9 +96,33 @@ impl RawConfig {
     /// The part that describes the decoder, with what only the whole says.
     pub(super) fn text(self) -> Self {
         let Some(mut text) = self.text_config else { return self };
+        if self.model_type.as_deref() == Some("paligemma") {
+            // Its prompts are read both ways, as whoever asks for them says; answers are not.
+            text.use_bidirectional_attention = None;
+        }
         text.model_type = text.model_type.or(self.model_type);
         text.tie_word_embeddings = text.tie_word_embeddings.or(self.tie_word_embeddings);
+        text.fill();
         *text
+    }
+
+    /// Sizes that the language half of a model leaves out, as transformers fills them in: files of `LLaVA` 1.5
+    /// say little more than that it is Llama.
+    fn fill(&mut self) {
+        let sizes = match self.model_type.as_deref() {
+            Some("llama") => (32_000, 4096, 11_008, 32, 32),
+            Some("mistral") => (32_000, 4096, 14_336, 32, 32),
+            _ => return,
+        };
+        let (vocabulary, hidden, inner, layers, heads) = sizes;
+        self.vocab_size.get_or_insert(vocabulary);
+        self.hidden_size.get_or_insert(hidden);
+        self.intermediate_size.get_or_insert(inner);
+        self.num_hidden_layers.get_or_insert(layers);
+        self.num_attention_heads.get_or_insert(heads);
+        if self.model_type.as_deref() == Some("mistral") {
+            self.num_key_value_heads.get_or_insert(8);
+        }
     }
 
     /// What `rope_parameters` or `rope_scaling` say, completed by the entries beside them.

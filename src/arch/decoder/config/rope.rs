@@ -19,6 +19,8 @@ pub(crate) struct RopeConfig {
     /// What sines and cosines are multiplied by.
     pub(crate) scale: f32,
     pub(crate) style: RopeStyle,
+    /// Where a token's place has three parts: how many pairs turn by each of them, in order.
+    pub(crate) sections: Option<[usize; 3]>,
 }
 
 /// Frequencies for long texts.
@@ -53,7 +55,8 @@ impl RopeConfig {
         let plain: Vec<f64> = (0..width / 2).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect();
         let kind = rope.rope_type.as_deref().or(rope.r#type.as_deref()).unwrap_or("default");
         match kind {
-            "default" => Self::of(&plain, 1.0),
+            // Places of three parts are turned by as usual.
+            "default" | "mrope" => Self::of(&plain, 1.0),
             "linear" => {
                 let factor = number("rope_parameters.factor", rope.factor.unwrap_or(1.0), 1e-6)?;
                 Self::of(&plain.iter().map(|f| f / factor).collect::<Vec<_>>(), 1.0)
@@ -66,10 +69,29 @@ impl RopeConfig {
         }
     }
 
+    /// The same for places of three parts, by each of which so many pairs turn.
+    pub(super) fn in_sections(self, sections: Option<Vec<usize>>) -> Result<Self, ArchError> {
+        let Some(sections) = sections else { return Ok(self) };
+        let pairs = self.frequencies.len();
+        match <[usize; 3]>::try_from(sections) {
+            Ok(sections) if sections.iter().try_fold(0usize, |sum, n| sum.checked_add(*n)) == Some(pairs) => {
+                Ok(Self { sections: Some(sections), ..self })
+            }
+            Ok(other) => Err(bad_sections(&other, pairs)),
+            Err(other) => Err(bad_sections(&other, pairs)),
+        }
+    }
+
     fn of(frequencies: &[f64], scale: f64) -> Result<Self, ArchError> {
         let scale = number("rope_parameters.attention_factor", scale, 1e-6)? as f32;
-        Ok(Self { frequencies: narrow(frequencies), stretched: None, scale, style: RopeStyle::Halves })
+        let (frequencies, style) = (narrow(frequencies), RopeStyle::Halves);
+        Ok(Self { frequencies, stretched: None, scale, style, sections: None })
     }
+}
+
+fn bad_sections(found: &[usize], pairs: usize) -> ArchError {
+    let expected = format!("three numbers must add up to {pairs} pairs");
+    bad("rope_parameters.mrope_section", format!("{found:?}"), expected)
 }
 
 fn narrow(frequencies: &[f64]) -> Vec<f32> {

@@ -11,10 +11,14 @@
 //! The oldest text never gives way to another, and the blocks are enough for any one text that was admitted: so it
 //! ends, and then the next one is the oldest.
 
+mod new_text;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use super::blocks::{Before, BlockId, BlockPool};
 use crate::kernels::BLOCK_TOKENS;
+pub(crate) use new_text::{NewText, Place, Places};
 
 /// Names a text, in the order of their coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +75,10 @@ struct Text {
     learnt: usize,
     before: Before,
     stretched: bool,
+    /// As of [`NewText`], as are the next two.
+    apart: u64,
+    together: Vec<Range<usize>>,
+    places: Option<Places>,
     /// How many tokens were found in the cache when it was first read.
     found: Option<usize>,
     /// Waits until this one has been read: they have their beginnings in common.
@@ -78,6 +86,10 @@ struct Text {
 }
 
 impl Text {
+    fn start(&self) -> Before {
+        Before::Start { stretched: self.stretched, apart: self.apart }
+    }
+
     /// The tokens of its `index`-th block, if that is full and computed.
     fn full_block(&self, index: usize, limit: usize) -> Option<&[u32; BLOCK_TOKENS]> {
         let end = (index + 1) * BLOCK_TOKENS;
@@ -117,21 +129,25 @@ impl Scheduler {
     /// until that text has been read.
     pub(super) fn admit(
         &mut self,
-        prompt: Vec<u32>,
+        prompt: impl Into<NewText>,
         answer: usize,
         after: Option<TextId>,
     ) -> Result<TextId, Refusal> {
-        self.check(prompt.len(), answer)?;
+        let NewText { tokens, together, apart, places } = prompt.into();
+        self.check(tokens.len(), answer)?;
         let id = TextId(self.next);
         self.next += 1;
-        let stretched = self.limits.stretch.is_some_and(|over| prompt.len() > over);
+        let stretched = self.limits.stretch.is_some_and(|over| tokens.len() > over);
         let text = Text {
-            tokens: prompt,
+            tokens,
             computed: 0,
             blocks: Vec::new(),
             learnt: 0,
-            before: Before::Start { stretched },
+            before: Before::Start { stretched, apart },
             stretched,
+            apart,
+            together,
+            places,
             found: None,
             after,
         };
@@ -216,7 +232,7 @@ impl Scheduler {
         text.blocks.clear();
         text.stretched |= stretched;
         (text.computed, text.learnt, text.after) = (0, 0, None);
-        text.before = Before::Start { stretched: text.stretched };
+        text.before = text.start();
         self.waiting.push_front(id);
     }
 
@@ -228,6 +244,7 @@ impl Scheduler {
         let affordable = (*left as f64 / weight).ceil();
         let tokens = rest.min(affordable as usize);
         if tokens > 0 {
+            let tokens = NewText::uncut(&text.together, text.computed, tokens);
             *left = left.saturating_sub((tokens as f64 * weight) as usize);
             shares.push(Share { text: id, position: text.computed, tokens, says: tokens == rest });
         }
@@ -310,6 +327,17 @@ impl Scheduler {
     /// The blocks of a text.
     pub(super) fn blocks_of(&self, id: TextId) -> &[BlockId] {
         &self.texts[&id].blocks
+    }
+
+    /// Which tokens of a text see each other.
+    pub(super) fn together(&self, id: TextId) -> &[Range<usize>] {
+        &self.texts[&id].together
+    }
+
+    /// Where the tokens of a share are, if that is not told by their order.
+    pub(super) fn places(&self, share: &Share) -> Option<Vec<Place>> {
+        let places = self.texts[&share.text].places.as_ref()?;
+        Some(places.of(share.position, share.tokens))
     }
 
     /// Whether the text is so long that it is computed the other way.

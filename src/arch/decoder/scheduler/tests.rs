@@ -241,3 +241,31 @@ proptest! {
         prop_assert_eq!(play.scheduler.free_blocks(), (blocks, blocks));
     }
 }
+
+#[test]
+fn tokens_that_see_each_other_are_in_one_step() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let first = scheduler.admit(prompt(3, 1), 20, None).unwrap();
+    step(&mut scheduler);
+    let together = vec![4..40, 45..50];
+    let text = NewText { tokens: prompt(60, 2), together, ..NewText::default() };
+    let second = scheduler.admit(text, 5, None).unwrap();
+    // Nine at a time would be affordable.
+    for (at, tokens, says) in [(0, 4, false), (4, 36, false), (40, 5, false), (45, 9, false), (54, 6, true)] {
+        let shares = step(&mut scheduler);
+        assert_eq!((shares[0].text, shares[0].tokens), (first, 1));
+        assert_eq!(shares[1], Share { text: second, position: at, tokens, says });
+    }
+}
+
+#[test]
+fn texts_kept_apart_share_nothing_but_with_their_own() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let apart = |apart| NewText { tokens: prompt(33, 1), apart, ..NewText::default() };
+    for (kind, found) in [(0, 0), (7, 0), (7, 32), (8, 0), (0, 32)] {
+        let text = scheduler.admit(apart(kind), 5, None).unwrap();
+        step(&mut scheduler);
+        assert_eq!(scheduler.found(text), found, "{kind}");
+        scheduler.end(text);
+    }
+}

@@ -1,0 +1,99 @@
+//! What is no model that sees is told with a typed error, before anything absurd is allocated.
+
+use millpond::arch::{ArchError, DecoderOptions, VisionPlan, VisionWeights};
+use serde_json::{Value, json};
+
+use crate::support::{copied, folder, patch};
+use crate::vision_agreement::fixture;
+
+fn load(path: &std::path::Path) -> Result<VisionWeights, ArchError> {
+    VisionWeights::load(VisionPlan::read(&folder(path), DecoderOptions::default())?)
+}
+
+/// What a model says after one entry of one of its files is changed; a dot leads into an entry.
+fn changed(name: &str, file: &str, field: &str, value: Value) -> Result<VisionWeights, ArchError> {
+    let copy = copied(&fixture(name));
+    match field.split_once('.') {
+        None => patch(copy.path(), file, field, value),
+        Some((outer, inner)) => {
+            let text = std::fs::read(copy.path().join(file)).unwrap();
+            let mut whole: Value = serde_json::from_slice(&text).unwrap();
+            whole[outer][inner] = value;
+            patch(copy.path(), file, outer, whole[outer].take());
+        }
+    }
+    load(copy.path())
+}
+
+#[test]
+fn numbers_that_no_model_has_are_refused() {
+    let huge = json!(1_u64 << 40);
+    for (name, field, value) in [
+        ("llava", "vision_feature_layer", json!(0)),
+        ("llava", "vision_feature_layer", json!(-9)),
+        ("llava", "vision_feature_layer", json!([-1, -2])),
+        ("llava", "vision_feature_select_strategy", json!("some")),
+        ("llava", "image_token_id", json!(4_000_000_000_u32)),
+        ("llava", "projector_hidden_act", json!("mish")),
+        ("llava", "vision_config.hidden_size", huge.clone()),
+        ("llava", "vision_config.image_size", json!(40)),
+        ("llava", "vision_config.model_type", json!("sam")),
+        ("llava", "text_config.hidden_size", huge.clone()),
+        ("llava", "text_config.hidden_size", json!(32)),
+        ("idefics3", "scale_factor", json!(0)),
+        ("idefics3", "scale_factor", json!(3)),
+        ("idefics3", "vision_config.image_size", json!(30)),
+        ("qwen2-vl", "vision_config.patch_size", json!(0)),
+        ("qwen2-vl", "vision_config.hidden_size", json!(49)),
+        ("qwen2-vl", "vision_config.num_heads", json!(16)),
+        ("qwen2-vl", "vision_config.mlp_ratio", json!(1e30)),
+        ("qwen2-vl", "vision_config.spatial_merge_size", huge.clone()),
+        ("qwen2.5-vl", "vision_config.depth", huge.clone()),
+        ("gemma3", "mm_tokens_per_image", json!(15)),
+        ("gemma3", "mm_tokens_per_image", huge.clone()),
+        ("gemma3", "boi_token_index", json!(9999)),
+        ("paligemma", "vision_config.hidden_size", json!(0)),
+    ] {
+        let refused = changed(name, "config.json", field, value.clone());
+        assert!(refused.is_err(), "{name}: {field} = {value}");
+    }
+}
+
+#[test]
+fn preprocessing_that_makes_no_sense_is_refused() {
+    for (name, field, value) in [
+        ("llava", "crop_size", json!({ "height": 16, "width": 16 })),
+        ("idefics3", "max_image_size", json!({ "longest_edge": 0 })),
+        ("idefics3", "max_image_size", json!({ "longest_edge": 48 })),
+        ("idefics3", "size", json!({ "longest_edge": 1_u64 << 40 })),
+        ("idefics3", "size", json!({ "height": 3 })),
+        ("qwen2-vl", "patch_size", json!(9)),
+        ("qwen2-vl", "min_pixels", json!(1_u64 << 50)),
+        ("qwen2-vl", "max_pixels", json!(0)),
+        ("gemma3", "do_pan_and_scan", json!(true)),
+    ] {
+        let copy = copied(&fixture(name));
+        let preprocessor = copy.path().join("preprocessor_config.json");
+        if preprocessor.is_file() {
+            patch(copy.path(), "preprocessor_config.json", field, value.clone());
+        } else {
+            let text = std::fs::read(copy.path().join("processor_config.json")).unwrap();
+            let mut whole: Value = serde_json::from_slice(&text).unwrap();
+            whole["image_processor"][field] = value.clone();
+            patch(copy.path(), "processor_config.json", "image_processor", whole["image_processor"].take());
+        }
+        assert!(load(copy.path()).is_err(), "{name}: {field} = {value}");
+    }
+}
+
+#[test]
+fn files_that_are_missing_or_cut_are_told() {
+    for file in ["model.safetensors", "tokenizer.json", "config.json", "processor_config.json"] {
+        let copy = copied(&fixture("llava"));
+        let whole = std::fs::read(copy.path().join(file)).unwrap();
+        std::fs::write(copy.path().join(file), &whole[..whole.len() / 2]).unwrap();
+        assert!(load(copy.path()).is_err(), "half of {file}");
+        std::fs::remove_file(copy.path().join(file)).unwrap();
+        assert!(load(copy.path()).is_err(), "no {file}");
+    }
+}
