@@ -10,6 +10,7 @@ mod diffusion_agreement;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;
+mod five_pools;
 mod image_agreement;
 mod image_faults;
 mod image_worker;
