@@ -3,12 +3,15 @@
 //! Every family reads the same way: a `Config` that mirrors the model's `config.json`, blocks with `load`
 //! and `forward`, shapes in comments, the paper and the reference implementation named on top. A family has
 //! two halves, as the pool loads in two halves: weights, read once and shared by all workers of a model
-//! ([`EmbeddingWeights`], [`DecoderWeights`], [`ImageWeights`], [`VisionWeights`]), and the model that one worker owns
-//! ([`TextEmbedder`], [`TextGenerator`], [`ImageEmbedder`], [`Describer`]), which copies nothing of them.
+//! ([`EmbeddingWeights`], [`DecoderWeights`], [`ImageWeights`], [`VisionWeights`], [`DiffusionWeights`]), and the model
+//! that one worker owns ([`TextEmbedder`], [`TextGenerator`], [`ImageEmbedder`], [`Describer`], [`ImageGenerator`]),
+//! which copies nothing of them.
 //!
 //! Encoders and decoders both embed texts (`embedding`), packed end to end (`packed`). What
 //! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
 //! (`sentence`, `dense`). Vision transformers (`vit`) embed pictures (`image_embedding`), packed likewise.
+//!
+//! Pictures are drawn by pipelines of several networks (`diffusion`), which say themselves what they are made of.
 //!
 //! [`Architecture::of`] is the one place where a model's own configuration decides which code runs it.
 //!

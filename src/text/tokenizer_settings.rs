@@ -29,6 +29,7 @@ pub(crate) struct TokenizerSettings {
 
 /// `special_tokens_map.json`: what older folders say of their tokenizer in a file of its own.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the file's own")]
 pub(crate) struct SpecialTokens {
     pad_token: Option<NamedToken>,
     bos_token: Option<NamedToken>,
@@ -57,8 +58,8 @@ enum NamedToken {
     Other(serde::de::IgnoredAny),
 }
 
-fn text_of(token: &Option<NamedToken>) -> Option<&str> {
-    match token.as_ref()? {
+fn text_of(token: Option<&NamedToken>) -> Option<&str> {
+    match token? {
         NamedToken::Text(text) | NamedToken::Described { content: text } => Some(text),
         NamedToken::Other(_) => None,
     }
@@ -78,17 +79,17 @@ impl TokenizerSettings {
 
     /// The text of the token that texts are filled up with.
     pub(super) fn pad_token(&self) -> Option<&str> {
-        text_of(&self.pad_token)
+        text_of(self.pad_token.as_ref())
     }
 
     /// What a tokenizer of CLIP puts around texts and behind them.
     pub(super) fn clip_tokens(&self) -> ClipTokens<'_> {
         const END: &str = "<|endoftext|>";
         ClipTokens {
-            start: text_of(&self.bos_token).unwrap_or("<|startoftext|>"),
-            end: text_of(&self.eos_token).unwrap_or(END),
-            unknown: text_of(&self.unk_token).unwrap_or(END),
-            padding: text_of(&self.pad_token).unwrap_or(END),
+            start: text_of(self.bos_token.as_ref()).unwrap_or("<|startoftext|>"),
+            end: text_of(self.eos_token.as_ref()).unwrap_or(END),
+            unknown: text_of(self.unk_token.as_ref()).unwrap_or(END),
+            padding: text_of(self.pad_token.as_ref()).unwrap_or(END),
         }
     }
 

@@ -7,6 +7,7 @@ mod decoder_engine;
 mod decoder_gguf;
 mod decoder_worker;
 mod diffusion_agreement;
+mod diffusion_worker;
 mod encoder_agreement;
 mod encoder_faults;
 mod encoder_worker;

@@ -8,7 +8,7 @@ use crate::support::{MODEL, fixture, millpond};
 
 #[test]
 fn help_teaches_by_example() {
-    for verb in ["demo", "embed", "embed-image", "generate", "run", "inspect", "bench", "list"] {
+    for verb in ["demo", "embed", "embed-image", "generate", "draw", "run", "inspect", "bench", "list"] {
         let help = millpond([verb, "--help"]).ok().stdout;
         assert!(help.contains("Examples:\n  millpond "), "{verb}: {help}");
         let examples = help.split("Examples:").nth(1).unwrap();

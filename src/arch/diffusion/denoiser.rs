@@ -26,9 +26,9 @@ pub(super) enum DenoiserConfig {
 /// A network.
 #[derive(Debug)]
 pub(super) enum Denoiser {
-    Unet(Unet),
-    Sd3(Sd3),
-    Flux(Flux),
+    Unet(Box<Unet>),
+    Sd3(Box<Sd3>),
+    Flux(Box<Flux>),
 }
 
 /// Of FLUX.1, whose file does not say: pixels on a side of the latents it was trained with.
@@ -193,9 +193,9 @@ impl DenoiserConfig {
 
     pub(super) fn load(&self, scope: &Scope<'_>) -> std::result::Result<Denoiser, ArchError> {
         Ok(match self {
-            Self::Unet(config) => Denoiser::Unet(Unet::load(scope, config)?),
-            Self::Sd3(config, _) => Denoiser::Sd3(Sd3::load(scope, config)?),
-            Self::Flux(config) => Denoiser::Flux(Flux::load(scope, config)?),
+            Self::Unet(config) => Denoiser::Unet(Box::new(Unet::load(scope, config)?)),
+            Self::Sd3(config, _) => Denoiser::Sd3(Box::new(Sd3::load(scope, config)?)),
+            Self::Flux(config) => Denoiser::Flux(Box::new(Flux::load(scope, config)?)),
         })
     }
 }

@@ -145,7 +145,7 @@ impl ImageGenerator {
             }
         }
         let pass = || {
-            let told = self.conditioning(&sheets)?;
+            let told = conditioning(&sheets)?;
             let channels = latents.len() / grid.rows();
             let latents = Tensor::from_vec(latents, (grid.rows(), channels), &Device::Cpu)?;
             let output = self.weights.denoiser.forward(&latents, grid, &times, &told)?;
@@ -160,24 +160,6 @@ impl ImageGenerator {
             sheet.step(*at, &outputs);
         }
         Ok(())
-    }
-
-    /// What the denoiser is told, once for each look.
-    fn conditioning(&self, sheets: &[&Sheet]) -> candle_core::Result<Conditioning> {
-        let looks = || sheets.iter().flat_map(|sheet| sheet.told().map(move |told| (sheet.order, told)));
-        let tokens: Vec<&Tensor> = looks().map(|(_, told)| &told.tokens).collect();
-        let pooled: Vec<&Tensor> = looks().filter_map(|(_, told)| told.pooled.as_ref()).collect();
-        let sizes = looks().map(|(order, _)| {
-            let (width, height) = (order.width as f32, order.height as f32);
-            [height, width, 0.0, 0.0, height, width]
-        });
-        Ok(Conditioning {
-            length: tokens[0].dim(0)?,
-            tokens: Tensor::cat(&tokens, 0)?,
-            pooled: if pooled.is_empty() { None } else { Some(Tensor::cat(&pooled, 0)?) },
-            sizes: Some(sizes.collect()),
-            guidance: Some(looks().map(|(order, _)| order.guidance).collect()),
-        })
     }
 
     /// Tells of every step that all pictures of a request have taken.
@@ -223,6 +205,24 @@ fn read(weights: &DiffusionWeights, request: &DrawRequest) -> Result<(Told, Opti
         let positive = weights.prompts.positive(request)?;
         let negative = twice.then(|| weights.prompts.negative(request, &positive)).transpose()?;
         Ok((positive, negative))
+    })
+}
+
+/// What the denoiser is told, once for each look.
+fn conditioning(sheets: &[&Sheet]) -> candle_core::Result<Conditioning> {
+    let looks = || sheets.iter().flat_map(|sheet| sheet.told().map(move |told| (sheet.order, told)));
+    let tokens: Vec<&Tensor> = looks().map(|(_, told)| &told.tokens).collect();
+    let pooled: Vec<&Tensor> = looks().filter_map(|(_, told)| told.pooled.as_ref()).collect();
+    let sizes = looks().map(|(order, _)| {
+        let (width, height) = (order.width as f32, order.height as f32);
+        [height, width, 0.0, 0.0, height, width]
+    });
+    Ok(Conditioning {
+        length: tokens[0].dim(0)?,
+        tokens: Tensor::cat(&tokens, 0)?,
+        pooled: if pooled.is_empty() { None } else { Some(Tensor::cat(&pooled, 0)?) },
+        sizes: Some(sizes.collect()),
+        guidance: Some(looks().map(|(order, _)| order.guidance).collect()),
     })
 }
 

@@ -60,6 +60,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// Coefficients, the constant first, of the quotients of polynomials near the middle and towards the ends.
+#[allow(clippy::excessive_precision, reason = "they stand as they were published")]
 const MIDDLE: ([f64; 8], [f64; 8]) = (
     [
         3.387_132_872_796_366_608,
@@ -82,6 +83,7 @@ const MIDDLE: ([f64; 8], [f64; 8]) = (
         5_226.495_278_852_854_561,
     ],
 );
+#[allow(clippy::excessive_precision, reason = "they stand as they were published")]
 const ENDS: ([f64; 8], [f64; 8]) = (
     [
         1.423_437_110_749_683_577_34,
@@ -125,10 +127,10 @@ fn quotient((above, below): &([f64; 8], [f64; 8]), at: f64) -> f64 {
 
 /// The natural logarithm of a normal positive number, by additions and multiplications alone.
 fn logarithm(x: f64) -> f64 {
-    const EXPONENT_BIAS: i64 = 1023;
+    const EXPONENT_BIAS: i32 = 1023;
     const FRACTION: u64 = (1 << 52) - 1;
     let bits = x.to_bits();
-    let mut exponent = (bits >> 52) as i64 - EXPONENT_BIAS;
+    let mut exponent = (bits >> 52) as i32 - EXPONENT_BIAS;
     let mut fraction = f64::from_bits((bits & FRACTION) | 1f64.to_bits());
     if fraction > std::f64::consts::SQRT_2 {
         (fraction, exponent) = (fraction / 2.0, exponent + 1);
@@ -136,7 +138,7 @@ fn logarithm(x: f64) -> f64 {
     // Twice the area tangent, whose argument is below 0.172.
     let t = (fraction - 1.0) / (fraction + 1.0);
     let series = (0..12).rev().fold(0.0, |sum, n| sum * (t * t) + 1.0 / f64::from(2 * n + 1));
-    exponent as f64 * std::f64::consts::LN_2 + 2.0 * t * series
+    f64::from(exponent) * std::f64::consts::LN_2 + 2.0 * t * series
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::arch::ArchError;
 use crate::arch::autoencoder::{AutoencoderConfig, Tiles};
 use crate::arch::bounds::{bad, not_supported};
 use crate::capability::{DrawRequest, InvalidRequest};
+use crate::image::MAX_SIDE;
 use crate::kernels::{Dtype, PixelGrid, Precision};
 use crate::memory::Footprint;
 use crate::weights::{ModelFolder, WeightFiles};
@@ -146,7 +147,12 @@ impl DiffusionPlan {
             let reason = format!("sides must be multiples of {multiple}");
             return Err(InvalidRequest::new("size", reason));
         }
-        if pixels > self.max_pixels() || order.width.max(order.height) > crate::image::MAX_SIDE {
+        if order.width.max(order.height) > MAX_SIDE {
+            let longest = order.width.max(order.height);
+            let reason = format!("a side of {longest} pixels is longer than {MAX_SIDE}");
+            return Err(InvalidRequest::new("size", reason));
+        }
+        if pixels > self.max_pixels() {
             let most = self.max_pixels();
             return Err(InvalidRequest::new(
                 "size",
@@ -248,7 +254,8 @@ impl DiffusionPlan {
         let length = self.prompts.length();
         let pass = |grid| self.denoiser.pass_numbers(grid, length, threads);
         let passes = pass(square(2, largest)).max(pass(square(MOST_LOOKS, largest * 2 / MOST_LOOKS)));
-        let decoding = self.autoencoder.decoding_numbers(square(1, whole));
+        let part = Tiles { side: whole }.largest(square(1, largest));
+        let decoding = self.autoencoder.decoding_numbers(part);
         let pixels = 4 * (largest * reduction * largest * reduction) as u64;
         let largest = (largest * largest * self.denoiser.channels()) as u64;
         // Latents, what the schedule keeps of them, and what is told of prompts, of every picture under way.

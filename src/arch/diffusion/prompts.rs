@@ -201,7 +201,7 @@ impl Prompts {
         let mut pooled = clips.iter().filter_map(|read| read.pooled.clone());
         let (tokens, pooled) = match self.plan.family {
             Family::StableDiffusion | Family::LatentConsistency => (side_by_side()?, None),
-            Family::StableDiffusionXl => (side_by_side()?, pooled.last()),
+            Family::StableDiffusionXl => (side_by_side()?, pooled.next_back()),
             Family::StableDiffusion3 => {
                 let both: Vec<Tensor> = pooled.collect();
                 let clip = side_by_side()?;

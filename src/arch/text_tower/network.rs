@@ -80,31 +80,24 @@ impl Network {
     /// One vector per text, `[texts, dimensions]`. There must be at least one; ids and positions must be within
     /// the tables, which whoever embeds sees to.
     pub(crate) fn forward(&self, texts: &PackedTexts) -> Result<Tensor> {
-        self.pooled(&self.through(self.embedded(texts)?, &self.layers, texts)?, texts)
+        self.pooled(&through(self.embedded(texts)?, &self.layers, texts)?, texts)
     }
 
     /// The vectors of tokens at some depth, and that of each text, likewise.
     pub(crate) fn read(&self, texts: &PackedTexts, depth: Depth) -> Result<TextVectors> {
         let (Depth::Normed(left_out) | Depth::Raw(left_out)) = depth;
         let (before, after) = self.layers.split_at(self.layers.len().saturating_sub(left_out));
-        let xs = self.through(self.embedded(texts)?, before, texts)?;
+        let xs = through(self.embedded(texts)?, before, texts)?;
         let tokens = match depth {
             Depth::Normed(_) => self.norm.forward(&xs)?,
             Depth::Raw(_) => xs.clone(),
         };
-        let pooled = self.pooled(&self.through(xs, after, texts)?, texts)?;
+        let pooled = self.pooled(&through(xs, after, texts)?, texts)?;
         Ok(TextVectors { tokens, pooled })
     }
 
     fn embedded(&self, texts: &PackedTexts) -> Result<Tensor> {
         add(rows(&self.words, &texts.ids)?, &rows(&self.places, &texts.positions)?)
-    }
-
-    fn through(&self, mut xs: Tensor, layers: &[Layer], texts: &PackedTexts) -> Result<Tensor> {
-        for layer in layers {
-            xs = layer.forward(&xs, &texts.positions, &texts.spans)?;
-        }
-        Ok(xs)
     }
 
     /// The vectors that stand for the texts, after all layers.
@@ -120,6 +113,13 @@ impl Network {
             None => Ok(pooled),
         }
     }
+}
+
+fn through(mut xs: Tensor, layers: &[Layer], texts: &PackedTexts) -> Result<Tensor> {
+    for layer in layers {
+        xs = layer.forward(&xs, &texts.positions, &texts.spans)?;
+    }
+    Ok(xs)
 }
 
 impl Reading {

@@ -64,9 +64,8 @@ fn products(alphas: impl Iterator<Item = f32>) -> Vec<f32> {
 /// `count` numbers `from` one `to` another, from both ends towards the middle.
 fn evenly(from: f32, to: f32, count: usize) -> Vec<f32> {
     let step = (to - from) / (count.max(2) - 1) as f32;
-    let number = |at: usize| match at < count / 2 {
-        true => from + step * at as f32,
-        false => to - step * (count - 1 - at) as f32,
+    let number = |at: usize| {
+        if at < count / 2 { from + step * at as f32 } else { to - step * (count - 1 - at) as f32 }
     };
     (0..count).map(number).collect()
 }

@@ -55,6 +55,11 @@ impl Discrete {
         self.shares.len()
     }
 
+    /// How many times lie between two of so many steps.
+    pub(super) fn distance(&self, steps: usize) -> i64 {
+        time(self.times() / steps)
+    }
+
     /// How much picture and how much noise there is at a time; before the first one, at the end.
     pub(super) fn strengths(&self, time: i64) -> (f64, f64) {
         let last = self.shares.len() - 1;
@@ -75,6 +80,11 @@ impl Discrete {
     pub(super) fn rounds_times(&self) -> bool {
         self.rounds_times
     }
+}
+
+/// The time of this number; there are others before the first.
+pub(super) fn time(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// How noise levels are chosen, where they are not those of the times.

@@ -29,7 +29,7 @@ impl Ddim {
             Spacing::Leading => leading(config.times(), steps, config.offset),
             Spacing::Trailing => trailing(config.times(), steps),
         };
-        let distance = (config.times() / steps) as i64;
+        let distance = config.distance(steps);
         let step = |time: &f64| {
             let time = *time as i64;
             let (picture, noise) = config.strengths(time);

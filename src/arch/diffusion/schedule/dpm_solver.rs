@@ -8,6 +8,7 @@ use super::{Place, Solver};
 
 /// What only this schedule has.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the file's own")]
 pub(super) struct Solving {
     /// How many pictures a step looks at, 1 to 3.
     pub(super) order: usize,
@@ -144,9 +145,10 @@ impl DpmSolver {
         let curve = -there.picture * ((lost + pace * h) / (pace * h).powi(2) - 0.5);
         // Differences of neighbours, their difference, and what both orders take of them.
         let (of_last, of_before) = (1.0 / r0, 1.0 / r1);
-        let last = ends * (1.0 + r0 / (r0 + r1)) + curve / (r0 + r1);
+        let recent = ends * (1.0 + r0 / (r0 + r1)) + curve / (r0 + r1);
         let earlier = -ends * r0 / (r0 + r1) - curve / (r0 + r1);
-        let pictures = [first + last * of_last, earlier * of_before - last * of_last, -earlier * of_before];
+        let pictures =
+            [first + recent * of_last, earlier * of_before - recent * of_last, -earlier * of_before];
         (latents, pictures, noise)
     }
 }

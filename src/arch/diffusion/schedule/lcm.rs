@@ -1,7 +1,7 @@
 //! Latent consistency models, which see the picture at once and are shown it again with less noise: Luo et al.,
 //! arXiv 2310.04378, algorithm 3.
 
-use super::config::Discrete;
+use super::config::{Discrete, time};
 use super::prediction::Parts;
 use super::{Place, Solver};
 
@@ -39,7 +39,7 @@ impl Lcm {
         steps: usize,
     ) -> (Vec<Place>, Self) {
         let apart = config.times() / distilled.steps;
-        let mut trained: Vec<i64> = (1..=distilled.steps).map(|step| (step * apart) as i64 - 1).collect();
+        let mut trained: Vec<i64> = (1..=distilled.steps).map(|step| time(step * apart) - 1).collect();
         trained.reverse();
         let ratio = trained.len() as f64 / steps as f64;
         let times: Vec<i64> = (0..steps).map(|step| trained[(step as f64 * ratio) as usize]).collect();
@@ -71,8 +71,8 @@ impl Solver for Lcm {
             *latent = skip.1 * clipped + skip.0 * *latent;
         }
         if let Some((kept, fresh)) = after {
-            let noisy = latents.iter_mut().zip(noise);
-            noisy.for_each(|(latent, noise)| *latent = kept * *latent + fresh * noise);
+            let both = latents.iter_mut().zip(noise);
+            both.for_each(|(latent, noise)| *latent = kept * *latent + fresh * noise);
         }
     }
 }

@@ -36,7 +36,7 @@ impl Pndm {
             Spacing::Leading => whole(&leading(config.times(), steps, config.offset)),
             Spacing::Trailing => whole(&trailing(config.times(), steps)),
         };
-        let distance = (config.times() / steps) as i64;
+        let distance = config.distance(steps);
         let before = if skips_runge_kutta { 0 } else { RUNGE_KUTTA };
         let times = if skips_runge_kutta {
             if let Some(second) = chosen.get(1).copied() {
@@ -57,7 +57,7 @@ impl Pndm {
 
     /// One of the four evaluations of a Runge-Kutta step.
     fn runge_kutta(&mut self, at: usize, latents: &mut [f32], output: &[f32]) {
-        let aim = if at % 2 == 0 { self.times[at] - self.distance / 2 } else { self.times[at] };
+        let aim = if at.is_multiple_of(2) { self.times[at] - self.distance / 2 } else { self.times[at] };
         let from = self.times[at / 4 * 4];
         let share = [1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0][at % 4];
         if at.is_multiple_of(4) {
