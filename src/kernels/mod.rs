@@ -8,7 +8,9 @@
 //!
 //! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
 //!   stay in registers, bias and activation on the way out.
-//! - [`Attention`]: over packed texts, nothing padded, soft maxima with a vectorised exponential.
+//! - [`Attention`]: over packed texts, or from texts to others, nothing padded, soft maxima with a vectorised
+//!   exponential.
+//! - [`Conv2d`], [`GroupNorm`]: pictures whose pixels are rows ([`PixelGrid`]).
 //! - [`Norm`], [`Rope`], [`turn_rows`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on a tensor just computed;
 //!   [`Norm::forward`] and [`gate`] write a new one.
 //! - [`PagedAttention`]: many texts at once, keys and values in blocks, of which a text holds any.
@@ -48,8 +50,8 @@ pub mod threads;
 mod turn_rows;
 
 pub(crate) use activation::{Activation, add_bias};
-pub(crate) use attention::{Attention, Span, scratch_numbers};
-pub(crate) use conv::{Conv2d, Window};
+pub(crate) use attention::{Attention, Span, equal_spans, scratch_numbers};
+pub(crate) use conv::{Conv2d, Window, conv_scratch_numbers};
 pub(crate) use gated::{add, add_scaled, gate};
 pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::Linear;

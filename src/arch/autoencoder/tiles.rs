@@ -56,7 +56,7 @@ impl Autoencoder {
         }
         let times = self.reduction();
         let whole = PixelGrid { height: grid.height * times, width: grid.width * times, ..grid };
-        let (blend, step) = (tiles.side * times / 4, tiles.side * times - tiles.side * times / 4);
+        let (blend, step) = ((tiles.side - tiles.step()) * times, tiles.step() * times);
         let mut picture = vec![0.0; whole.rows() * COLORS];
         let mut above: Vec<Part> = Vec::new();
         for (row, rows) in tiles.along(grid.height).enumerate() {

@@ -255,7 +255,7 @@ impl DiffusionPlan {
         let pass = |grid| self.denoiser.pass_numbers(grid, length, threads);
         let passes = pass(square(2, largest)).max(pass(square(MOST_LOOKS, largest * 2 / MOST_LOOKS)));
         let part = Tiles { side: whole }.largest(square(1, largest));
-        let decoding = self.autoencoder.decoding_numbers(part);
+        let decoding = self.autoencoder.decoding_numbers(part, threads);
         let pixels = 4 * (largest * reduction * largest * reduction) as u64;
         let largest = (largest * largest * self.denoiser.channels()) as u64;
         // Latents, what the schedule keeps of them, and what is told of prompts, of every picture under way.
