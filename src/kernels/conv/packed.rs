@@ -98,7 +98,7 @@ impl CustomOp1 for Forward<'_> {
                 xs: rows,
                 rows: 0..pixels.len(),
                 panels: panel..(panel + panel_step).min(panels),
-                out: target.from_row(first, outputs),
+                out: target.at_row(first, outputs),
                 activation: Activation::Identity,
             };
             // SAFETY: `out` has room for all pixels, and each task has pixels and panels of its own.
