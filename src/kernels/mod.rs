@@ -11,8 +11,8 @@
 //! - [`Attention`]: over packed texts, or from texts to others, nothing padded, soft maxima with a vectorised
 //!   exponential.
 //! - [`Conv2d`], [`GroupNorm`]: pictures whose pixels are rows ([`PixelGrid`]).
-//! - [`Norm`], [`Rope`], [`turn_rows`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on a tensor just computed;
-//!   [`Norm::forward`] and [`gate`] write a new one.
+//! - [`Norm`], [`Rope`], [`turn_rows()`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on
+//!   a tensor just computed or some of its rows; [`Norm::forward`] and [`gate`] write a new one.
 //! - [`PagedAttention`]: many texts at once, keys and values in blocks, of which a text holds any.
 //! - [`QuantizedLayers`]: weights as narrow as the file has them, products of integers.
 //!
@@ -24,7 +24,8 @@
 //!
 //! Below them: `cpu` says what the processor has, `lanes` is one register of numbers, `panel` multiplies rows by
 //! packed columns, `exponential` has the one exponential and soft maximum, `output` is memory that several tasks
-//! fill, `prefetch` asks memory for what is read next, and `widened!` compiles a loop for each instruction set. Each file names the paper or manual it follows.
+//! fill, `prefetch` asks memory for what is read next, and `widened!` compiles a loop for each instruction set. Each
+//! file names the paper or manual it follows.
 
 mod activation;
 mod attention;
