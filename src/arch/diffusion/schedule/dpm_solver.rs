@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::config::{Discrete, Sigmas};
-use super::spacing::{Curve, Levels, Spacing, linspace, trailing};
+use super::spacing::{Curve, Levels, Spacing, linspace};
 use super::{Place, Solver};
 
 /// What only this schedule has.
@@ -20,6 +20,13 @@ pub(super) struct Solving {
     pub(super) euler_at_final: bool,
     /// The lowest logarithm of picture by noise that times are taken from.
     pub(super) least_log: f64,
+}
+
+impl Solving {
+    /// How many of these noise levels, the lowest first, are those of times that may be taken. The first always is.
+    pub(super) fn usable(&self, levels: &[f32]) -> usize {
+        levels.iter().filter(|level| -f64::from(**level).ln() >= self.least_log).count().max(1)
+    }
 }
 
 /// Runs of fewer steps end with a lower order.
@@ -67,8 +74,7 @@ impl DpmSolver {
         steps: usize,
     ) -> (Vec<Place>, Self) {
         let levels = config.noise_levels();
-        let usable =
-            levels.iter().filter(|level| -f64::from(**level).ln() >= solving.least_log).count().max(1);
+        let usable = solving.usable(&levels);
         let levels = Levels::new(levels);
         let mut times: Vec<f64> = match config.spacing {
             Spacing::Linspace => linspace(0.0, (usable - 1) as f64, steps + 1).rev().take(steps).collect(),
@@ -77,8 +83,10 @@ impl DpmSolver {
                 (1..=steps).rev().map(|step| (step * apart + config.offset) as f64).collect()
             }
             Spacing::Trailing => {
-                let left_out = (config.times() - usable) as f64;
-                let times = trailing(config.times(), steps).into_iter().map(|time| time - left_out);
+                let ratio = config.times() as f64 / steps as f64;
+                let times =
+                    (0..steps).map(|step| (usable as f64 - ratio * step as f64).round_ties_even() - 1.0);
+                // The reference has a time before the first one where the last rounds to it.
                 times.filter(|time| *time >= 0.0).collect()
             }
         };
@@ -98,7 +106,7 @@ impl DpmSolver {
             solving,
             levels: chosen.into_iter().map(|level| f64::from(level as f32)).collect(),
             ends_at_lowest: sigmas.ends_at_lowest,
-            many: steps >= FEW,
+            many: times.len() >= FEW,
             done: 0,
             pictures: VecDeque::new(),
         };

@@ -122,7 +122,10 @@ impl Schedule {
             Config::Ddim { discrete, .. } | Config::Euler { discrete, .. } => {
                 1..=discrete.times().min(MOST_STEPS)
             }
-            Config::DpmSolver { discrete, .. } => 1..=(discrete.times() - 1).min(MOST_STEPS),
+            Config::DpmSolver { discrete, solving, .. } => {
+                let usable = solving.usable(&discrete.noise_levels());
+                1..=(usable - 1).clamp(1, MOST_STEPS)
+            }
             Config::Pndm { discrete, skips_runge_kutta } => {
                 let least = if *skips_runge_kutta { 1 } else { 4 };
                 least..=discrete.times().max(least).min(MOST_STEPS)
