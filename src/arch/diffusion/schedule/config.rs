@@ -294,7 +294,10 @@ impl Options {
         within("solver_order", order, 1..=3)?;
         let stochastic = match self.algorithm_type.as_deref().unwrap_or("dpmsolver++") {
             "dpmsolver++" | "deis" => false,
-            "sde-dpmsolver++" => true,
+            "sde-dpmsolver++" if order < 3 => true,
+            "sde-dpmsolver++" => {
+                return Err(not_supported("solver_order of sde-dpmsolver++", "3", &["1", "2"]));
+            }
             other => {
                 return Err(not_supported("algorithm_type", other, &["dpmsolver++", "sde-dpmsolver++"]));
             }

@@ -98,6 +98,10 @@ impl DpmSolver {
             times = curved.iter().map(|level| round(levels.time_of(*level))).collect();
             chosen = curved;
         }
+        // A time beyond the last one is the last one, and no step leads from a level to itself.
+        let mut former = f32::INFINITY;
+        let falls = |(_, level): &(f64, f64)| std::mem::replace(&mut former, *level as f32) > *level as f32;
+        let (times, mut chosen): (Vec<f64>, Vec<f64>) = times.into_iter().zip(chosen).filter(falls).unzip();
         chosen.push(if sigmas.ends_at_lowest { levels.lowest() } else { 0.0 });
         let places = times.iter().zip(&chosen);
         let places = places.map(|(time, level)| Place::mixed(*time, strengths(*level))).collect();
@@ -131,6 +135,10 @@ impl DpmSolver {
         let here = At::level(self.levels[at]);
         let there = At::level(self.levels[at + 1]);
         let h = there.log - here.log;
+        if h == 0.0 {
+            // A curve ends at the lowest level, and so may the last step.
+            return (1.0, [0.0; 3], 0.0);
+        }
         // What a step would be without noise, in twice the time with it.
         let pace = if self.solving.stochastic { 2.0 } else { 1.0 };
         let lost = (-pace * h).exp() - 1.0;
@@ -150,7 +158,7 @@ impl DpmSolver {
             return (latents, [first + slope, -slope, 0.0], noise);
         }
         let r1 = (before(1) - before(2)) / h;
-        let curve = -there.picture * ((lost + pace * h) / (pace * h).powi(2) - 0.5);
+        let curve = -there.picture * ((lost + h) / h.powi(2) - 0.5);
         // Differences of neighbours, their difference, and what both orders take of them.
         let (of_last, of_before) = (1.0 / r0, 1.0 / r1);
         let recent = ends * (1.0 + r0 / (r0 + r1)) + curve / (r0 + r1);
