@@ -55,6 +55,11 @@ impl Discrete {
         self.shares.len()
     }
 
+    /// The times of so many steps, the latest first.
+    pub(super) fn spaced(&self, steps: usize) -> Vec<f64> {
+        self.spacing.times(self.times(), steps, self.offset)
+    }
+
     /// How many times lie between two of so many steps.
     pub(super) fn distance(&self, steps: usize) -> i64 {
         time(self.times() / steps)

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::config::{Discrete, Sigmas};
-use super::spacing::{Curve, Levels, Spacing, linspace};
+use super::prediction::Prediction;
+use super::spacing::{Curve, NoiseLevels, Spacing, linspace};
 use super::{Place, Solver};
 
 /// What only this schedule has.
@@ -34,14 +35,13 @@ const FEW: usize = 15;
 
 #[derive(Debug)]
 pub(super) struct DpmSolver {
-    config: Discrete,
+    prediction: Prediction,
     solving: Solving,
     /// Noise by picture, one more than steps.
     levels: Vec<f64>,
     ends_at_lowest: bool,
     /// Whether there are enough steps for the full order to the end.
     many: bool,
-    done: usize,
     /// The pictures seen in the last steps, the latest first.
     pictures: VecDeque<Vec<f32>>,
 }
@@ -75,7 +75,7 @@ impl DpmSolver {
     ) -> (Vec<Place>, Self) {
         let levels = config.noise_levels();
         let usable = solving.usable(&levels);
-        let levels = Levels::new(levels);
+        let levels = NoiseLevels::new(levels);
         let mut times: Vec<f64> = match config.spacing {
             Spacing::Linspace => linspace(0.0, (usable - 1) as f64, steps + 1).rev().take(steps).collect(),
             Spacing::Leading => {
@@ -103,15 +103,13 @@ impl DpmSolver {
         let falls = |(_, level): &(f64, f64)| std::mem::replace(&mut former, *level as f32) > *level as f32;
         let (times, mut chosen): (Vec<f64>, Vec<f64>) = times.into_iter().zip(chosen).filter(falls).unzip();
         chosen.push(if sigmas.ends_at_lowest { levels.lowest() } else { 0.0 });
-        let places = times.iter().zip(&chosen);
-        let places = places.map(|(time, level)| Place::mixed(*time, strengths(*level))).collect();
+        let places = times.iter().map(|time| Place::plain(*time)).collect();
         let solver = Self {
-            config: config.clone(),
+            prediction: config.prediction,
             solving,
             levels: chosen.into_iter().map(|level| f64::from(level as f32)).collect(),
             ends_at_lowest: sigmas.ends_at_lowest,
             many: times.len() >= FEW,
-            done: 0,
             pictures: VecDeque::new(),
         };
         (places, solver)
@@ -127,7 +125,7 @@ impl DpmSolver {
             1 if lowers => 2,
             _ => 3,
         };
-        order.min(self.done + 1).min(most)
+        order.min(at + 1).min(most)
     }
 
     /// Factors of the latents, of the pictures, the latest first, and of noise.
@@ -176,7 +174,7 @@ impl Solver for DpmSolver {
 
     fn step(&mut self, at: usize, latents: &mut [f32], output: &[f32], noise: &[f32]) {
         let here = At::level(self.levels[at]);
-        let parts = self.config.prediction.picture(here.picture, here.noise);
+        let parts = self.prediction.picture(here.picture, here.noise);
         let picture = latents.iter().zip(output).map(|(latent, output)| parts.of(*latent, *output));
         let picture = picture.collect();
         self.pictures.push_front(picture);
@@ -187,6 +185,5 @@ impl Solver for DpmSolver {
             latents.iter_mut().zip(picture).for_each(|(latent, value)| *latent += factor as f32 * value);
         }
         latents.iter_mut().zip(noise).for_each(|(latent, noise)| *latent += fresh as f32 * noise);
-        self.done += 1;
     }
 }

@@ -88,7 +88,7 @@ impl FlowMatch {
         let times = flow.times as f32;
         let place = |level: &f64| {
             let level = *level as f32;
-            Place { time: level * times, input_scale: 1.0, noise: level }
+            Place { time: level * times, input_scale: 1.0 }
         };
         let places = levels.iter().map(place).collect();
         levels.push(0.0);
