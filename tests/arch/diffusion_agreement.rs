@@ -63,10 +63,12 @@ impl Asked {
         request.seed = Some(self.seed);
         request
     }
+}
 
+impl Case {
     /// The pipeline, with the schedule of the case.
-    fn generator(&self, name: &str, case: &Case) -> ImageGenerator {
-        let Some(schedule) = &case.schedule else { return generator(&fixture(name)) };
+    fn generator(&self, name: &str) -> ImageGenerator {
+        let Some(schedule) = &self.schedule else { return generator(&fixture(name)) };
         let copy = copied(&fixture(name));
         std::fs::write(copy.path().join("scheduler/scheduler_config.json"), schedule).unwrap();
         generator(copy.path())
@@ -112,7 +114,7 @@ fn every_family_and_schedule_draws_what_the_reference_does() {
     for name in PIPELINES {
         let (asked, pictures) = (asked(name), pictures(name));
         for case in &asked.cases {
-            let drawn = one(&mut asked.generator(name, case), asked.request(case));
+            let drawn = one(&mut case.generator(name), asked.request(case));
             let expected = pictures[&case.picture].flatten_all().unwrap().to_vec1::<u8>().unwrap();
             let (mean, largest) = difference(&drawn.rgb, &expected);
             let schedule = case.schedule_name.as_deref().unwrap_or("its own schedule");

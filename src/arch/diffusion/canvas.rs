@@ -79,7 +79,7 @@ impl Sheet {
     }
 
     /// The latents of the picture that is to be decoded next, if one is.
-    pub(super) fn to_decode(&mut self) -> Option<Vec<f32>> {
+    pub(super) fn take_to_decode(&mut self) -> Option<Vec<f32>> {
         let next = self.decoded.len();
         if self.is_done() {
             return Some(std::mem::take(&mut self.canvases[next].latents));

@@ -88,7 +88,7 @@ impl ImageGenerator {
         let next = jobs.iter_mut().enumerate().find_map(|(number, job)| {
             let slot = job.slot;
             let sheet = job.sheet_mut()?;
-            let latents = sheet.to_decode()?;
+            let latents = sheet.take_to_decode()?;
             Some((number, slot, sheet, latents))
         });
         let Some((number, slot, sheet, latents)) = next else { return false };
