@@ -34,6 +34,13 @@ impl Example {
         self.tensor(name).to_vec1().unwrap()
     }
 
+    /// How many numbers the model's matrices and convolutions are, of the tensors that are `wanted` by name.
+    pub(crate) fn matrix_numbers(&self, wanted: impl Fn(&str) -> bool) -> u64 {
+        let files = self.folder.weight_files().unwrap();
+        let matrices = files.tensors().filter(|tensor| tensor.shape.len() > 1 && wanted(&tensor.name));
+        matrices.map(|tensor| tensor.elements() as u64).sum()
+    }
+
     /// What `load` makes of the model's weights.
     pub(crate) fn model<T>(&self, load: impl FnOnce(&Scope<'_>) -> T) -> T {
         let files = self.folder.weight_files().unwrap();

@@ -2,7 +2,7 @@
 //! are made of. He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, with the norms before
 //! (arXiv 1603.05027). Reference: `ResnetBlock2D` of `resnet.py` of Hugging Face diffusers.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::{ArchError, Bias, Scope};
 use crate::kernels::{Activation, Conv2d, GroupNorm, Linear, PixelGrid, Window, add};
@@ -52,16 +52,18 @@ impl ResidualBlock {
 
     /// `[rows, inputs]` to `[rows, outputs]`; `time`, `[pictures, numbers]`, for blocks that are told it.
     pub(crate) fn forward(&self, xs: &Tensor, grid: PixelGrid, time: Option<&Tensor>) -> Result<Tensor> {
-        let inner = self.norm.forward(xs, grid, Activation::Silu)?;
-        let inner = self.conv.forward(&inner, grid)?;
-        let inner = match self.time.as_ref().zip(time) {
-            Some((layer, time)) => {
+        // Assigned anew, so that what is no longer needed goes at once.
+        let mut inner = self.norm.forward(xs, grid, Activation::Silu)?;
+        inner = self.conv.forward(&inner, grid)?;
+        inner = match (&self.time, time) {
+            (Some(layer), Some(time)) => {
                 let shifts = layer.forward(time)?;
                 self.second_norm.forward_shifted(&inner, &shifts, grid, Activation::Silu)?
             }
-            None => self.second_norm.forward(&inner, grid, Activation::Silu)?,
+            (None, None) => self.second_norm.forward(&inner, grid, Activation::Silu)?,
+            _ => bail!("a block must be told the time exactly if it has a layer for it"),
         };
-        let inner = self.second_conv.forward(&inner, grid)?;
+        inner = self.second_conv.forward(&inner, grid)?;
         match &self.shortcut {
             Some(shortcut) => add(inner, &shortcut.forward(xs, grid)?),
             None => add(inner, xs),

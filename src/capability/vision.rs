@@ -164,7 +164,7 @@ impl DescribeRequest {
     }
 
     /// The place of each picture, of a request that was found valid; `None` where the prompt is marked.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "candle", test))]
     pub(crate) fn all_places(&self) -> Option<Vec<ImagePlace>> {
         match (&self.places, &self.generate.prompt) {
             (ImagePlaces::Marked, _) => None,

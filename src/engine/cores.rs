@@ -52,14 +52,6 @@ impl Cores {
         (config.initial_workers, config.max_workers) = (1, self.workers_of(threads));
         config
     }
-
-    /// A pool of models that bring their own threads, or have one: no more workers than cores.
-    pub(crate) fn single_threaded(self) -> PoolConfig {
-        let mut config = PoolConfig::default();
-        config.max_workers = config.max_workers.min(self.0.get());
-        config.initial_workers = config.initial_workers.min(config.max_workers);
-        config
-    }
 }
 
 #[cfg(test)]
@@ -84,7 +76,6 @@ mod tests {
                 assert!(config.max_workers * k <= cores && (config.max_workers + 1) * k > cores);
                 assert!(machine.threads_each(k).get() * k <= cores);
             }
-            assert!(machine.single_threaded().max_workers <= cores);
         }
     }
 

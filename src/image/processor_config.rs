@@ -82,6 +82,9 @@ struct NamedSize {
     width: Option<u64>,
     shortest_edge: Option<u64>,
     longest_edge: Option<u64>,
+    /// Files of Qwen 2 VL say it here as well.
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -201,6 +204,7 @@ impl PreprocessorConfig {
                 height: None,
                 width: None,
                 shortest_edge: None,
+                ..
             })) => Ok(*longest),
             Some(other) => Err(PreprocessorError::Unsupported {
                 what: field,
@@ -242,7 +246,9 @@ impl PreprocessorConfig {
         same("patch_size", self.patch_size, patch)?;
         same("merge_size", self.merge_size, merge)?;
         let (least, most) = match &self.size {
-            Some(SizeEntry::Named(named)) => (named.shortest_edge, named.longest_edge),
+            Some(SizeEntry::Named(named)) => {
+                (named.shortest_edge.or(named.min_pixels), named.longest_edge.or(named.max_pixels))
+            }
             _ => (None, None),
         };
         let least = self.min_pixels.or(least).unwrap_or(56 * 56);
@@ -272,9 +278,10 @@ impl SizeEntry {
             Self::One(both) => exactly(*both, *both),
             Self::Pair([height, width]) => exactly(*height, *width),
             Self::Named(named) => {
-                match (named.height, named.width, named.shortest_edge, named.longest_edge) {
-                    (Some(height), Some(width), None, None) => exactly(height, width),
-                    (None, None, Some(short), None) => Ok(Size::ShortSide(side(short)?)),
+                let pixels = named.min_pixels.or(named.max_pixels);
+                match (named.height, named.width, named.shortest_edge, named.longest_edge, pixels) {
+                    (Some(height), Some(width), None, None, None) => exactly(height, width),
+                    (None, None, Some(short), None, None) => Ok(Size::ShortSide(side(short)?)),
                     _ => Err(PreprocessorError::Unsupported {
                         what: field,
                         found: format!("{named:?}"),

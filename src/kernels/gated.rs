@@ -15,11 +15,12 @@ pub(crate) fn gate(xs: &Tensor, activation: Activation) -> Result<Tensor> {
     xs.apply_op1_no_bwd(&Gate(activation))
 }
 
-/// `xs + ys`, of one shape, written into the storage of `xs`: call it only on a tensor just computed, which
-/// nothing else shares.
+/// `xs + ys`, of one shape, written into the storage of `xs`, which may be some rows of a larger tensor: call it only
+/// on one just computed, at whose rows nobody else looks.
 pub(crate) fn add(xs: Tensor, ys: &Tensor) -> Result<Tensor> {
     if !xs.device().is_cpu() {
-        return xs + ys;
+        xs.slice_set(&(&xs + ys)?, 0, 0)?;
+        return Ok(xs);
     }
     xs.inplace_op2(ys, &Add)?;
     Ok(xs)

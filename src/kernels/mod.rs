@@ -8,9 +8,11 @@
 //!
 //! - [`Linear`]: weights packed once into panels of two registers' width, in f32 or bf16, products by tiles that
 //!   stay in registers, bias and activation on the way out.
-//! - [`Attention`]: over packed texts, nothing padded, soft maxima with a vectorised exponential.
-//! - [`Norm`], [`Rope`], [`turn_rows`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on a tensor just computed;
-//!   [`Norm::forward`] and [`gate`] write a new one.
+//! - [`Attention`]: over packed texts, or from texts to others, nothing padded, soft maxima with a vectorised
+//!   exponential.
+//! - [`Conv2d`], [`GroupNorm`]: pictures whose pixels are rows ([`PixelGrid`]).
+//! - [`Norm`], [`Rope`], [`turn_rows()`], [`gate`], [`add`], [`add_scaled`], [`Activation`]: rows at a time, in place on
+//!   a tensor just computed or some of its rows; [`Norm::forward`] and [`gate`] write a new one.
 //! - [`PagedAttention`]: many texts at once, keys and values in blocks, of which a text holds any.
 //! - [`QuantizedLayers`]: weights as narrow as the file has them, products of integers.
 //!
@@ -22,7 +24,8 @@
 //!
 //! Below them: `cpu` says what the processor has, `lanes` is one register of numbers, `panel` multiplies rows by
 //! packed columns, `exponential` has the one exponential and soft maximum, `output` is memory that several tasks
-//! fill, `prefetch` asks memory for what is read next, and `widened!` compiles a loop for each instruction set. Each file names the paper or manual it follows.
+//! fill, `prefetch` asks memory for what is read next, and `widened!` compiles a loop for each instruction set. Each
+//! file names the paper or manual it follows.
 
 mod activation;
 mod attention;
@@ -48,8 +51,8 @@ pub mod threads;
 mod turn_rows;
 
 pub(crate) use activation::{Activation, add_bias};
-pub(crate) use attention::{Attention, Span, scratch_numbers};
-pub(crate) use conv::{Conv2d, Window};
+pub(crate) use attention::{Attention, Span, equal_spans, scratch_numbers};
+pub(crate) use conv::{Conv2d, Window, conv_scratch_numbers};
 pub(crate) use gated::{add, add_scaled, gate};
 pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::Linear;

@@ -20,7 +20,7 @@ impl Output {
     }
 
     /// The memory from this row of `[rows, width]` on.
-    pub(super) fn from_row(self, row: usize, width: usize) -> Self {
+    pub(super) fn at_row(self, row: usize, width: usize) -> Self {
         Self(self.at(row, 0, width))
     }
 

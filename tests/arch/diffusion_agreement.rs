@@ -66,7 +66,7 @@ impl Asked {
 }
 
 impl Case {
-    /// The pipeline, with the schedule of the case.
+    /// The pipeline called `name`, with the schedule of the case.
     fn generator(&self, name: &str) -> ImageGenerator {
         let Some(schedule) = &self.schedule else { return generator(&fixture(name)) };
         let copy = copied(&fixture(name));

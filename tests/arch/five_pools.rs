@@ -46,17 +46,12 @@ impl Machine {
             available: ByteSize::MAX,
             resident: ByteSize::ZERO,
         });
-        let config = PoolConfig {
-            min_residence: Duration::ZERO,
-            memory_patience: Duration::from_millis(50),
-            request_timeout: Duration::from_mins(5),
-            ..PoolConfig::default().workers(1)
-        };
+        let mut config = PoolConfig::default().workers(1).request_timeout(Duration::from_mins(5));
+        (config.min_residence, config.memory_patience) = (Duration::ZERO, Duration::from_millis(50));
         let engine = Engine::builder().config(config).budget(budget).build().unwrap();
         for key in KEYS {
             let options = ModelOptions::default().cache_tokens(256);
-            let config = engine.key_config(millpond::Capabilities::TextToText);
-            engine.add_with(key, model(key).to_str().unwrap(), config, options).unwrap();
+            engine.add_with(key, model(key).to_str().unwrap(), options).unwrap();
         }
         engine
     }

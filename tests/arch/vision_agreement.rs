@@ -264,8 +264,12 @@ fn configurations_in_older_words_are_the_same() {
         patch(copy, "config.json", "image_token_index", json!(id.unwrap()));
         patch(copy, "config.json", "projector_hidden_act", Value::Null);
     });
-    // All of the decoder's entries beside vision_config, as the first files of Qwen 2 VL have it.
+    // All of the decoder's entries beside vision_config, and pixels by name, as the first files of Qwen 2 VL have it.
     still_agrees("qwen2-vl", |copy| {
+        let file = "preprocessor_config.json";
+        let mut pixels: Value = serde_json::from_slice(&std::fs::read(copy.join(file)).unwrap()).unwrap();
+        let (least, most) = (pixels["size"]["shortest_edge"].take(), pixels["size"]["longest_edge"].take());
+        patch(copy, file, "size", json!({ "min_pixels": least, "max_pixels": most }));
         let config: Value =
             serde_json::from_slice(&std::fs::read(copy.join("config.json")).unwrap()).unwrap();
         patch(copy, "config.json", "text_config", Value::Null);

@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use super::config::EPS;
+use crate::arch::encoder::usual_scale;
 use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Attention, GroupNorm, Linear, PixelGrid, add};
+use crate::kernels::{Activation, Attention, GroupNorm, Linear, PixelGrid, add, equal_spans};
 
 /// The weights.
 #[derive(Debug)]
@@ -34,10 +35,8 @@ impl PixelAttention {
     /// `[rows, channels]` to the same.
     pub(super) fn forward(&self, xs: &Tensor, grid: PixelGrid) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.norm.forward(xs, grid, Activation::Identity)?)?;
-        let scale = (xs.dim(1)? as f32).sqrt().recip();
-        let attention = Attention { heads: 1, scale, window: None, bias: None };
-        let pixels = grid.pixels();
-        let pictures: Vec<_> = (0..grid.pictures).map(|i| i * pixels..(i + 1) * pixels).collect();
+        let attention = Attention { heads: 1, scale: usual_scale(xs.dim(1)?), window: None, bias: None };
+        let pictures: Vec<_> = equal_spans(grid.pictures, grid.pixels()).collect();
         add(self.output.forward(&attention.forward(&qkv, &pictures)?)?, xs)
     }
 }

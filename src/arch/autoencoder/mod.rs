@@ -1,4 +1,5 @@
-//! Between pictures and the smaller space that denoisers work in: an autoencoder of convolutions. Kingma and
+//! From the smaller space that denoisers work in to pictures: the half of an autoencoder of convolutions that makes
+//! them. Kingma and
 //! Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114; Rombach et al., arXiv 2112.10752. Reference:
 //! `AutoencoderKL` of Hugging Face diffusers.
 
@@ -7,7 +8,6 @@ mod agreement;
 mod attention;
 mod config;
 mod decoder;
-mod encoder;
 mod middle;
 mod network;
 mod tiles;

@@ -1,23 +1,20 @@
-//! Both halves.
+//! The network.
 
 use candle_core::{Result, Tensor};
 
 use super::config::AutoencoderConfig;
 use super::decoder::Decoder;
-use super::encoder::Encoder;
 use crate::arch::{ArchError, Scope};
 use crate::kernels::{Conv2d, PixelGrid, Window};
 
-/// The weights; those of the half that reads pictures are there where they were asked for.
+/// The weights.
 #[derive(Debug)]
 pub(crate) struct Autoencoder {
-    latent_channels: usize,
     reduction: usize,
     scale: f64,
     shift: f64,
     before: Option<Conv2d>,
     decoder: Decoder,
-    encoder: Option<(Encoder, Option<Conv2d>)>,
 }
 
 impl Autoencoder {
@@ -25,22 +22,17 @@ impl Autoencoder {
     pub(crate) fn load(
         scope: &Scope<'_>,
         config: &AutoencoderConfig,
-        reads: bool,
     ) -> std::result::Result<Self, ArchError> {
         let pixels = |name, channels| scope.conv(name, channels, channels, Window::PIXEL);
-        let [after, before] = config.quantized;
-        let encoder = reads.then(|| {
-            let after = after.then(|| pixels("quant_conv", 2 * config.latent_channels)).transpose()?;
-            Ok::<_, ArchError>((Encoder::load(&scope.sub("encoder"), config)?, after))
-        });
         Ok(Self {
-            latent_channels: config.latent_channels,
             reduction: config.reduction(),
             scale: config.scale,
             shift: config.shift,
-            before: before.then(|| pixels("post_quant_conv", config.latent_channels)).transpose()?,
+            before: config
+                .quantized
+                .then(|| pixels("post_quant_conv", config.latent_channels))
+                .transpose()?,
             decoder: Decoder::load(&scope.sub("decoder"), config)?,
-            encoder: encoder.transpose()?,
         })
     }
 
@@ -57,18 +49,5 @@ impl Autoencoder {
             Some(layer) => self.decoder.forward(&layer.forward(&latents, grid)?, grid),
             None => self.decoder.forward(&latents, grid),
         }
-    }
-
-    /// Pictures, `[rows, 3]`, colors from -1 to 1, to the mean of their latents as a denoiser takes them, `[rows,
-    /// latent channels]`. `None` where the half that reads was not loaded.
-    pub(crate) fn encode(&self, pixels: &Tensor, grid: PixelGrid) -> Result<Option<(Tensor, PixelGrid)>> {
-        let Some((encoder, after)) = &self.encoder else { return Ok(None) };
-        let (latents, grid) = encoder.forward(pixels, grid)?;
-        let latents = match after {
-            Some(layer) => layer.forward(&latents, grid)?,
-            None => latents,
-        };
-        let mean = latents.narrow(1, 0, self.latent_channels)?.contiguous()?;
-        Ok(Some((mean.affine(self.scale, -self.shift * self.scale)?, grid)))
     }
 }

@@ -54,9 +54,9 @@ impl Autoencoder {
         if tiles.side < 4 {
             bail!("parts of {} latents a side, and at least 4 are needed", tiles.side);
         }
-        let times = self.reduction();
-        let whole = PixelGrid { height: grid.height * times, width: grid.width * times, ..grid };
-        let (blend, step) = (tiles.side * times / 4, tiles.side * times - tiles.side * times / 4);
+        let reduction = self.reduction();
+        let whole = PixelGrid { height: grid.height * reduction, width: grid.width * reduction, ..grid };
+        let (blend, step) = ((tiles.side - tiles.step()) * reduction, tiles.step() * reduction);
         let mut picture = vec![0.0; whole.rows() * COLORS];
         let mut above: Vec<Part> = Vec::new();
         for (row, rows) in tiles.along(grid.height).enumerate() {

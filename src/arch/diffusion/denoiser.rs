@@ -186,8 +186,8 @@ impl DenoiserConfig {
     pub(super) fn pass_numbers(&self, grid: PixelGrid, length: usize, threads: NonZeroUsize) -> u64 {
         match self {
             Self::Unet(config) => config.pass_numbers(grid, length, threads),
-            Self::Sd3(config, _) => config.pass_numbers(grid, length),
-            Self::Flux(config) => config.pass_numbers(grid, length),
+            Self::Sd3(config, _) => config.pass_numbers(grid, length, threads),
+            Self::Flux(config) => config.pass_numbers(grid, length, threads),
         }
     }
 

@@ -273,7 +273,7 @@ impl DiffusionPlan {
         // Looks share a pass up to twice the latents of the largest picture.
         let passes = pass(square(2, largest)).max(pass(square(MOST_LOOKS, largest / 2)));
         let part = Tiles { side: whole }.largest(square(1, largest));
-        let decoding = self.autoencoder.decoding_numbers(part);
+        let decoding = self.autoencoder.decoding_numbers(part, threads);
         let pixels = (largest * reduction * largest * reduction) as u64;
         let largest = (largest * largest * self.denoiser.channels()) as u64;
         // Latents and what the schedule keeps of them, of every picture under way: the most are those of one request

@@ -133,7 +133,7 @@ impl ReaderPlan {
     pub(super) fn pass_bytes(&self, threads: NonZeroUsize) -> ByteSize {
         let numbers = match &self.kind {
             Kind::Clip { config, .. } => config.pass_numbers(self.length, threads),
-            Kind::T5(config) => config.pass_numbers(1, self.length, threads),
+            Kind::T5(config) => config.pass_numbers(self.length, threads),
         };
         ByteSize::new(numbers).saturating_mul(4)
     }

@@ -36,7 +36,7 @@ impl DiffusionWeights {
         let store = open(plan.denoiser.part())?;
         let denoiser = plan.denoiser.load(&Scope::root(&store, plan.precision))?;
         let store = open("vae")?;
-        let autoencoder = Autoencoder::load(&Scope::root(&store, Precision::F32), &plan.autoencoder, false)?;
+        let autoencoder = Autoencoder::load(&Scope::root(&store, Precision::F32), &plan.autoencoder)?;
         let prompts = plan.prompts.clone().load(plan.precision)?;
         Ok(Self { plan, prompts, denoiser, autoencoder })
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use crate::arch::pieces::PIECE_TOKENS;
+use crate::kernels::equal_spans;
 
 /// The tokens of a batch, as attention sees them: for each picture its text's, then its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Sequence {
 
     /// What attention looks at together.
     pub(super) fn spans(self) -> Vec<Range<usize>> {
-        (0..self.pictures).map(|i| i * self.tokens()..(i + 1) * self.tokens()).collect()
+        equal_spans(self.pictures, self.tokens()).collect()
     }
 
     /// All tokens of a kind, in pieces that are enough for full speed, so that what is widest in a block is never

@@ -129,21 +129,14 @@ impl Layer {
             LayerNorms::Before { attention: Some(norm), .. } => add(attended(&norm.forward(xs)?)?, xs)?,
             LayerNorms::Before { attention: None, .. } => add(attended(xs)?, xs)?,
         };
-        let tokens = xs.dim(0)?;
-        if tokens <= FEED_FORWARD_ROWS {
-            return self.feed_forward(&xs);
-        }
-        let blocks = (0..tokens)
-            .step_by(FEED_FORWARD_ROWS)
-            .map(|start| self.feed_forward(&xs.narrow(0, start, FEED_FORWARD_ROWS.min(tokens - start))?));
-        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)
-    }
-
-    fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
         match &self.norms {
-            LayerNorms::After { output, .. } => output.forward_add(self.feed_forward.forward(xs)?, xs),
-            LayerNorms::Before { feed_forward, .. } => {
-                add(self.feed_forward.forward(&feed_forward.forward(xs)?)?, xs)
+            LayerNorms::Before { feed_forward, .. } => self.feed_forward.add_to(xs, feed_forward),
+            LayerNorms::After { output, .. } => {
+                let parts = blocks(xs.dim(0)?).map(|rows| {
+                    let xs = xs.narrow(0, rows.start, rows.len())?;
+                    output.forward_add(self.feed_forward.forward(&xs)?, &xs)
+                });
+                Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
             }
         }
     }
@@ -163,7 +156,23 @@ impl SelfAttention {
     }
 }
 
+/// Rows of a feed-forward part, as many as go through it at once.
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(FEED_FORWARD_ROWS).map(move |start| start..(start + FEED_FORWARD_ROWS).min(rows))
+}
+
 impl FeedForward {
+    /// What comes of `norm(xs)`, added to `xs`, block by block and in place: call it only on a tensor just computed,
+    /// which nothing else shares.
+    pub(crate) fn add_to(&self, xs: Tensor, norm: &Norm) -> Result<Tensor> {
+        for rows in blocks(xs.dim(0)?) {
+            let part = xs.narrow(0, rows.start, rows.len())?;
+            let inner = self.forward(&norm.forward(&part)?)?;
+            add(part, &inner)?;
+        }
+        Ok(xs)
+    }
+
     /// `[rows, hidden]` to the same.
     pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let inner = match self.gate {

@@ -24,6 +24,6 @@ mod sizes;
 pub use config::EncoderConfig;
 pub(crate) use config::Gate;
 pub(crate) use embeddings::rows;
-pub(crate) use layer::{FeedForward, Layer, Orientation, SelfAttention, usual_scale};
+pub(crate) use layer::{FEED_FORWARD_ROWS, FeedForward, Layer, Orientation, SelfAttention, usual_scale};
 pub(crate) use network::Network;
 pub(crate) use sizes::layer_numbers;

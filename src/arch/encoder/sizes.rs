@@ -55,7 +55,8 @@ pub(crate) fn layer_numbers(
     let hidden = heads * head_size;
     // Either attention, with input as it is and normalised, query, key, value and output; or the feed-forward part
     // of one block, with input, output so far and the block's own.
-    let scratch = scratch_numbers(heads, head_size, longest) as u64;
+    let texts = (tokens / longest.max(1)).max(1);
+    let scratch = scratch_numbers(heads.saturating_mul(texts), head_size, longest, threads) as u64;
     let attention = numbers(tokens, 7 * hidden).saturating_add(scratch);
     // Each thread computes a piece of its own at most.
     let rows = tokens.min(FEED_FORWARD_ROWS.saturating_mul(threads.get()));

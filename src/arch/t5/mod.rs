@@ -10,5 +10,5 @@ mod agreement;
 mod config;
 mod network;
 
-pub(crate) use config::{MAX_TOKENS, T5Config};
+pub(crate) use config::T5Config;
 pub(crate) use network::T5Encoder;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, bail};
 use super::config::{MAX_TOKENS, T5Config};
 use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, rows};
 use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::Norm;
+use crate::kernels::{Norm, equal_spans};
 
 /// T5's encoder.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl T5Encoder {
         if length == 0 || length > MAX_TOKENS || texts.iter().any(|text| text.len() != length) {
             bail!("t5: texts of {length} tokens and others: of one length in 1..={MAX_TOKENS} they must be");
         }
-        let spans: Vec<Range<usize>> = (0..texts.len()).map(|i| i * length..(i + 1) * length).collect();
+        let spans: Vec<Range<usize>> = equal_spans(texts.len(), length).collect();
         let mut xs = rows(&self.words, &texts.concat())?;
         for layer in &self.layers {
             xs = layer.forward(&xs, &[], &spans)?;

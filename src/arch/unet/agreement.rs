@@ -60,14 +60,21 @@ fn a_picture_has_the_same_bits_alone_and_in_company() -> Result<()> {
 }
 
 #[test]
-fn what_a_network_must_be_told_is_asked_for() -> Result<()> {
+fn what_a_network_must_be_told_is_asked_for() {
+    let example = Example::of("unet/lcm");
+    let untold = Conditioning { guidance: None, ..told(&example, "lcm") };
+    let (latents, times) = (example.tensor("latents"), example.numbers("times"));
+    assert!(unet(&example).forward(latents, GRID, &times, &untold).is_err());
     let example = Example::of("unet/xl");
     let (unet, told, times) = (unet(&example), told(&example, "xl"), example.numbers("times"));
     let latents = example.tensor("latents");
-    for told in [Conditioning { sizes: None, ..told.clone() }, Conditioning { length: 6, ..told.clone() }] {
+    for told in [
+        Conditioning { sizes: None, ..told.clone() },
+        Conditioning { pooled: None, ..told.clone() },
+        Conditioning { length: 6, ..told.clone() },
+    ] {
         assert!(unet.forward(latents, GRID, &times, &told).is_err());
     }
     assert!(unet.forward(latents, PixelGrid { height: 0, ..GRID }, &times, &told).is_err());
     assert!(unet.forward(latents, GRID, &times[1..], &told).is_err());
-    Ok(())
 }

@@ -19,8 +19,8 @@ pub(crate) struct UnetConfig {
     pub(crate) cross_attention_dim: usize,
     /// From the largest pictures to the smallest.
     pub(super) levels: Vec<Level>,
-    /// Whether there is a block between the halves.
-    pub(super) middle: bool,
+    /// Layers of the transformer between the halves, if there is anything between them.
+    pub(super) middle: Option<usize>,
     pub(super) groups: usize,
     pub(super) eps: f64,
     /// Whether what leads into transformers and out of them is stored as linear layers: else as convolutions.
@@ -44,8 +44,6 @@ pub(super) struct Level {
     pub(super) down: usize,
     /// And on the way up.
     pub(super) up: usize,
-    /// And between the halves, if the level is the last.
-    pub(super) middle: usize,
 }
 
 /// What XL is told besides.
@@ -56,6 +54,9 @@ pub(crate) struct Addition {
     /// The width of the vector of the prompt as a whole.
     pub(crate) pooled_width: usize,
 }
+
+/// The entry for transformers' layers.
+const LAYERS: &str = "transformer_layers_per_block";
 
 /// How many sizes XL is told.
 pub(super) const SIZES: usize = 6;
@@ -194,8 +195,11 @@ impl UnetConfig {
             Some(PerLevel::Each(sides)) => sides.iter().copied().max().unwrap_or(0),
         };
         let middle = match file.mid_block_type.as_deref() {
-            None => false,
-            Some("UNetMidBlock2DCrossAttn") => true,
+            None => None,
+            // As many as the last level has or would have.
+            Some("UNetMidBlock2DCrossAttn") => {
+                Some(file.transformer_layers_per_block.at(LAYERS, levels.len() - 1, levels.len())?)
+            }
             Some(other) => {
                 return Err(not_supported("mid_block_type", other, &["UNetMidBlock2DCrossAttn"]));
             }
@@ -236,8 +240,9 @@ impl UnetConfig {
         within("cross_attention_dim", self.cross_attention_dim, 1..=16_384)?;
         within("norm_num_groups", self.groups, 1..=1024)?;
         epsilon_within(self.eps)?;
+        within(LAYERS, self.middle.unwrap_or(0), 0..=64)?;
         if let Some(width) = self.guidance_width {
-            within("time_cond_proj_dim", width, 2..=16_384)?;
+            within("time_cond_proj_dim", width, 4..=16_384)?;
         }
         if !(0.0..=1.0).contains(&self.freq_shift) {
             return Err(bad("freq_shift", self.freq_shift, "it must be in 0..=1".to_owned()));
@@ -245,7 +250,7 @@ impl UnetConfig {
         for level in &self.levels {
             within("block_out_channels", level.channels, 4..=16_384)?;
             within("layers_per_block", level.blocks, 1..=16)?;
-            within("transformer_layers_per_block", level.down.max(level.up), 0..=64)?;
+            within(LAYERS, level.down.max(level.up), 0..=64)?;
             within("attention_head_dim", level.heads, 1..=level.channels)?;
             for (field, parts) in [("norm_num_groups", self.groups), ("attention_head_dim", level.heads)] {
                 if !level.channels.is_multiple_of(parts) {
@@ -286,7 +291,7 @@ impl File {
     }
 
     fn level(&self, level: usize, count: usize) -> Result<Level, ArchError> {
-        let layers = self.transformer_layers_per_block.at("transformer_layers_per_block", level, count)?;
+        let layers = self.transformer_layers_per_block.at(LAYERS, level, count)?;
         // The way up begins with the smallest pictures.
         let [down, up] = [
             ("down_block_types", &self.down_block_types[level], ["DownBlock2D", "CrossAttnDownBlock2D"]),
@@ -309,7 +314,6 @@ impl File {
             heads: self.attention_head_dim.at("attention_head_dim", level, count)?,
             down: down?,
             up: up?,
-            middle: if level + 1 == count && self.mid_block_type.is_some() { layers } else { 0 },
         })
     }
 
@@ -320,7 +324,7 @@ impl File {
             Some(other) => return Err(not_supported("addition_embed_type", other, &["text_time"])),
         }
         let time_width = self.addition_time_embed_dim.unwrap_or(0);
-        within("addition_time_embed_dim", time_width, 1..=4096)?;
+        within("addition_time_embed_dim", time_width, 4..=4096)?;
         let all = self.projection_class_embeddings_input_dim.unwrap_or(0);
         let sizes = SIZES * time_width;
         within("projection_class_embeddings_input_dim", all, sizes + 1..=sizes + 16_384)?;
@@ -379,6 +383,8 @@ mod tests {
             (json!({"block_out_channels": []}), "block_out_channels"),
             (json!({"cross_attention_dim": [1, 2, 3, 4]}), "cross_attention_dim"),
             (json!({"norm_eps": -1.0}), "layer_norm_eps"),
+            (json!({"transformer_layers_per_block": [1, 1, 1, u64::MAX]}), "transformer_layers_per_block"),
+            (json!({"time_cond_proj_dim": 3}), "time_cond_proj_dim"),
             (json!({"sample_size": 0}), "sample_size"),
             (json!({"mid_block_type": "UNetMidBlock3D"}), "mid_block_type"),
             (

@@ -139,7 +139,11 @@ impl Down {
 }
 
 impl Middle {
-    pub(super) fn load(scope: &Scope<'_>, config: &UnetConfig) -> std::result::Result<Self, ArchError> {
+    pub(super) fn load(
+        scope: &Scope<'_>,
+        config: &UnetConfig,
+        layers: usize,
+    ) -> std::result::Result<Self, ArchError> {
         let (scope, at) = (scope.sub("mid_block"), config.lowest());
         let residual = |index: usize| {
             ResidualBlock::load(&scope.sub("resnets").sub(index), config.residual(at.channels, at.channels))
@@ -147,7 +151,7 @@ impl Middle {
         let attention = scope.sub("attentions.0");
         Ok(Self {
             first: residual(0)?,
-            transformer: Transformer::load(&attention, config, at.channels, at.heads, at.middle)?,
+            transformer: Transformer::load(&attention, config, at.channels, at.heads, layers)?,
             second: residual(1)?,
         })
     }

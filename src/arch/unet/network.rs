@@ -35,7 +35,7 @@ impl Unet {
             time: TimeEmbedding::load(scope, config)?,
             first: scope.conv("conv_in", config.in_channels, channels, Window::SAME)?,
             down: down.collect::<std::result::Result<_, _>>()?,
-            middle: config.middle.then(|| Middle::load(scope, config)).transpose()?,
+            middle: config.middle.map(|layers| Middle::load(scope, config, layers)).transpose()?,
             up: up.collect::<std::result::Result<_, _>>()?,
             norm: scope.group_norm("conv_norm_out", channels, config.groups, config.eps)?,
             last: scope.conv("conv_out", channels, config.out_channels, Window::SAME)?,

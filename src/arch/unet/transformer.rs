@@ -4,9 +4,9 @@
 use candle_core::{Result, Tensor};
 
 use super::config::UnetConfig;
-use crate::arch::encoder::{FeedForward, Gate};
+use crate::arch::encoder::{FeedForward, Gate, usual_scale};
 use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Attention, Conv2d, GroupNorm, Linear, Norm, PixelGrid, Span, Window, add};
+use crate::kernels::{Activation, Attention, GroupNorm, Linear, Norm, PixelGrid, Span, add, equal_spans};
 
 /// Of the norm before a transformer, whatever the others have.
 const EPS: f64 = 1e-6;
@@ -14,23 +14,13 @@ const EPS: f64 = 1e-6;
 /// Of the norms between a transformer's parts.
 const LAYER_EPS: f64 = 1e-5;
 
-/// How many pixels go through a feed-forward part at once: its inner rows are eight times as wide as a pixel's.
-pub(super) const FEED_FORWARD_PIXELS: usize = 256;
-
 /// A transformer of some layers.
 #[derive(Debug)]
 pub(super) struct Transformer {
     norm: GroupNorm,
-    into: Projection,
+    into: Linear,
     layers: Vec<Layer>,
-    out: Projection,
-}
-
-/// A linear layer of each pixel, in either form of storage.
-#[derive(Debug)]
-enum Projection {
-    Linear(Linear),
-    Conv(Conv2d),
+    out: Linear,
 }
 
 #[derive(Debug)]
@@ -63,12 +53,15 @@ impl Transformer {
         heads: usize,
         layers: usize,
     ) -> std::result::Result<Self, ArchError> {
+        // A linear layer of each pixel, in either form of storage.
         let projection = |name| {
-            Ok::<_, ArchError>(if config.linear_projection {
-                Projection::Linear(scope.linear(name, channels, channels, Bias::Present)?)
-            } else {
-                Projection::Conv(scope.conv(name, channels, channels, Window::PIXEL)?)
-            })
+            if config.linear_projection {
+                return scope.linear(name, channels, channels, Bias::Present);
+            }
+            let layer = scope.sub(name);
+            let weight = layer.tensor("weight", [channels, channels, 1, 1])?.reshape((channels, channels))?;
+            let bias = layer.tensor("bias", [channels])?;
+            Ok::<_, ArchError>(Linear::joined(&[weight], &[bias], scope.precision())?)
         };
         let blocks = scope.sub("transformer_blocks");
         let layers =
@@ -83,20 +76,11 @@ impl Transformer {
 
     /// `[rows, channels]` to the same.
     pub(super) fn forward(&self, xs: &Tensor, grid: PixelGrid, prompts: Prompts<'_>) -> Result<Tensor> {
-        let mut inner = self.into.forward(&self.norm.forward(xs, grid, Activation::Identity)?, grid)?;
+        let mut inner = self.into.forward(&self.norm.forward(xs, grid, Activation::Identity)?)?;
         for layer in &self.layers {
             inner = layer.forward(inner, grid, prompts)?;
         }
-        add(self.out.forward(&inner, grid)?, xs)
-    }
-}
-
-impl Projection {
-    fn forward(&self, xs: &Tensor, grid: PixelGrid) -> Result<Tensor> {
-        match self {
-            Self::Linear(linear) => linear.forward(xs),
-            Self::Conv(conv) => conv.forward(xs, grid),
-        }
+        add(self.out.forward(&inner)?, xs)
     }
 }
 
@@ -133,26 +117,21 @@ impl Layer {
         })
     }
 
-    fn forward(&self, xs: Tensor, grid: PixelGrid, prompts: Prompts<'_>) -> Result<Tensor> {
-        let (rows, width) = xs.dims2()?;
-        let scale = ((width / self.heads) as f32).sqrt().recip();
+    fn forward(&self, mut xs: Tensor, grid: PixelGrid, prompts: Prompts<'_>) -> Result<Tensor> {
+        let scale = usual_scale(xs.dim(1)? / self.heads);
         let attention = Attention { heads: self.heads, scale, window: None, bias: None };
-        let pixels = |picture: usize| picture * grid.pixels()..(picture + 1) * grid.pixels();
-        let pictures: Vec<_> = (0..grid.pictures).map(pixels).collect();
-        let attended = attention.forward(&self.qkv.forward(&self.norms[0].forward(&xs)?)?, &pictures)?;
-        let xs = add(self.output.forward(&attended)?, &xs)?;
+        let pixels = equal_spans(grid.pictures, grid.pixels());
+        let tokens = equal_spans(grid.pictures, prompts.length);
+        // Assigned anew, so that what is no longer needed goes at once.
+        let mut inner = self.qkv.forward(&self.norms[0].forward(&xs)?)?;
+        inner = attention.forward(&inner, &pixels.clone().collect::<Vec<_>>())?;
+        xs = add(self.output.forward(&inner)?, &xs)?;
 
-        let tokens = |picture: usize| picture * prompts.length..(picture + 1) * prompts.length;
-        let spans: Vec<_> =
-            (0..grid.pictures).map(|i| Span { queries: pixels(i), keys: tokens(i) }).collect();
-        let queries = self.queries.forward(&self.norms[1].forward(&xs)?)?;
-        let attended = attention.across(&queries, &self.keys_values.forward(prompts.tokens)?, &spans)?;
-        let xs = add(self.second_output.forward(&attended)?, &xs)?;
-
-        let parts = (0..rows).step_by(FEED_FORWARD_PIXELS).map(|start| {
-            let xs = xs.narrow(0, start, FEED_FORWARD_PIXELS.min(rows - start))?;
-            add(self.feed_forward.forward(&self.norms[2].forward(&xs)?)?, &xs)
-        });
-        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+        let spans: Vec<_> = pixels.zip(tokens).map(|(queries, keys)| Span { queries, keys }).collect();
+        inner = self.queries.forward(&self.norms[1].forward(&xs)?)?;
+        inner = attention.across(&inner, &self.keys_values.forward(prompts.tokens)?, &spans)?;
+        xs = add(self.second_output.forward(&inner)?, &xs)?;
+        drop(inner);
+        self.feed_forward.add_to(xs, &self.norms[2])
     }
 }

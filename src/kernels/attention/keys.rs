@@ -1,6 +1,6 @@
 //! Keys and values as products read them.
 
-use super::packed::{HeadOfText, Scores};
+use super::packed::HeadOfText;
 
 /// The keys and values that queries are set against, kept from text to text.
 #[derive(Default)]
@@ -9,8 +9,6 @@ pub(super) struct PackedKeys {
     pub(super) keys: Vec<f32>,
     /// Panels of the values' columns, each `[tokens, panel width]`.
     pub(super) values: Vec<f32>,
-    /// Of the thread that has them.
-    pub(super) scores: Scores,
 }
 
 impl PackedKeys {

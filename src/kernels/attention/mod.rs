@@ -7,6 +7,7 @@ mod keys;
 #[cfg(target_arch = "x86_64")]
 mod packed;
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor, bail};
@@ -20,12 +21,13 @@ use super::cpu::Vectors;
 /// longer text is done in blocks of queries, so that memory grows with its length and not with its square.
 const MAX_SCORES: usize = 128 << 10;
 
-/// How many numbers of f32 attention over a text of `tokens` needs, at most, beyond its input and output: on all
-/// threads of the calling worker together.
-pub(crate) fn scratch_numbers(heads: usize, head_size: usize, tokens: usize) -> usize {
+/// How many numbers of f32 attention needs, at most, beyond its input and output, on all of a worker's threads
+/// together: over texts of `tokens` with so many heads, all texts' taken together.
+pub(crate) fn scratch_numbers(heads: usize, head_size: usize, tokens: usize, threads: NonZeroUsize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if Vectors::detected() != Vectors::Portable {
-        return rayon::current_num_threads().min(heads) * packed::scratch_numbers(head_size, tokens);
+        let (keys, scores) = packed::scratch_numbers(head_size, tokens);
+        return threads.get().min(heads) * keys + threads.get() * scores;
     }
     // Scores and their softmax.
     2 * (heads * tokens * tokens).min(MAX_SCORES.max(heads * tokens))
@@ -79,49 +81,41 @@ impl Attention<'_> {
     }
 
     fn plain_across(&self, queries: &Tensor, keys_values: &Tensor, spans: &[Span]) -> Result<Tensor> {
-        let head_size = queries.dim(1)? / self.heads;
-        let texts = spans.iter().map(|Span { queries: asking, keys }| {
-            let q = queries.narrow(0, asking.start, asking.len())?;
-            let q = q.reshape((asking.len(), self.heads, head_size))?.transpose(0, 1)?.contiguous()?;
-            // [2, heads, keys, head size]
-            let kv = keys_values.narrow(0, keys.start, keys.len())?;
-            let kv = kv.reshape((keys.len(), 2, self.heads, head_size))?.permute((1, 2, 0, 3))?;
-            let (k, v) = (kv.get(0)?.t()?.contiguous()?, kv.get(1)?.contiguous()?);
-            let scores = q.matmul(&k)?.affine(f64::from(self.scale), 0.0)?;
-            softmax_last_dim(&scores)?.matmul(&v)?.transpose(0, 1)?.flatten_from(1)
+        check_spans(spans, (queries.dim(0)?, keys_values.dim(0)?))?;
+        let texts = spans.par_iter().map(|Span { queries: asking, keys }| {
+            let queries = queries.narrow(0, asking.start, asking.len())?;
+            self.text(&queries, &keys_values.narrow(0, keys.start, keys.len())?)
         });
-        Tensor::cat(&texts.collect::<Result<Vec<_>>>()?, 0)
+        joined(&texts.collect::<Result<Vec<_>>>()?)
     }
 
     fn plain(&self, qkv: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
-        let texts = spans.par_iter().map(|span| self.text(&qkv.narrow(0, span.start, span.len())?));
-        let texts = texts.collect::<Result<Vec<_>>>()?;
-        match texts.as_slice() {
-            [only] => Ok(only.clone()),
-            texts => Tensor::cat(texts, 0),
-        }
+        let width = qkv.dim(1)? / 3;
+        let texts = spans.par_iter().map(|span| {
+            let text = qkv.narrow(0, span.start, span.len())?;
+            self.text(&text.narrow(1, 0, width)?, &text.narrow(1, width, 2 * width)?)
+        });
+        joined(&texts.collect::<Result<Vec<_>>>()?)
     }
 
-    fn text(&self, qkv: &Tensor) -> Result<Tensor> {
-        let (tokens, width) = qkv.dims2()?;
-        let head_size = width / 3 / self.heads;
-        // [3, heads, tokens, head size]: a view, nothing moves.
-        let qkv = qkv.reshape((tokens, 3, self.heads, head_size))?.permute((1, 2, 0, 3))?;
-        let (q, k, v) = (qkv.get(0)?, qkv.get(1)?.t()?, qkv.get(2)?);
-        let block = (MAX_SCORES / (self.heads * tokens)).max(1);
+    /// `queries` is `[tokens, width]`, `keys_values` `[other tokens, 2 x width]`.
+    fn text(&self, queries: &Tensor, keys_values: &Tensor) -> Result<Tensor> {
+        let ((tokens, width), others) = (queries.dims2()?, keys_values.dim(0)?);
+        let head_size = width / self.heads;
+        // [heads, tokens, head size], and [2, heads, other tokens, head size]: views, nothing moves.
+        let q = queries.reshape((tokens, self.heads, head_size))?.transpose(0, 1)?;
+        let kv = keys_values.reshape((others, 2, self.heads, head_size))?.permute((1, 2, 0, 3))?;
+        let (k, v) = (kv.get(0)?.t()?, kv.get(1)?);
+        let block = (MAX_SCORES / (self.heads * others)).max(1);
         let blocks = (0..tokens).step_by(block).map(|start| {
             let queries = start..(start + block).min(tokens);
             let q = q.narrow(1, start, queries.len())?;
-            // [heads, queries, tokens]
+            // [heads, queries, other tokens]
             let scores = self.biased(q.matmul(&k)?.affine(f64::from(self.scale), 0.0)?, queries)?;
             // [queries, heads x head size]
             softmax_last_dim(&scores)?.matmul(&v)?.transpose(0, 1)?.flatten_from(1)
         });
-        let blocks = blocks.collect::<Result<Vec<_>>>()?;
-        match blocks.as_slice() {
-            [only] => Ok(only.clone()),
-            blocks => Tensor::cat(blocks, 0),
-        }
+        joined(&blocks.collect::<Result<Vec<_>>>()?)
     }
 
     /// `scores` is `[heads, queries, tokens]`.
@@ -143,6 +137,36 @@ impl Attention<'_> {
         Ok(scores)
     }
 }
+
+fn joined(parts: &[Tensor]) -> Result<Tensor> {
+    match parts {
+        [only] => Ok(only.clone()),
+        parts => Tensor::cat(parts, 0),
+    }
+}
+
+/// `count` texts of `length` tokens each, one after the other.
+pub(crate) fn equal_spans(count: usize, length: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..count).map(move |text| text * length..(text + 1) * length)
+}
+
+/// Refuses spans that do not tile so many tokens that ask and that are asked.
+fn check_spans(spans: &[Span], rows: (usize, usize)) -> Result<()> {
+    let mut end = (0, 0);
+    for Span { queries, keys } in spans {
+        if (queries.start, keys.start) != end || queries.is_empty() || keys.is_empty() {
+            bail!(
+                "attention: texts must follow each other, and {queries:?} of {keys:?} does not follow {end:?}"
+            );
+        }
+        end = (queries.end, keys.end);
+    }
+    if end != rows {
+        bail!("attention: texts of {end:?} tokens in all, and {rows:?} rows");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init, reason = "one text is a span like any other")]
 mod tests {

@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use super::keys::PackedKeys;
-use super::{Attention, Span};
+use super::{Attention, Span, check_spans};
 use crate::kernels::contiguous;
 use crate::kernels::cpu::Vectors;
 use crate::kernels::exponential::soft_maximum;
@@ -27,12 +27,13 @@ const TASK_PRODUCTS: usize = 1 << 18;
 /// The start of a sum of products.
 const ZEROS: [f32; 64] = [0.0; 64];
 
-/// How many numbers attention over a text of `tokens` needs on each thread, beyond its input and output.
-pub(super) fn scratch_numbers(head_size: usize, tokens: usize) -> usize {
+/// How many numbers attention over a text of `tokens` needs beyond its input and output: for the keys and values of a
+/// head, and for the scores of a thread.
+pub(super) fn scratch_numbers(head_size: usize, tokens: usize) -> (usize, usize) {
     let width = panel_width(Vectors::detected());
     let tokens = tokens.next_multiple_of(width);
     let rows = QUERY_TILES * tile_rows(Vectors::detected());
-    tokens * (head_size + head_size.next_multiple_of(width) + rows) + rows * width
+    (tokens * (head_size + head_size.next_multiple_of(width)), rows * (tokens + width))
 }
 
 impl Attention<'_> {
@@ -148,7 +149,7 @@ impl Packed<'_> {
         bias: &[f32],
     ) -> Result<(CpuStorage, Shape)> {
         let (heads, head_size) = (self.attention.heads, width / self.attention.heads);
-        self.check_spans(rows)?;
+        check_spans(&self.spans, rows)?;
         let mut out = Vec::with_capacity(rows.0 * width);
         let target = Output::of(&mut out);
         let longest = self.spans.iter().map(|span| span.keys.len()).max().unwrap_or(0);
@@ -158,12 +159,12 @@ impl Packed<'_> {
         let tasks = tasks.with_min_len((TASK_PRODUCTS / products).max(1));
         // Fewer heads than threads, each a task of many blocks: the blocks go round.
         let spread = count < rayon::current_num_threads();
-        tasks.for_each_init(PackedKeys::default, |keys, number| {
+        tasks.for_each_init(<(PackedKeys, Scores)>::default, |(keys, scores), number| {
             let (span, head) = (&self.spans[number / heads], number % heads);
             let bias = &bias[head * (bias.len() / heads)..][..bias.len() / heads];
             let text = HeadOfText { parts, span, head, head_size, width, bias };
             keys.pack(&text, panel_width(self.vectors));
-            self.attend(keys, &text, target, spread);
+            self.attend(keys, (!spread).then_some(scores), &text, target);
         });
         // SAFETY: the spans tile the rows and the heads the columns, and each task has written its own.
         #[allow(unsafe_code)]
@@ -173,7 +174,8 @@ impl Packed<'_> {
         Ok((CpuStorage::F32(out), (rows.0, width).into()))
     }
 
-    fn attend(&self, keys: &mut PackedKeys, text: &HeadOfText<'_>, out: Output, spread: bool) {
+    /// On the calling thread with its `scores`, or with none on all threads.
+    fn attend(&self, keys: &PackedKeys, scores: Option<&mut Scores>, text: &HeadOfText<'_>, out: Output) {
         let (queries, keys_there) = (text.span.queries.len(), text.span.keys.len());
         let width = panel_width(self.vectors);
         let block = QUERY_TILES * tile_rows(self.vectors);
@@ -188,30 +190,13 @@ impl Packed<'_> {
             scores.combine(self, text, &keys.values, (&queries, &seen), &sums, out);
         };
         let blocks = 0..queries.div_ceil(block);
-        if spread {
-            let blocks = blocks.into_par_iter();
-            blocks.for_each_init(Scores::default, |scores, number| attend(scores, number * block));
-        } else {
-            let mut scores = std::mem::take(&mut keys.scores);
-            blocks.for_each(|number| attend(&mut scores, number * block));
-            keys.scores = scores;
-        }
-    }
-
-    fn check_spans(&self, rows: (usize, usize)) -> Result<()> {
-        let mut end = (0, 0);
-        for Span { queries, keys } in &self.spans {
-            if (queries.start, keys.start) != end || queries.is_empty() || keys.is_empty() {
-                bail!(
-                    "attention: texts must follow each other, and {queries:?} of {keys:?} does not follow {end:?}"
-                );
+        match scores {
+            Some(scores) => blocks.for_each(|number| attend(scores, number * block)),
+            None => {
+                let blocks = blocks.into_par_iter();
+                blocks.for_each_init(Scores::default, |scores, number| attend(scores, number * block));
             }
-            end = (queries.end, keys.end);
         }
-        if end != rows {
-            bail!("attention: texts of {end:?} tokens in all, and {rows:?} rows");
-        }
-        Ok(())
     }
 
     fn check_bias(&self, bias: &[f32]) -> Result<()> {

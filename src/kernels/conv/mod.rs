@@ -9,6 +9,8 @@
 mod packed;
 mod window;
 
+use std::num::NonZeroUsize;
+
 use candle_core::{Result, Tensor, bail};
 
 use super::activation::{Activation, add_bias};
@@ -20,6 +22,15 @@ pub(crate) use window::Window;
 
 #[cfg(target_arch = "x86_64")]
 use {super::cpu::Vectors, packed::PackedConv};
+
+/// How many numbers of f32 convolutions need, at most, beyond their input and output, on all of a worker's threads
+/// together. Elsewhere than on processors with vectors candle puts together whole pictures.
+pub(crate) fn conv_scratch_numbers(threads: NonZeroUsize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return packed::scratch_numbers(threads);
+    #[cfg(not(target_arch = "x86_64"))]
+    threads.get()
+}
 
 /// A convolution with its weights.
 #[derive(Debug)]
@@ -134,8 +145,7 @@ mod tests {
 
     use super::*;
 
-    const WINDOWS: [Window; 5] =
-        [Window::PIXEL, Window::SAME, Window::HALVING, Window::HALVING_AFTER, Window::DOUBLING];
+    const WINDOWS: [Window; 4] = [Window::PIXEL, Window::SAME, Window::HALVING, Window::DOUBLING];
 
     fn layer(inputs: usize, outputs: usize, window: Window) -> Result<(Conv2d, Tensor, Tensor)> {
         let shape = (outputs, inputs, window.side, window.side);

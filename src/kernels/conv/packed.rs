@@ -1,5 +1,6 @@
 //! Convolutions with weights in panels, on the calling worker's threads.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -20,6 +21,11 @@ const ROWS_NUMBERS: usize = 256 << 10;
 
 /// And where the weights are the larger part, so that they come from memory fewer times: 4 MiB.
 const MOST_ROWS_NUMBERS: usize = 1 << 20;
+
+/// How many numbers convolutions need beyond their input and output, on so many threads.
+pub(super) fn scratch_numbers(threads: NonZeroUsize) -> usize {
+    threads.get() * MOST_ROWS_NUMBERS
+}
 
 /// The weights of a convolution, `[out, side x side x in]`.
 #[derive(Debug)]
@@ -55,7 +61,7 @@ impl PackedConv {
             (self.weights.inputs(), self.weights.panels(), rayon::current_num_threads());
         let numbers = if self.weights.outputs() > pixels { MOST_ROWS_NUMBERS } else { ROWS_NUMBERS };
         let chunks = (pixels * inputs).div_ceil(numbers).max(1);
-        let chunk = pixels.div_ceil(chunks).next_multiple_of(self.weights.tile()).min(pixels.max(1));
+        let chunk = pixels.div_ceil(chunks).next_multiple_of(self.weights.tile()).min(pixels).max(1);
         let chunks = pixels.div_ceil(chunk).max(1);
         // Where rows do not go round, threads share the weights, and each puts the rows together for itself.
         let across = if chunks >= 4 * threads { 1 } else { (2 * threads).div_ceil(chunks).min(panels) };
@@ -92,7 +98,7 @@ impl CustomOp1 for Forward<'_> {
                 xs: rows,
                 rows: 0..pixels.len(),
                 panels: panel..(panel + panel_step).min(panels),
-                out: target.from_row(first, outputs),
+                out: target.at_row(first, outputs),
                 activation: Activation::Identity,
             };
             // SAFETY: `out` has room for all pixels, and each task has pixels and panels of its own.

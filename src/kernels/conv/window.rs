@@ -26,8 +26,6 @@ impl Window {
     pub(crate) const SAME: Self = Self { side: 3, stride: 1, before: 1, after: 1, enlarge: 1 };
     /// 3 x 3, a result for every second pixel of every second row.
     pub(crate) const HALVING: Self = Self { stride: 2, ..Self::SAME };
-    /// The same with zeros below and to the right only.
-    pub(crate) const HALVING_AFTER: Self = Self { stride: 2, before: 0, ..Self::SAME };
     /// 3 x 3 over the picture at twice its size, each pixel repeated.
     pub(crate) const DOUBLING: Self = Self { enlarge: 2, ..Self::SAME };
 
@@ -89,7 +87,6 @@ mod tests {
         assert_eq!(under(Window::SAME, 0, 3), [None, Some(0), Some(1)]);
         assert_eq!(under(Window::SAME, 2, 3), [Some(1), Some(2), None]);
         assert_eq!(under(Window::HALVING, 1, 4), [Some(1), Some(2), Some(3)]);
-        assert_eq!(under(Window::HALVING_AFTER, 1, 4), [Some(2), Some(3), None]);
         assert_eq!(under(Window::DOUBLING, 2, 4), [Some(0), Some(1), Some(1)]);
         assert_eq!(under(Window::DOUBLING, 3, 4), [Some(1), Some(1), None]);
         assert_eq!(under(Window::DOUBLING, 2, 3), [Some(0), Some(1), None]);
@@ -103,7 +100,6 @@ mod tests {
         };
         assert_eq!([1, 2, 7, 8].map(|side| sides(Window::SAME, side)), [1, 2, 7, 8]);
         assert_eq!([1, 2, 7, 8].map(|side| sides(Window::HALVING, side)), [1, 1, 4, 4]);
-        assert_eq!([2, 7, 8].map(|side| sides(Window::HALVING_AFTER, side)), [1, 3, 4]);
         assert_eq!([1, 2, 7].map(|side| sides(Window::DOUBLING, side)), [2, 4, 14]);
     }
 }

@@ -111,8 +111,12 @@ impl Packed {
 
     /// Whether so many rows are no more work than one task should have.
     pub(in crate::kernels) fn is_small(&self, rows: usize) -> bool {
-        let worth = if self.in_tiles() { TASK_PRODUCTS_IN_TILES } else { TASK_PRODUCTS };
-        rows * self.inputs * self.bias.len() < 2 * worth
+        rows * self.inputs * self.bias.len() < 2 * self.worth()
+    }
+
+    /// How many products are worth a task of their own.
+    fn worth(&self) -> usize {
+        if self.in_tiles() { TASK_PRODUCTS_IN_TILES } else { TASK_PRODUCTS }
     }
 
     /// `[rows, in]` to `[rows, out]`.
@@ -216,13 +220,12 @@ impl Packed {
     /// How the work is cut: rows and panels of a task.
     fn cut(&self, rows: usize) -> (usize, usize) {
         let (panels, tile) = (self.panels(), self.tile());
-        let worth = if self.in_tiles() { TASK_PRODUCTS_IN_TILES } else { TASK_PRODUCTS };
         let chunks = (rows * self.inputs).div_ceil(CACHED_NUMBERS).max(1);
         // Chunks of about the same size, in whole tiles.
         let chunk = rows.div_ceil(chunks).next_multiple_of(tile);
         let chunks = rows.div_ceil(chunk).max(1);
         let products = rows * self.inputs * self.bias.len();
-        let wanted = (products / worth).clamp(1, 2 * rayon::current_num_threads());
+        let wanted = (products / self.worth()).clamp(1, 2 * rayon::current_num_threads());
         let alone = rayon::current_num_threads() == 1;
         let across = if alone { 1 } else { wanted.div_ceil(chunks).min(panels) };
         (chunk, panels.div_ceil(across))

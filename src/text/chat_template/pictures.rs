@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_chosen_by_their_types_as_templates_in_use_do() {
+        let template = "{% for m in messages %}{% for p in m['content'] | selectattr('type', 'equalto', 'image') %}\
+                        {{ '<img>\n' }}{% endfor %}{% for p in m['content'] | selectattr('type', 'equalto', 'text') %}\
+                        {{ p['text'] + ' ' }}{% endfor %}{% if 'image' in m['content'][0] %}never{% endif %}{% endfor %}";
+        let said = [Message::user("a or b")];
+        assert_eq!(rendered(template, &said, &[(0, 2), (0, 6)]), "<img>\n<img>\na  or b ");
+    }
+
+    #[test]
     fn a_template_of_texts_has_placeholders_in_them() {
         let texts = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}";
         let said = [Message::user("a <img> b"), Message::assistant("c")];
