@@ -46,12 +46,13 @@ pub struct DrawRequest {
     pub n: u32,
     /// The noise that pictures begin as, instead of the seed's.
     pub latents: Option<InitialNoise>,
-    /// How many of the last layers of CLIP are left out when it reads the prompts. Default: as the model was trained.
+    /// How many of the last layers of CLIP are left out when it reads the prompts: 0 where another encoder does.
+    /// Default: as the model was trained.
     pub clip_skip: u32,
     /// What becomes of a prompt that is longer than the model reads. Default: it is cut.
     pub overlong: Overlong,
     /// After every so many steps the event shows the pictures as they are by then, which takes as long as decoding
-    /// the answer. Default: never.
+    /// the answer. All of them together may have 256 MiB. Default: never.
     pub preview_every: Option<u32>,
 }
 

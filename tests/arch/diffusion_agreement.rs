@@ -176,9 +176,9 @@ fn steps_are_told_with_previews_and_a_canceled_request_is_not_decoded() {
         out
     };
     model.admit(Slot(3), request.clone(), &JobContext::detached(1)).unwrap();
-    // Five evaluations of four steps, then a decoding for each picture.
+    // Five evaluations of four steps, a decoding of each picture after two of them, and in the end.
     let mut told = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..10 {
         let mut out = step(&mut model);
         told.extend(
             out.take_events().into_iter().map(|(_, event)| (event.step, event.of, event.preview.len())),
@@ -188,10 +188,62 @@ fn steps_are_told_with_previews_and_a_canceled_request_is_not_decoded() {
     assert_eq!(told, [(1, 5, 0), (2, 5, 2), (3, 5, 0), (4, 5, 2), (5, 5, 0)]);
     assert_eq!(step(&mut model).take_ended().len(), 1);
     model.admit(Slot(3), request, &JobContext::detached(2)).unwrap();
-    (0..5).for_each(|_| drop(step(&mut model)));
+    (0..9).for_each(|_| drop(step(&mut model)));
     model.cancel(Slot(3));
     let mut out = step(&mut model);
     assert!(out.take_events().is_empty() && out.take_ended().is_empty());
+}
+
+#[test]
+fn a_size_of_its_own_has_its_turn_beside_requests_that_fill_passes() {
+    let asked = asked("sd1");
+    let mut model = generator(&fixture("sd1"));
+    let mut request = asked.request(&asked.cases[0]);
+    request.steps = Some(20);
+    assert!(request.guidance.unwrap() > 1.0, "four of them fill a pass");
+    for slot in 0..5 {
+        model.admit(Slot(slot), request.clone(), &JobContext::detached(0)).unwrap();
+    }
+    request.size = Some((12, 8));
+    model.admit(Slot(5), request, &JobContext::detached(0)).unwrap();
+    let served = |model: &mut ImageGenerator| {
+        let mut out = Outbox::<TextToImage>::new();
+        model.step(&mut out).unwrap();
+        out.take_events().into_iter().map(|(slot, _)| slot.0).collect::<Vec<_>>()
+    };
+    // Each reads the prompts of one.
+    (0..6).for_each(|_| drop(served(&mut model)));
+    let passes: Vec<_> = (0..15).map(|_| served(&mut model)).collect();
+    for three in passes.windows(3) {
+        assert_eq!(three.iter().filter(|slots| **slots == [5]).count(), 1, "{passes:?}");
+    }
+    assert!(
+        (0..5).all(|slot| passes.iter().filter(|slots| slots.contains(&slot)).count() >= 7),
+        "{passes:?}"
+    );
+}
+
+#[test]
+fn bad_numbers_of_one_request_end_it_alone_and_at_once() {
+    let asked = asked("sd1");
+    let mut model = generator(&fixture("sd1"));
+    let good = asked.request(&asked.cases[0]);
+    let shape = pictures("sd1")["latents"].dims4().map(|(n, c, h, w)| [n, c, h, w]).unwrap();
+    let mut bad = good.clone();
+    bad.preview_every = Some(1);
+    bad.latents = Some(InitialNoise { shape, values: vec![f32::MAX; shape.iter().product()].into() });
+    model.admit(Slot(0), good.clone(), &JobContext::detached(0)).unwrap();
+    model.admit(Slot(1), bad, &JobContext::detached(1)).unwrap();
+    let mut ended = Vec::new();
+    for step in 0..20 {
+        let mut out = Outbox::<TextToImage>::new();
+        model.step(&mut out).unwrap();
+        ended.extend(out.take_ended().into_iter().map(|(slot, answer)| (step, slot, answer)));
+    }
+    // The second step reads its prompts and is its first.
+    assert!(matches!(ended[0], (1, Slot(1), Err(ModelError::Numeric(_)))), "{ended:?}");
+    let (_, Slot(0), Ok(drawing)) = &ended[1] else { panic!("{ended:?}") };
+    assert_eq!(drawing.pictures[0], one(&mut model, good));
 }
 
 #[test]

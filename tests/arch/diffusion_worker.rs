@@ -72,6 +72,10 @@ fn parts_that_are_missing_or_do_not_go_together_are_refused_by_name() {
     refused("sd1", &part("unet", "cross_attention_dim", json!(40)), "hidden_size");
     refused("sdxl", &part("text_encoder_2", "projection_dim", json!(13)), "projection_dim");
     refused("sd3", &index("text_encoder", json!([null, null])), "text encoders");
+    let shorter =
+        |path: &Path| patch(&path.join("tokenizer_2"), "tokenizer_config.json", "model_max_length", json!(9));
+    refused("sdxl", &shorter, "model_max_length");
+    refused("sd3", &shorter, "model_max_length");
     refused("flux_dev", &part("transformer", "pooled_projection_dim", json!(7)), "projection_dim");
     let schedule = |path: &Path| {
         let ddim = json!({ "_class_name": "DDIMScheduler" }).to_string();
@@ -101,4 +105,21 @@ fn what_a_request_leaves_open_is_what_the_files_say() {
         // f16 becomes f32, and the half of the autoencoder that reads pictures stays on disk.
         assert!((disk..=2 * disk).contains(&footprint.weights.bytes()), "{name}: {footprint:?}");
     }
+}
+
+#[test]
+fn requests_that_ask_in_vain_or_for_too_much_to_be_shown_are_refused() {
+    let plan = |name: &str| DiffusionPlan::read(&folder(&fixture(name)), Dtype::F32).unwrap();
+    let mut skips = request(0);
+    skips.clip_skip = 1;
+    assert_eq!(plan("sd1").validate(&skips), Ok(()));
+    assert_eq!(plan("flux_dev").validate(&skips).unwrap_err().field, "clip_skip");
+    // A picture of 512 x 512 has 3/4 of a MiB.
+    let mut shows = request(0);
+    (shows.size, shows.n, shows.steps) = (Some((512, 512)), 16, Some(84));
+    let answers = [3, 4, 100].map(|every| {
+        shows.preview_every = Some(every);
+        plan("sd1").validate(&shows).map_err(|error| error.field)
+    });
+    assert_eq!(answers, [Err("preview_every"), Ok(()), Ok(())]);
 }

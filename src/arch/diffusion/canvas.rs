@@ -4,7 +4,7 @@ use super::noise::{Noise, Use};
 use super::plan::{DiffusionPlan, Order};
 use super::prompts::Told;
 use super::schedule::Denoising;
-use crate::capability::{DrawRequest, DrawnPicture};
+use crate::capability::{DrawRequest, DrawnPicture, ModelError};
 
 /// The pictures of one request.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub(super) struct Sheet {
     pub(super) canvases: Vec<Canvas>,
     /// How many steps have been reported.
     pub(super) reported: usize,
+    /// The pictures are decoded as they are, to be shown with that step. None of them takes another before.
+    pub(super) shows: bool,
+    /// Those that are, the first ones.
+    pub(super) decoded: Vec<DrawnPicture>,
 }
 
 /// One picture.
@@ -27,7 +31,6 @@ pub(super) struct Canvas {
     pub(super) latents: Vec<f32>,
     pub(super) denoising: Denoising,
     noise: Noise,
-    pub(super) picture: Option<DrawnPicture>,
 }
 
 impl Sheet {
@@ -50,7 +53,7 @@ impl Sheet {
             };
             let scale = denoising.initial_scale();
             latents.iter_mut().for_each(|latent| *latent *= scale);
-            Canvas { latents, denoising, noise, picture: None }
+            Canvas { latents, denoising, noise }
         };
         Self {
             order,
@@ -60,12 +63,28 @@ impl Sheet {
             preview_every: request.preview_every,
             canvases: (0..request.n).map(canvas).collect(),
             reported: 0,
+            shows: false,
+            decoded: Vec::new(),
         }
     }
 
     /// Steps that all its pictures have taken.
     pub(super) fn steps_done(&self) -> usize {
         self.canvases.iter().map(|canvas| canvas.denoising.done()).min().unwrap_or(0)
+    }
+
+    /// Whether no picture has noise left.
+    pub(super) fn is_done(&self) -> bool {
+        self.canvases.iter().all(|canvas| canvas.denoising.is_done())
+    }
+
+    /// The latents of the picture that is to be decoded next, if one is.
+    pub(super) fn take_to_decode(&mut self) -> Option<Vec<f32>> {
+        let next = self.decoded.len();
+        if self.is_done() {
+            return Some(std::mem::take(&mut self.canvases[next].latents));
+        }
+        self.shows.then(|| self.canvases[next].seen().collect())
     }
 
     /// How often the denoiser looks at each picture in a step.
@@ -78,15 +97,38 @@ impl Sheet {
         self.negative.iter().chain([&self.positive])
     }
 
-    /// Takes one picture a step on, by what the denoiser gave for it at each look.
-    pub(super) fn step(&mut self, canvas: usize, outputs: &[f32]) {
-        let guidance = self.order.guidance;
-        let canvas = &mut self.canvases[canvas];
-        let count = canvas.latents.len();
-        if self.negative.is_none() {
-            return canvas.step(&outputs[..count]);
+    /// Takes these pictures a step on. What the denoiser gave for them at each look begins `from` there in `output`,
+    /// and afterwards `from` is where it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Numeric`] if that leaves no finite latents.
+    pub(super) fn step(
+        &mut self,
+        pictures: impl Iterator<Item = usize>,
+        output: &[f32],
+        from: &mut usize,
+    ) -> Result<(), ModelError> {
+        let mut finite = true;
+        for picture in pictures {
+            let numbers = self.canvases[picture].latents.len() * self.looks();
+            self.step_one(picture, &output[*from..][..numbers]);
+            *from += numbers;
+            finite &= self.canvases[picture].latents.iter().all(|latent| latent.is_finite());
         }
-        let (negative, positive) = outputs.split_at(count);
+        if finite {
+            return Ok(());
+        }
+        Err(ModelError::Numeric("a denoising step gave latents that are not finite".into()))
+    }
+
+    fn step_one(&mut self, picture: usize, outputs: &[f32]) {
+        let guidance = self.order.guidance;
+        let canvas = &mut self.canvases[picture];
+        if self.negative.is_none() {
+            return canvas.step(outputs);
+        }
+        let (negative, positive) = outputs.split_at(canvas.latents.len());
         let both = negative.iter().zip(positive);
         let guided: Vec<f32> = both.map(|(from, to)| from + guidance * (to - from)).collect();
         canvas.step(&guided);

@@ -59,61 +59,63 @@ impl ImageGenerator {
         &self.weights
     }
 
-    /// Reads the prompts of all requests that wait. One that cannot be read fails alone.
-    fn read_prompts(&mut self, out: &mut Outbox<TextToImage>) {
+    /// Reads the prompts of one request that waits, if one does. Where that cannot be done the request fails alone.
+    fn read_one(&mut self, out: &mut Outbox<TextToImage>) {
         let Self { weights, jobs, seeds } = self;
-        jobs.retain_mut(|job| {
-            let Stage::Waiting(request) = &job.stage else { return true };
-            match read(weights, request) {
-                Ok(told) => {
-                    let seed = request.seed.unwrap_or_else(|| seeds.u64(..));
-                    let sheet = Sheet::new(weights.plan(), request, seed, told);
-                    job.stage = Stage::Drawing(Box::new(sheet));
-                    true
-                }
-                Err(error) => {
-                    out.fail(job.slot, error);
-                    false
-                }
-            }
+        let waiting = jobs.iter_mut().enumerate().find_map(|(number, job)| match &job.stage {
+            Stage::Waiting(request) => Some((number, job.slot, read(weights, request))),
+            Stage::Drawing(_) => None,
         });
+        match waiting {
+            Some((number, _, Ok(told))) => {
+                let Stage::Waiting(request) = &jobs[number].stage else { return };
+                let seed = request.seed.unwrap_or_else(|| seeds.u64(..));
+                let sheet = Sheet::new(weights.plan(), request, seed, told);
+                jobs[number].stage = Stage::Drawing(Box::new(sheet));
+            }
+            Some((number, slot, Err(error))) => {
+                out.fail(slot, error);
+                jobs.remove(number);
+            }
+            None => {}
+        }
     }
 
-    /// Decodes one picture that has no noise left, if there is one, and answers when it was the last of its request.
+    /// Decodes one picture of a request whose pictures are to be shown or have no noise left, if there is one; tells
+    /// of the step or answers when it was the last of them.
     fn decode_one(&mut self, out: &mut Outbox<TextToImage>) -> bool {
-        let place = self.jobs.iter().enumerate().find_map(|(number, job)| {
-            let canvases = job.sheet()?.canvases.iter();
-            let at = canvases.clone().position(|at| at.denoising.is_done() && at.picture.is_none())?;
-            Some((number, at))
+        let Self { weights, jobs, .. } = self;
+        let next = jobs.iter_mut().enumerate().find_map(|(number, job)| {
+            let slot = job.slot;
+            let sheet = job.sheet_mut()?;
+            let latents = sheet.take_to_decode()?;
+            Some((number, slot, sheet, latents))
         });
-        let Some((number, at)) = place else { return false };
-        let slot = self.jobs[number].slot;
-        let Some(sheet) = self.jobs[number].sheet_mut() else { return false };
-        let latents = std::mem::take(&mut sheet.canvases[at].latents);
-        match self.weights.decode(latents, &sheet.order) {
-            Ok(picture) => sheet.canvases[at].picture = Some(picture),
+        let Some((number, slot, sheet, latents)) = next else { return false };
+        let ended = match weights.decode(latents, &sheet.order) {
+            Ok(picture) => {
+                sheet.decoded.push(picture);
+                sheet.decoded.len() == sheet.canvases.len() && tell(slot, sheet, out)
+            }
             Err(error) => {
                 out.fail(slot, error);
-                self.jobs.remove(number);
-                return true;
+                true
             }
-        }
-        if sheet.canvases.iter().all(|canvas| canvas.picture.is_some()) {
-            out.finish(slot, answer(sheet));
-            self.jobs.remove(number);
+        };
+        if ended {
+            jobs.remove(number);
         }
         true
     }
 
     /// The pictures that share the next pass: of one size, those of the job whose turn it is before the others, and
-    /// of each job those that have taken the fewest steps. Its jobs are last in turn afterwards.
-    fn next_pass(&mut self) -> Vec<Place> {
+    /// of each job those that have taken the fewest steps.
+    fn next_pass(&self) -> Vec<Place> {
         let Some(grid) = self.jobs.iter().find_map(|job| Some(job.sheet()?.order.grid)) else {
             return Vec::new();
         };
         let rows = 2 * self.weights.plan().most_latents();
         let most = (rows / grid.rows().max(1)).clamp(2, MOST_LOOKS);
-        self.jobs.sort_by_key(|job| job.sheet().is_none_or(|sheet| sheet.order.grid != grid));
         let (mut chosen, mut looks) = (Vec::new(), 0);
         for (number, job) in self.jobs.iter().enumerate() {
             let Some(sheet) = job.sheet().filter(|sheet| sheet.order.grid == grid) else { continue };
@@ -131,8 +133,8 @@ impl ImageGenerator {
         chosen
     }
 
-    /// One pass of the denoiser over these pictures, and a step of each.
-    fn denoise(&mut self, chosen: &[Place]) -> Result<(), ModelError> {
+    /// What the denoiser gives for these pictures in one pass, one after the other, at each look.
+    fn look(&self, chosen: &[Place]) -> Result<Vec<f32>, ModelError> {
         let sheets: Vec<&Sheet> = chosen.iter().filter_map(|(job, _)| self.jobs[*job].sheet()).collect();
         let looks: usize = sheets.iter().map(|sheet| sheet.looks()).sum();
         let grid = PixelGrid { pictures: looks, ..sheets[0].order.grid };
@@ -152,33 +154,31 @@ impl ImageGenerator {
             output.flatten_all()?.to_vec1::<f32>()
         };
         let output: candle_core::Result<Vec<f32>> = threads::awake(pass);
-        let mut output = output.map_err(ModelError::failed)?.into_iter();
-        for (job, at) in chosen {
-            let Some(sheet) = self.jobs[*job].sheet_mut() else { continue };
-            let numbers = sheet.canvases[*at].latents.len() * sheet.looks();
-            let outputs: Vec<f32> = output.by_ref().take(numbers).collect();
-            sheet.step(*at, &outputs);
-        }
-        Ok(())
+        output.map_err(ModelError::failed)
     }
 
-    /// Tells of every step that all pictures of a request have taken.
-    fn report(&mut self, chosen: &[Place], out: &mut Outbox<TextToImage>) -> Result<(), ModelError> {
-        let mut numbers: Vec<usize> = chosen.iter().map(|(job, _)| *job).collect();
-        numbers.dedup();
-        for number in numbers {
-            let Job { slot, stage: Stage::Drawing(sheet) } = &mut self.jobs[number] else { continue };
-            let done = sheet.steps_done();
-            if done == sheet.reported {
-                continue;
+    /// One pass of the denoiser over these pictures, and a step of each. Their jobs are last in turn afterwards; what
+    /// goes wrong ends those that it concerns.
+    fn denoise(&mut self, chosen: &[Place], out: &mut Outbox<TextToImage>) {
+        let output = self.look(chosen);
+        let mut from = 0;
+        let jobs = std::mem::take(&mut self.jobs).into_iter().enumerate();
+        let (served, others): (Vec<_>, Vec<_>) =
+            jobs.partition(|(number, _)| chosen.iter().any(|(job, _)| job == number));
+        self.jobs.extend(others.into_iter().map(|(_, job)| job));
+        for (number, mut job) in served {
+            let slot = job.slot;
+            let Some(sheet) = job.sheet_mut() else { continue };
+            let pictures = chosen.iter().filter(|(job, _)| *job == number).map(|(_, at)| *at);
+            let stepped = output.as_ref().map_err(ModelError::clone);
+            match stepped.and_then(|output| sheet.step(pictures, output, &mut from)) {
+                Ok(()) => {
+                    report(slot, sheet, out);
+                    self.jobs.push(job);
+                }
+                Err(error) => out.fail(slot, error),
             }
-            sheet.reported = done;
-            let of = sheet.canvases[0].denoising.evaluations();
-            let shows = sheet.preview_every.is_some_and(|every| done.is_multiple_of(every as usize));
-            let preview = if shows && done < of { preview(&self.weights, sheet)? } else { Vec::new() };
-            out.event(*slot, DenoisingStep { step: done as u32, of: of as u32, preview });
         }
-        Ok(())
     }
 }
 
@@ -226,17 +226,35 @@ fn conditioning(sheets: &[&Sheet]) -> candle_core::Result<Conditioning> {
     })
 }
 
-fn preview(weights: &DiffusionWeights, sheet: &Sheet) -> Result<Vec<DrawnPicture>, ModelError> {
-    let canvases = sheet.canvases.iter();
-    canvases.map(|canvas| weights.decode(canvas.seen().collect(), &sheet.order)).collect()
+/// Tells of a step that all pictures of a request have taken, or has them decoded first if they are to be shown.
+fn report(slot: Slot, sheet: &mut Sheet, out: &mut Outbox<TextToImage>) {
+    let done = sheet.steps_done();
+    if done == sheet.reported {
+        return;
+    }
+    sheet.reported = done;
+    let shows = sheet.preview_every.is_some_and(|every| done.is_multiple_of(every as usize));
+    sheet.shows = shows && !sheet.is_done();
+    if !sheet.shows {
+        out.event(slot, step_of(sheet, Vec::new()));
+    }
 }
 
-fn answer(sheet: &mut Sheet) -> Drawing {
-    Drawing {
-        pictures: sheet.canvases.iter_mut().filter_map(|canvas| canvas.picture.take()).collect(),
-        seed: sheet.seed,
-        truncated: sheet.told().any(|told| told.truncated),
+/// Hands decoded pictures over: with the step that shows them, or as the answer, which ends the request.
+fn tell(slot: Slot, sheet: &mut Sheet, out: &mut Outbox<TextToImage>) -> bool {
+    let pictures = std::mem::take(&mut sheet.decoded);
+    if std::mem::take(&mut sheet.shows) {
+        out.event(slot, step_of(sheet, pictures));
+        return false;
     }
+    let truncated = sheet.told().any(|told| told.truncated);
+    out.finish(slot, Drawing { pictures, seed: sheet.seed, truncated });
+    true
+}
+
+fn step_of(sheet: &Sheet, preview: Vec<DrawnPicture>) -> DenoisingStep {
+    let of = sheet.canvases[0].denoising.evaluations();
+    DenoisingStep { step: sheet.reported as u32, of: of as u32, preview }
 }
 
 impl Model<TextToImage> for ImageGenerator {
@@ -250,21 +268,18 @@ impl Model<TextToImage> for ImageGenerator {
         Ok(())
     }
 
-    /// Decodes one picture if one has no noise left; else one denoising step of pictures of one size. A request that
-    /// is canceled in between is not decoded.
+    /// Reads the prompts of one request that waits. Then decodes one picture, if one is to be shown or has no noise
+    /// left; else takes one denoising step of pictures of one size. A request that is canceled in between is not
+    /// decoded.
     fn step(&mut self, out: &mut Outbox<TextToImage>) -> Result<(), ModelError> {
-        self.read_prompts(out);
+        self.read_one(out);
         if self.decode_one(out) {
             return Ok(());
         }
         let chosen = self.next_pass();
-        if chosen.is_empty() {
-            return Ok(());
+        if !chosen.is_empty() {
+            self.denoise(&chosen, out);
         }
-        self.denoise(&chosen)?;
-        self.report(&chosen, out)?;
-        let served = chosen.iter().map(|(job, _)| job + 1).max().unwrap_or(0);
-        self.jobs.rotate_left(served);
         Ok(())
     }
 

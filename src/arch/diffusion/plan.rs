@@ -13,7 +13,7 @@ use crate::ByteSize;
 use crate::arch::ArchError;
 use crate::arch::autoencoder::{AutoencoderConfig, Tiles};
 use crate::arch::bounds::{bad, not_supported};
-use crate::capability::{DrawRequest, InvalidRequest};
+use crate::capability::{DrawRequest, InvalidRequest, MAX_DRAWN};
 use crate::image::MAX_SIDE;
 use crate::kernels::{Dtype, PixelGrid, Precision};
 use crate::memory::Footprint;
@@ -21,6 +21,9 @@ use crate::weights::{ModelFolder, WeightFiles};
 
 /// The most pictures of one pass through the denoiser, those that are looked at twice counted twice.
 pub(super) const MOST_LOOKS: usize = 8;
+
+/// The most bytes of pictures that one request has shown before its answer: whoever asked for them holds them all.
+const MOST_PREVIEWS: u64 = 256 << 20;
 
 /// Pixels on a side of pictures that are always decoded whole.
 const WHOLE_SIDE: usize = 512;
@@ -170,6 +173,7 @@ impl DiffusionPlan {
             let reason = format!("it is {}; the model's schedule has {least}..={most}", order.steps);
             return Err(InvalidRequest::new("steps", reason));
         }
+        Self::check_previews(request, &order)?;
         if request.negative_prompt.is_some() && self.denoiser.following() != Following::Twice {
             return Err(InvalidRequest::new("negative_prompt", "this model looks at the prompt alone"));
         }
@@ -178,6 +182,18 @@ impl DiffusionPlan {
         if request.latents.is_some() && [channels, height, width] != wanted {
             let reason = format!("one picture's are {channels} x {height} x {width}, not {wanted:?}");
             return Err(InvalidRequest::new("latents", reason));
+        }
+        Ok(())
+    }
+
+    fn check_previews(request: &DrawRequest, order: &Order) -> Result<(), InvalidRequest> {
+        let Some(every) = request.preview_every else { return Ok(()) };
+        let shown = u64::from(request.n) * (order.steps as u64 / u64::from(every.max(1)));
+        let bytes = shown * u64::from(order.width) * u64::from(order.height) * 3;
+        if bytes > MOST_PREVIEWS {
+            let reason =
+                format!("{shown} pictures of {bytes} bytes are shown; at most {MOST_PREVIEWS} bytes are");
+            return Err(InvalidRequest::new("preview_every", reason));
         }
         Ok(())
     }
@@ -222,7 +238,8 @@ impl DiffusionPlan {
     ///
     /// `weights` is all tensors that are loaded as f32, but for layers of the denoiser and of text encoders, which are
     /// kept in what the dtype means on this processor. `per_worker` is the most that reading a prompt, a pass of the
-    /// denoiser or decoding holds for the largest picture that is admitted.
+    /// denoiser or decoding holds for the largest picture that is admitted, beside what is kept of as many of them as
+    /// one request may ask for.
     ///
     /// # Errors
     ///
@@ -253,16 +270,22 @@ impl DiffusionPlan {
         let square = |pictures, side| PixelGrid { pictures, height: side, width: side };
         let length = self.prompts.length();
         let pass = |grid| self.denoiser.pass_numbers(grid, length, threads);
-        let passes = pass(square(2, largest)).max(pass(square(MOST_LOOKS, largest * 2 / MOST_LOOKS)));
+        // Looks share a pass up to twice the latents of the largest picture.
+        let passes = pass(square(2, largest)).max(pass(square(MOST_LOOKS, largest / 2)));
         let part = Tiles { side: whole }.largest(square(1, largest));
         let decoding = self.autoencoder.decoding_numbers(part, threads);
-        let pixels = 4 * (largest * reduction * largest * reduction) as u64;
+        let pixels = (largest * reduction * largest * reduction) as u64;
         let largest = (largest * largest * self.denoiser.channels()) as u64;
-        // Latents, what the schedule keeps of them, and what is told of prompts, of every picture under way.
-        let latents = largest.saturating_mul(2 + self.schedule.memory() as u64);
+        // Latents and what the schedule keeps of them, of every picture under way: the most are those of one request
+        // that is admitted alone. What is told of prompts, of every request. Pictures of bytes, which are not numbers.
+        let drawn = u64::from(MAX_DRAWN);
+        let latents = largest.saturating_mul(2 + self.schedule.memory() as u64).saturating_mul(drawn);
         let told = (2 * length * self.denoiser.token_width() * MOST_LOOKS) as u64;
-        let numbers = passes.max(decoding.saturating_add(pixels)).saturating_add(4 * latents + told);
-        ByteSize::new(numbers).saturating_mul(4).max(self.prompts.pass_bytes(threads))
+        let pictures = ByteSize::new(pixels).saturating_mul(3 * drawn);
+        let numbers = passes.max(decoding.saturating_add(4 * pixels));
+        let computing = ByteSize::new(numbers).saturating_mul(4).max(self.prompts.pass_bytes(threads));
+        let kept = ByteSize::new(latents.saturating_add(told)).saturating_mul(4).saturating_add(pictures);
+        computing.saturating_add(kept)
     }
 }
 

@@ -81,6 +81,12 @@ impl PromptsPlan {
             };
             return Err(not_supported("set of text encoders", &found, &[supported]));
         }
+        let length = self.readers[0].length;
+        if let Some(other) = self.clips().find(|reader| reader.length != length) {
+            let expected =
+                format!("vectors of both lie side by side, and {} reads {length}", self.readers[0].part);
+            return Err(bad("model_max_length", other.length, expected));
+        }
         let clip: usize = self.clips().map(ReaderPlan::width).sum();
         let t5 = self.readers.iter().filter(|reader| !reader.is_clip()).map(ReaderPlan::width);
         let fits = match self.family {
@@ -128,8 +134,11 @@ impl PromptsPlan {
         self.readers.iter().map(|reader| reader.pass_bytes(threads)).max().unwrap_or(ByteSize::ZERO)
     }
 
-    /// Refuses to leave out more layers than there are.
+    /// Refuses to leave out more layers than there are, or layers of what the denoiser sees no tokens of.
     pub(super) fn validate(&self, request: &DrawRequest) -> std::result::Result<(), InvalidRequest> {
+        if self.family == Family::Flux && request.clip_skip > 0 {
+            return Err(InvalidRequest::new("clip_skip", "this model's tokens are read by T5, not by CLIP"));
+        }
         let layers = self.clips().map(ReaderPlan::layers).min().unwrap_or(0);
         let most = layers.saturating_sub(1 + self.skipped());
         if request.clip_skip as usize > most {

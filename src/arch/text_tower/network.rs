@@ -48,10 +48,7 @@ impl Network {
         let width = config.hidden_size;
         let head = match config.architecture {
             Architecture::Clip => root.linear("text_projection", width, config.dimensions, Bias::Absent)?,
-            _ => {
-                let scope = root.sub_if("text_model", "embeddings.token_embedding.weight");
-                scope.linear("head", width, config.dimensions, Bias::Present)?
-            }
+            _ => inside(root).linear("head", width, config.dimensions, Bias::Present)?,
         };
         Ok(Self { head: Some(head), ..Self::headless(root, config)? })
     }
@@ -62,7 +59,7 @@ impl Network {
         config: &TextTowerConfig,
     ) -> std::result::Result<Self, ArchError> {
         let width = config.hidden_size;
-        let scope = root.sub_if("text_model", "embeddings.token_embedding.weight");
+        let scope = inside(root);
         let embeddings = scope.sub("embeddings");
         let orientation = Orientation { biases: hiding(config)?, ..Orientation::default() };
         let layers = (0..config.num_hidden_layers)
@@ -113,6 +110,11 @@ impl Network {
             None => Ok(pooled),
         }
     }
+}
+
+/// Where the tower's tensors are: some files have nothing else.
+fn inside<'a>(root: &Scope<'a>) -> Scope<'a> {
+    root.sub_if("text_model", "embeddings.token_embedding.weight")
 }
 
 fn through(mut xs: Tensor, layers: &[Layer], texts: &PackedTexts) -> Result<Tensor> {

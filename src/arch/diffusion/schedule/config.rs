@@ -55,6 +55,11 @@ impl Discrete {
         self.shares.len()
     }
 
+    /// The times of so many steps, the latest first.
+    pub(super) fn spaced(&self, steps: usize) -> Vec<f64> {
+        self.spacing.times(self.times(), steps, self.offset)
+    }
+
     /// How many times lie between two of so many steps.
     pub(super) fn distance(&self, steps: usize) -> i64 {
         time(self.times() / steps)
@@ -129,7 +134,10 @@ impl Config {
                 solving: options.solving()?,
             },
             "PNDMScheduler" => Self::Pndm {
-                discrete: options.discrete(Spacing::Leading, "linear", false)?.without_sample(class)?,
+                discrete: options
+                    .unstretched()
+                    .discrete(Spacing::Leading, "linear", false)?
+                    .without_sample(class)?,
                 skips_runge_kutta: options.skip_prk_steps.unwrap_or(false),
             },
             "LCMScheduler" => {
@@ -157,6 +165,13 @@ impl Discrete {
 }
 
 impl Options {
+    /// Without the option that stretches shares of noise to 1, for a class that has no such option.
+    fn unstretched(&self) -> Self {
+        let mut options = self.clone();
+        options.rescale_betas_zero_snr = None;
+        options
+    }
+
     fn discrete(&self, spacing: Spacing, growth: &str, ends_at_one: bool) -> Result<Discrete, ArchError> {
         let times = self.times()?;
         let growth = self.growth(growth, times)?;
@@ -253,11 +268,15 @@ impl Options {
         Ok(self.clip_sample.unwrap_or(default).then_some(range))
     }
 
-    fn curve(&self) -> Curve {
+    fn curve(&self) -> Result<Curve, ArchError> {
         match (self.use_karras_sigmas, self.use_exponential_sigmas) {
-            (Some(true), _) => Curve::Karras,
-            (_, Some(true)) => Curve::Exponential,
-            _ => Curve::OfTimes,
+            (Some(true), Some(true)) => {
+                let supported = &["false where use_karras_sigmas is true"];
+                Err(not_supported("use_exponential_sigmas", "true", supported))
+            }
+            (Some(true), _) => Ok(Curve::Karras),
+            (_, Some(true)) => Ok(Curve::Exponential),
+            _ => Ok(Curve::OfTimes),
         }
     }
 
@@ -272,7 +291,7 @@ impl Options {
             Some("sigma_min") => true,
             Some(other) => return Err(not_supported("final_sigmas_type", other, &["zero", "sigma_min"])),
         };
-        Ok(Sigmas { curve: self.curve(), highest: self.sigma_max, lowest: self.sigma_min, ends_at_lowest })
+        Ok(Sigmas { curve: self.curve()?, highest: self.sigma_max, lowest: self.sigma_min, ends_at_lowest })
     }
 
     fn solving(&self) -> Result<Solving, ArchError> {
@@ -329,7 +348,7 @@ impl Options {
             _ => Shift::Fixed(self.shift.unwrap_or(1.0)),
         };
         let sane = match shift {
-            Shift::Fixed(shift) => shift > 0.0 && shift <= 1e6,
+            Shift::Fixed(shift) => (1e-6..=1e6).contains(&shift),
             Shift::Dynamic(Dynamic { base, most, exponential }) => {
                 let range = if exponential { -20.0..=20.0 } else { 1e-6..=1e6 };
                 base.0 < most.0 && range.contains(&base.1) && range.contains(&most.1)
@@ -347,6 +366,6 @@ impl Options {
             return Err(bad("shift_terminal", terminal.unwrap_or_default(), "it must be in 0..1".to_owned()));
         }
         let stochastic = self.stochastic_sampling.unwrap_or(false);
-        Ok(Flow { times: self.times()?, shift, terminal, curve: self.curve(), stochastic })
+        Ok(Flow { times: self.times()?, shift, terminal, curve: self.curve()?, stochastic })
     }
 }

@@ -2,7 +2,6 @@
 
 use super::config::Discrete;
 use super::prediction::Parts;
-use super::spacing::{Spacing, leading, linspace, trailing};
 use super::{Place, Solver};
 
 /// Each step goes to a time that lies a fixed distance before, whatever the next one is.
@@ -23,12 +22,7 @@ struct Step {
 
 impl Ddim {
     pub(super) fn new(config: &Discrete, clip: Option<f32>, steps: usize) -> (Vec<Place>, Self) {
-        let last = (config.times() - 1) as f64;
-        let times: Vec<f64> = match config.spacing {
-            Spacing::Linspace => linspace(0.0, last, steps).rev().map(f64::round_ties_even).collect(),
-            Spacing::Leading => leading(config.times(), steps, config.offset),
-            Spacing::Trailing => trailing(config.times(), steps),
-        };
+        let times: Vec<f64> = config.spaced(steps).into_iter().map(f64::round_ties_even).collect();
         let distance = config.distance(steps);
         let step = |time: &f64| {
             let time = *time as i64;
@@ -40,7 +34,7 @@ impl Ddim {
                 after: (picture_after as f32, noise_after as f32),
             }
         };
-        let places = times.iter().map(|time| Place::mixed(*time, config.strengths(*time as i64))).collect();
+        let places = times.iter().map(|time| Place::plain(*time)).collect();
         let steps = times.iter().map(step).collect();
         (places, Self { steps, clip: clip.unwrap_or(f32::INFINITY) })
     }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::config::{Discrete, Sigmas};
-use super::spacing::{Curve, Levels, Spacing, linspace, trailing};
+use super::prediction::Prediction;
+use super::spacing::{Curve, NoiseLevels, Spacing, linspace};
 use super::{Place, Solver};
 
 /// What only this schedule has.
@@ -22,19 +23,25 @@ pub(super) struct Solving {
     pub(super) least_log: f64,
 }
 
+impl Solving {
+    /// How many of these noise levels, the lowest first, are those of times that may be taken. The first always is.
+    pub(super) fn usable(&self, levels: &[f32]) -> usize {
+        levels.iter().filter(|level| -f64::from(**level).ln() >= self.least_log).count().max(1)
+    }
+}
+
 /// Runs of fewer steps end with a lower order.
 const FEW: usize = 15;
 
 #[derive(Debug)]
 pub(super) struct DpmSolver {
-    config: Discrete,
+    prediction: Prediction,
     solving: Solving,
     /// Noise by picture, one more than steps.
     levels: Vec<f64>,
     ends_at_lowest: bool,
     /// Whether there are enough steps for the full order to the end.
     many: bool,
-    done: usize,
     /// The pictures seen in the last steps, the latest first.
     pictures: VecDeque<Vec<f32>>,
 }
@@ -67,9 +74,8 @@ impl DpmSolver {
         steps: usize,
     ) -> (Vec<Place>, Self) {
         let levels = config.noise_levels();
-        let usable =
-            levels.iter().filter(|level| -f64::from(**level).ln() >= solving.least_log).count().max(1);
-        let levels = Levels::new(levels);
+        let usable = solving.usable(&levels);
+        let levels = NoiseLevels::new(levels);
         let mut times: Vec<f64> = match config.spacing {
             Spacing::Linspace => linspace(0.0, (usable - 1) as f64, steps + 1).rev().take(steps).collect(),
             Spacing::Leading => {
@@ -77,8 +83,10 @@ impl DpmSolver {
                 (1..=steps).rev().map(|step| (step * apart + config.offset) as f64).collect()
             }
             Spacing::Trailing => {
-                let left_out = (config.times() - usable) as f64;
-                let times = trailing(config.times(), steps).into_iter().map(|time| time - left_out);
+                let ratio = config.times() as f64 / steps as f64;
+                let times =
+                    (0..steps).map(|step| (usable as f64 - ratio * step as f64).round_ties_even() - 1.0);
+                // The reference has a time before the first one where the last rounds to it.
                 times.filter(|time| *time >= 0.0).collect()
             }
         };
@@ -90,16 +98,18 @@ impl DpmSolver {
             times = curved.iter().map(|level| round(levels.time_of(*level))).collect();
             chosen = curved;
         }
+        // A time beyond the last one is the last one, and no step leads from a level to itself.
+        let mut former = f32::INFINITY;
+        let falls = |(_, level): &(f64, f64)| std::mem::replace(&mut former, *level as f32) > *level as f32;
+        let (times, mut chosen): (Vec<f64>, Vec<f64>) = times.into_iter().zip(chosen).filter(falls).unzip();
         chosen.push(if sigmas.ends_at_lowest { levels.lowest() } else { 0.0 });
-        let places = times.iter().zip(&chosen);
-        let places = places.map(|(time, level)| Place::mixed(*time, strengths(*level))).collect();
+        let places = times.iter().map(|time| Place::plain(*time)).collect();
         let solver = Self {
-            config: config.clone(),
+            prediction: config.prediction,
             solving,
             levels: chosen.into_iter().map(|level| f64::from(level as f32)).collect(),
             ends_at_lowest: sigmas.ends_at_lowest,
-            many: steps >= FEW,
-            done: 0,
+            many: times.len() >= FEW,
             pictures: VecDeque::new(),
         };
         (places, solver)
@@ -115,7 +125,7 @@ impl DpmSolver {
             1 if lowers => 2,
             _ => 3,
         };
-        order.min(self.done + 1).min(most)
+        order.min(at + 1).min(most)
     }
 
     /// Factors of the latents, of the pictures, the latest first, and of noise.
@@ -123,6 +133,10 @@ impl DpmSolver {
         let here = At::level(self.levels[at]);
         let there = At::level(self.levels[at + 1]);
         let h = there.log - here.log;
+        if h == 0.0 {
+            // A curve ends at the lowest level, and so may the last step.
+            return (1.0, [0.0; 3], 0.0);
+        }
         // What a step would be without noise, in twice the time with it.
         let pace = if self.solving.stochastic { 2.0 } else { 1.0 };
         let lost = (-pace * h).exp() - 1.0;
@@ -142,7 +156,7 @@ impl DpmSolver {
             return (latents, [first + slope, -slope, 0.0], noise);
         }
         let r1 = (before(1) - before(2)) / h;
-        let curve = -there.picture * ((lost + pace * h) / (pace * h).powi(2) - 0.5);
+        let curve = -there.picture * ((lost + h) / h.powi(2) - 0.5);
         // Differences of neighbours, their difference, and what both orders take of them.
         let (of_last, of_before) = (1.0 / r0, 1.0 / r1);
         let recent = ends * (1.0 + r0 / (r0 + r1)) + curve / (r0 + r1);
@@ -160,7 +174,7 @@ impl Solver for DpmSolver {
 
     fn step(&mut self, at: usize, latents: &mut [f32], output: &[f32], noise: &[f32]) {
         let here = At::level(self.levels[at]);
-        let parts = self.config.prediction.picture(here.picture, here.noise);
+        let parts = self.prediction.picture(here.picture, here.noise);
         let picture = latents.iter().zip(output).map(|(latent, output)| parts.of(*latent, *output));
         let picture = picture.collect();
         self.pictures.push_front(picture);
@@ -171,6 +185,5 @@ impl Solver for DpmSolver {
             latents.iter_mut().zip(picture).for_each(|(latent, value)| *latent += factor as f32 * value);
         }
         latents.iter_mut().zip(noise).for_each(|(latent, noise)| *latent += fresh as f32 * noise);
-        self.done += 1;
     }
 }

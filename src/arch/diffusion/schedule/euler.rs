@@ -1,7 +1,7 @@
 //! Euler's method on noise levels, with and without fresh noise: Karras et al., arXiv 2206.00364, algorithm 2.
 
 use super::config::{Discrete, Sigmas};
-use super::spacing::{Levels, Spacing, leading, linspace, trailing};
+use super::spacing::{NoiseLevels, Spacing};
 use super::{Place, Solver};
 
 /// Whether each step throws in noise of its own.
@@ -25,35 +25,31 @@ struct Step {
 }
 
 impl Euler {
-    pub(super) fn new(config: &Discrete, sigmas: &Sigmas, kind: Kind, steps: usize) -> (Vec<Place>, Self) {
-        let levels = Levels::new(config.noise_levels());
-        let last = (config.times() - 1) as f64;
-        let mut times: Vec<f64> = match config.spacing {
-            Spacing::Linspace => {
-                linspace(0.0, last, steps).rev().map(|time| f64::from(time as f32)).collect()
-            }
-            Spacing::Leading => leading(config.times(), steps, config.offset),
-            Spacing::Trailing => trailing(config.times(), steps),
-        };
+    /// With what unit noise is multiplied by before the first step.
+    pub(super) fn new(
+        config: &Discrete,
+        sigmas: &Sigmas,
+        kind: Kind,
+        steps: usize,
+    ) -> (Vec<Place>, Self, f32) {
+        let levels = NoiseLevels::new(config.noise_levels());
+        let times = config.spaced(steps).into_iter();
+        let mut times: Vec<f64> = times.map(|time| f64::from(time as f32)).collect();
         let mut chosen: Vec<f64> = times.iter().map(|time| levels.at(*time)).collect();
         let (highest, lowest) = (chosen[0], chosen[steps - 1]);
         if let Some(curved) = sigmas.on_curve(highest, lowest, steps) {
             times = curved.iter().map(|level| levels.time_of(*level)).collect();
             chosen = curved;
         }
+        let highest = chosen.iter().fold(0.0f32, |most, level| most.max(*level as f32));
+        let scale = match config.spacing {
+            Spacing::Linspace | Spacing::Trailing => highest,
+            Spacing::Leading => (highest * highest + 1.0).sqrt(),
+        };
         chosen.push(if sigmas.ends_at_lowest { levels.lowest() } else { 0.0 });
         let places = times.iter().zip(&chosen).map(|(time, level)| Place::added(*time, *level)).collect();
         let steps = chosen.windows(2).map(|pair| Step::new(config, kind, pair[0], pair[1])).collect();
-        (places, Self { steps })
-    }
-
-    /// What unit noise is multiplied by before the first step.
-    pub(super) fn initial_scale(config: &Discrete, places: &[Place]) -> f32 {
-        let highest = places.iter().map(|place| place.noise).fold(0.0, f32::max);
-        match config.spacing {
-            Spacing::Linspace | Spacing::Trailing => highest,
-            Spacing::Leading => (highest * highest + 1.0).sqrt(),
-        }
+        (places, Self { steps }, scale)
     }
 }
 

@@ -49,7 +49,8 @@ impl Shift {
             Self::Dynamic(Dynamic { base, most, exponential }) => {
                 let slope = (most.1 - base.1) / (most.0 - base.0);
                 let mu = tokens as f64 * slope + (base.1 - slope * base.0);
-                if exponential { mu.exp() } else { mu }
+                // As far as the line goes beyond the two.
+                if exponential { mu.clamp(-20.0, 20.0).exp() } else { mu.clamp(1e-6, 1e6) }
             }
         }
     }
@@ -76,7 +77,8 @@ impl FlowMatch {
         let end = if from == Levels::Trained { lowest } else { 1.0 / steps as f64 };
         let mut levels: Vec<f64> = linspace(1.0, end, steps).map(|level| shifted(level, factor)).collect();
         let last = levels[steps - 1];
-        if let Some(terminal) = flow.terminal {
+        // Where the last level is the first one there is nothing to stretch.
+        if let Some(terminal) = flow.terminal.filter(|_| last < 1.0) {
             let stretch = (1.0 - last) / (1.0 - terminal);
             levels.iter_mut().for_each(|level| *level = 1.0 - (1.0 - *level) / stretch);
         }
@@ -86,7 +88,7 @@ impl FlowMatch {
         let times = flow.times as f32;
         let place = |level: &f64| {
             let level = *level as f32;
-            Place { time: level * times, input_scale: 1.0, noise: level }
+            Place { time: level * times, input_scale: 1.0 }
         };
         let places = levels.iter().map(place).collect();
         levels.push(0.0);

@@ -54,7 +54,7 @@ impl Lcm {
                 after: next.map(|(picture, noise)| (picture as f32, noise as f32)),
             }
         };
-        let places = times.iter().map(|time| Place::mixed(*time as f64, config.strengths(*time))).collect();
+        let places = times.iter().map(|time| Place::plain(*time as f64)).collect();
         (places, Self { steps: (0..steps).map(step).collect(), clip: clip.unwrap_or(f32::INFINITY) })
     }
 }

@@ -33,10 +33,11 @@ use prediction::Prediction;
 use spacing::Spacing;
 
 use crate::arch::{ArchError, missing};
+use crate::capability::MAX_DENOISING_STEPS;
 use crate::weights::ModelFolder;
 
-/// More steps are a slip of the finger.
-const MOST_STEPS: usize = 1000;
+/// What no request asks for more of.
+const MOST_STEPS: usize = MAX_DENOISING_STEPS as usize;
 
 /// A noise schedule with its options.
 #[derive(Clone, Debug)]
@@ -71,20 +72,18 @@ struct Place {
     time: f32,
     /// What it is shown is the latents times this.
     input_scale: f32,
-    /// How much noise the latents hold.
-    noise: f32,
 }
 
 impl Place {
-    /// Where picture and noise are mixed.
-    fn mixed(time: f64, (_, noise): (f64, f64)) -> Self {
-        Self { time: time as f32, input_scale: 1.0, noise: noise as f32 }
+    /// Where the network is shown the latents as they are.
+    fn plain(time: f64) -> Self {
+        Self { time: time as f32, input_scale: 1.0 }
     }
 
     /// Where so much noise is added to the picture.
     fn added(time: f64, level: f64) -> Self {
         let input_scale = (1.0 / (level.powi(2) + 1.0).sqrt()) as f32;
-        Self { time: time as f32, input_scale, noise: level as f32 }
+        Self { time: time as f32, input_scale }
     }
 }
 
@@ -122,7 +121,10 @@ impl Schedule {
             Config::Ddim { discrete, .. } | Config::Euler { discrete, .. } => {
                 1..=discrete.times().min(MOST_STEPS)
             }
-            Config::DpmSolver { discrete, .. } => 1..=(discrete.times() - 1).min(MOST_STEPS),
+            Config::DpmSolver { discrete, solving, .. } => {
+                let usable = solving.usable(&discrete.noise_levels());
+                1..=(usable - 1).clamp(1, MOST_STEPS)
+            }
             Config::Pndm { discrete, skips_runge_kutta } => {
                 let least = if *skips_runge_kutta { 1 } else { 4 };
                 least..=discrete.times().max(least).min(MOST_STEPS)
@@ -157,8 +159,7 @@ impl Schedule {
         match &self.0 {
             Config::Ddim { discrete, clip } => Denoising::of(Ddim::new(discrete, *clip, steps)),
             Config::Euler { discrete, sigmas, kind } => {
-                let (places, solver) = Euler::new(discrete, sigmas, *kind, steps);
-                let initial_scale = Euler::initial_scale(discrete, &places);
+                let (places, solver, initial_scale) = Euler::new(discrete, sigmas, *kind, steps);
                 Denoising { initial_scale, ..Denoising::of((places, solver)) }
             }
             Config::DpmSolver { discrete, sigmas, solving } => {

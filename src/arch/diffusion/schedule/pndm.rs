@@ -3,7 +3,6 @@
 
 use super::config::Discrete;
 use super::prediction::Prediction;
-use super::spacing::{Spacing, leading, linspace, trailing};
 use super::{Place, Solver};
 
 /// How many times Runge-Kutta takes: four at each of three steps.
@@ -17,7 +16,6 @@ pub(super) struct Pndm {
     distance: i64,
     /// How many of the times are Runge-Kutta's.
     before: usize,
-    done: usize,
     /// Of the last steps, the latest at the end; three at most between steps.
     outputs: Vec<Vec<f32>>,
     /// The latents that a step begun earlier started from.
@@ -28,14 +26,8 @@ pub(super) struct Pndm {
 
 impl Pndm {
     pub(super) fn new(config: &Discrete, skips_runge_kutta: bool, steps: usize) -> (Vec<Place>, Self) {
-        let last = (config.times() - 1) as f64;
-        let mut chosen: Vec<i64> = match config.spacing {
-            Spacing::Linspace => {
-                linspace(0.0, last, steps).rev().map(|t| t.round_ties_even() as i64).collect()
-            }
-            Spacing::Leading => whole(&leading(config.times(), steps, config.offset)),
-            Spacing::Trailing => whole(&trailing(config.times(), steps)),
-        };
+        let spaced = config.spaced(steps).into_iter();
+        let mut chosen: Vec<i64> = spaced.map(|time| time.round_ties_even() as i64).collect();
         let distance = config.distance(steps);
         let before = if skips_runge_kutta { 0 } else { RUNGE_KUTTA };
         let times = if skips_runge_kutta {
@@ -48,11 +40,17 @@ impl Pndm {
             let first = chosen[..4].windows(2).flat_map(half);
             first.chain(chosen[3..].iter().copied()).collect()
         };
-        let places = times.iter().map(|time| Place::mixed(*time as f64, config.strengths(*time))).collect();
-        let config = config.clone();
-        let state = (Vec::new(), Vec::new(), Vec::new());
-        let (outputs, start, sum) = state;
-        (places, Self { config, times, distance, before, done: 0, outputs, start, sum })
+        let places = times.iter().map(|time| Place::plain(*time as f64)).collect();
+        let solver = Self {
+            config: config.clone(),
+            times,
+            distance,
+            before,
+            outputs: Vec::new(),
+            start: Vec::new(),
+            sum: Vec::new(),
+        };
+        (places, solver)
     }
 
     /// One of the four evaluations of a Runge-Kutta step.
@@ -73,7 +71,7 @@ impl Pndm {
 
     fn multistep(&mut self, at: usize, latents: &mut [f32], output: &[f32]) {
         let (mut from, mut to) = (self.times[at], self.times[at] - self.distance);
-        if self.done == 1 {
+        if at == 1 {
             // The second evaluation is that of the first step's end, and does the step again.
             (from, to) = (from + self.distance, from);
             let first = &self.outputs[0];
@@ -82,7 +80,7 @@ impl Pndm {
             latents.copy_from_slice(&std::mem::take(&mut self.start));
             return self.go(from, to, latents, &mean);
         }
-        if self.done == 0 {
+        if at == 0 {
             self.start = latents.to_vec();
         }
         let surplus = self.outputs.len().saturating_sub(3);
@@ -118,17 +116,12 @@ impl Pndm {
     }
 }
 
-fn whole(times: &[f64]) -> Vec<i64> {
-    times.iter().map(|time| *time as i64).collect()
-}
-
 impl Solver for Pndm {
     fn step(&mut self, at: usize, latents: &mut [f32], output: &[f32], _: &[f32]) {
-        if self.done < self.before {
+        if at < self.before {
             self.runge_kutta(at, latents, output);
         } else {
             self.multistep(at, latents, output);
         }
-        self.done += 1;
     }
 }

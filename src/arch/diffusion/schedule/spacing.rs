@@ -17,15 +17,17 @@ pub(super) fn linspace(from: f64, to: f64, count: usize) -> impl DoubleEndedIter
     (0..count).map(move |at| if at > 0 && at + 1 == count { to } else { from + step * at as f64 })
 }
 
-/// `steps` times of `times`, the latest first.
-pub(super) fn leading(times: usize, steps: usize, offset: usize) -> Vec<f64> {
-    (0..steps).rev().map(|step| (step * (times / steps) + offset) as f64).collect()
-}
-
-/// Likewise.
-pub(super) fn trailing(times: usize, steps: usize) -> Vec<f64> {
-    let ratio = times as f64 / steps as f64;
-    (0..steps).map(|step| (times as f64 - ratio * step as f64).round_ties_even() - 1.0).collect()
+impl Spacing {
+    /// `steps` times of `times`, the latest first. Those from the first to the last may lie between whole ones.
+    pub(super) fn times(self, times: usize, steps: usize, offset: usize) -> Vec<f64> {
+        let ratio = times as f64 / steps as f64;
+        let before_last = |step: usize| (times as f64 - ratio * step as f64).round_ties_even() - 1.0;
+        match self {
+            Self::Leading => (0..steps).rev().map(|step| (step * (times / steps) + offset) as f64).collect(),
+            Self::Trailing => (0..steps).map(before_last).collect(),
+            Self::Linspace => linspace(0.0, (times - 1) as f64, steps).rev().collect(),
+        }
+    }
 }
 
 /// What curve noise levels lie on.
@@ -56,9 +58,9 @@ impl Curve {
 
 /// The noise levels of every time a network was trained on, the lowest first.
 #[derive(Clone, Debug)]
-pub(super) struct Levels(Vec<f32>);
+pub(super) struct NoiseLevels(Vec<f32>);
 
-impl Levels {
+impl NoiseLevels {
     pub(super) fn new(levels: Vec<f32>) -> Self {
         Self(levels)
     }

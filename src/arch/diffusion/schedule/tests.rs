@@ -82,6 +82,21 @@ fn stable_diffusion_clips_nothing_and_begins_at_one() {
 }
 
 #[test]
+fn an_option_that_a_schedule_does_not_have_changes_nothing() {
+    let course = |option: &str| {
+        let config = format!(r#"{{"_class_name": "PNDMScheduler", "skip_prk_steps": true{option}}}"#);
+        let mut denoising = schedule(&config, Reading::AsWritten).unwrap().begin(6, 1, Levels::Trained);
+        let mut latents = [0.5, -1.5];
+        while !denoising.is_done() {
+            denoising.step(&mut latents, &[0.3, -0.2], &[]);
+        }
+        latents
+    };
+    assert_eq!(course(r#", "rescale_betas_zero_snr": true"#), course(""));
+    assert_ne!(course(r#", "beta_end": 0.03"#), course(""));
+}
+
+#[test]
 fn hostile_configurations_are_refused_and_odd_step_counts_survive() {
     for (wrong, name) in [
         (r#"{}"#, "noise schedule"),
@@ -99,6 +114,11 @@ fn hostile_configurations_are_refused_and_odd_step_counts_survive() {
         (r#"{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 4}"#, "solver_order"),
         (r#"{"_class_name": "LCMScheduler", "original_inference_steps": 0}"#, "original_inference_steps"),
         (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 0}"#, "shift"),
+        (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1e-300}"#, "shift"),
+        (
+            r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "use_exponential_sigmas": true}"#,
+            "use_exponential_sigmas",
+        ),
         (
             r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": true, "max_shift": 1e9}"#,
             "shift",
@@ -115,7 +135,10 @@ fn hostile_configurations_are_refused_and_odd_step_counts_survive() {
             let mut latents = [0.5, -1.5];
             while !denoising.is_done() {
                 let noise: &[f32] = if denoising.wants_noise() { &[0.1, 0.2] } else { &[] };
+                let (at, time) = (denoising.done(), denoising.time());
                 denoising.step(&mut latents, &[0.3, -0.2], noise);
+                let finite = time.is_finite() && latents.iter().all(|latent| latent.is_finite());
+                assert!(finite, "{latents:?} at {time}, step {at} of {steps}: {config}");
             }
         }
     }
