@@ -115,7 +115,7 @@ impl ProcessorKind {
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Gemma3-, Bit- and ViTImageProcessor, Fast or not",
             }),
         }
     }
