@@ -110,7 +110,9 @@ impl ImageWeights {
                 },
             )
         });
-        let pixels = pixels.map_err(|error| refused(&error))?.map_err(|reason| InvalidRequest::new("image", reason))?;
+        let pixels = pixels
+            .map_err(|error| refused(&error))?
+            .map_err(|reason| InvalidRequest::new("image", reason))?;
         let patches = self.plan.grid(pixels.height, pixels.width).patches();
         let tokens = patches + self.plan.config.tokens_before();
         Ok(Prepared { pixels, tokens, normalize: request.normalize.unwrap_or(self.plan.normalizes()) })
