@@ -60,6 +60,22 @@ fn numbers_that_no_model_has_are_refused() {
 }
 
 #[test]
+fn a_tokenizer_without_the_tokens_that_frame_pictures_is_refused() {
+    for (name, field) in [("qwen2-vl", "vision_start_token_id"), ("qwen2-vl", "vision_end_token_id")] {
+        assert!(changed(name, "config.json", field, json!(9999)).is_err(), "{name}: {field}");
+    }
+    for missing in ["<row_2_col_2>", "<global-img>"] {
+        let copy = copied(&fixture("idefics3"));
+        let path = copy.path().join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(missing));
+        std::fs::write(&path, text.replace(missing, "<something_else>")).unwrap();
+        let refused = load(copy.path()).unwrap_err().to_string();
+        assert!(refused.contains(missing), "{refused}");
+    }
+}
+
+#[test]
 fn preprocessing_that_makes_no_sense_is_refused() {
     for (name, field, value) in [
         ("llava", "crop_size", json!({ "height": 16, "width": 16 })),
