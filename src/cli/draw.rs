@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::files::{read_prompt, read_tensor};
+use super::files::{prompt_argument, read_tensor};
 use super::follow::follow;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
@@ -113,8 +113,7 @@ impl Draw {
     }
 
     fn request(&self) -> Result<DrawRequest, Failure> {
-        let prompt = if self.prompt == "-" { read_prompt()? } else { self.prompt.clone() };
-        let mut request = DrawRequest::new(prompt);
+        let mut request = DrawRequest::new(prompt_argument(&self.prompt)?);
         request.negative_prompt.clone_from(&self.negative);
         (request.size, request.steps, request.guidance) = (self.size, self.steps, self.guidance);
         (request.seed, request.n, request.clip_skip) = (self.seed, self.n, self.clip_skip);
