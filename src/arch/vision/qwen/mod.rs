@@ -64,6 +64,15 @@ impl QwenVl {
         let square = self.tower.patch_size * self.tower.merged;
         [height as usize / square, width as usize / square]
     }
+
+    /// What else would do where a folder lets pictures become so many patches.
+    fn fewer_pixels(&self, patches: usize) -> String {
+        let most = MAX_PATCHES * self.tower.patch_size * self.tower.patch_size;
+        if patches <= MAX_PATCHES || !self.fitting.resizes() {
+            return String::new();
+        }
+        format!(", or have max_pixels in the folder's preprocessor_config.json be at most {most}")
+    }
 }
 
 impl Family for QwenVl {
@@ -88,10 +97,10 @@ impl Family for QwenVl {
         if !(1..=MAX_PATCHES).contains(&patches) || down.max(across) * merged > usize::from(MAX_SIDE) {
             return Err(format!(
                 "it becomes {} x {} patches, and at most {MAX_PATCHES} in all and {MAX_SIDE} on a side are looked \
-                 at: scale it down, or have max_pixels in the folder's preprocessor_config.json be at most {}",
+                 at: scale it down{}",
                 across * merged,
                 down * merged,
-                MAX_PATCHES * self.tower.patch_size * self.tower.patch_size
+                self.fewer_pixels(patches)
             ));
         }
         let resized = self.fitting.apply(picture, height, width).map_err(|error| error.to_string())?;
