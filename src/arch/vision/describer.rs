@@ -9,21 +9,20 @@ use super::weights::VisionWeights;
 use super::wording::Apart;
 use crate::arch::decoder::Writing;
 use crate::capability::{Capacity, DescribeRequest, JobContext, Model, ModelError, Outbox, Slot, Vision};
-use crate::image::DecodingRoom;
 use crate::kernels::threads;
 use crate::text::CivilTime;
 
 /// One worker's vision: shared weights, a cache of its own, the pictures it has seen last, and the requests admitted.
 ///
-/// Each step looks at a little of one picture, gives every running answer one token, and reads a part of the prompts
-/// that are new. Requests whose pictures are seen join the others in the order they came.
+/// Each step looks at one view of a picture (a tile where a family cuts pictures, else all of it), gives every running
+/// answer one token, and reads a part of the prompts that are new. Requests whose pictures are seen join the others in
+/// the order they came.
 #[derive(Debug)]
 pub struct Describer {
     weights: Arc<VisionWeights>,
     writing: Writing,
     /// Requests whose pictures are not all seen, in the order they came.
     waiting: VecDeque<(Slot, Looking)>,
-    room: DecodingRoom,
     /// Counts requests that joined those under way.
     begun: u64,
     unix_now: fn() -> i64,
@@ -38,7 +37,7 @@ impl Describer {
     pub fn new(weights: Arc<VisionWeights>, threads: NonZeroUsize, unix_now: fn() -> i64) -> Self {
         threads::adopt(threads);
         let writing = Writing::new(weights.decoder.clone(), weights.plan.kept_rows());
-        Self { weights, writing, waiting: VecDeque::new(), room: DecodingRoom::default(), begun: 0, unix_now }
+        Self { weights, writing, waiting: VecDeque::new(), begun: 0, unix_now }
     }
 
     /// The shared weights.
@@ -58,10 +57,16 @@ impl Describer {
         self.writing.inlays().taken_in()
     }
 
-    /// Looks at a little of the pictures of whoever waits longest.
+    /// How many rows of pictures requests hold.
+    #[doc(hidden)]
+    pub fn held_rows(&self) -> usize {
+        self.writing.inlays().held()
+    }
+
+    /// Looks at one view of a picture of whoever waits longest.
     fn look(&mut self, out: &mut Outbox<Vision>) {
         let Some((slot, looking)) = self.waiting.front_mut() else { return };
-        match looking.go_on(&self.weights, self.writing.inlays_mut(), &self.room) {
+        match looking.go_on(&self.weights, self.writing.inlays_mut()) {
             Ok(Progress::More | Progress::Waits) => {}
             Ok(Progress::Done) => {
                 let (slot, looking) = self.waiting.pop_front().expect("it was just looked at");
@@ -81,7 +86,8 @@ impl Describer {
         let Looking { request, seen, .. } = looking;
         let now = CivilTime::from_unix((self.unix_now)());
         self.begun += 1;
-        let apart = Apart { epoch: self.writing.inlays().epoch(), alone: (1 << 63) | self.begun };
+        let alone = (1 << 63) | self.begun;
+        let apart = Apart { epoch: self.writing.inlays().epoch_of(&seen).unwrap_or(alone), alone };
         let prompt = self.weights.tokens(&request, seen, apart, now)?;
         self.writing.begin(slot, request.generate, prompt)
     }
@@ -103,7 +109,7 @@ impl Model<Vision> for Describer {
         Ok(())
     }
 
-    /// A little of one picture, one token for every running answer, and a part of the prompts that are new.
+    /// One view of a picture, one token for every running answer, and a part of the prompts that are new.
     fn step(&mut self, out: &mut Outbox<Vision>) -> Result<(), ModelError> {
         self.look(out);
         self.writing.step(out)
