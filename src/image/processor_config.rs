@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use super::MAX_PIXELS;
 use super::fitting::Fitting;
+use super::patch_budget::PatchBudget;
 use super::preprocess::{Channels, Preprocessor, Size};
 use super::resample::Resample;
 use super::tiles::Tiling;
@@ -38,6 +40,7 @@ pub enum PreprocessorError {
 pub(crate) enum ProcessorKind {
     Clip,
     Siglip,
+    Siglip2,
     Bit,
     Vit,
 }
@@ -65,6 +68,7 @@ pub(crate) struct PreprocessorConfig {
     max_pixels: Option<u64>,
     patch_size: Option<u64>,
     merge_size: Option<u64>,
+    max_num_patches: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -110,12 +114,13 @@ impl ProcessorKind {
         match family {
             Some("CLIP") => Ok(Self::Clip),
             Some("Siglip" | "Gemma3") => Ok(Self::Siglip),
+            Some("Siglip2") => Ok(Self::Siglip2),
             Some("Bit") => Ok(Self::Bit),
             Some("ViT") => Ok(Self::Vit),
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Siglip2-, Bit- and ViTImageProcessor, Fast or not",
             }),
         }
     }
@@ -130,7 +135,7 @@ impl ProcessorKind {
     }
 
     fn resample(self) -> Resample {
-        if self == Self::Vit { Resample::Bilinear } else { Resample::Bicubic }
+        if matches!(self, Self::Vit | Self::Siglip2) { Resample::Bilinear } else { Resample::Bicubic }
     }
 
     fn channels(self) -> (Channels, Channels) {
@@ -143,6 +148,9 @@ impl PreprocessorConfig {
     pub(crate) fn lower(&self, fallback: ProcessorKind) -> Result<Preprocessor, PreprocessorError> {
         let class = self.image_processor_type.as_deref().or(self.feature_extractor_type.as_deref());
         let kind = class.map_or(Ok(fallback), ProcessorKind::named)?;
+        if kind == ProcessorKind::Siglip2 {
+            return self.in_patches();
+        }
         if self.do_pad == Some(true) {
             let (found, supported) = ("true".to_owned(), "false");
             return Err(PreprocessorError::Unsupported { what: "do_pad", found, supported });
@@ -158,7 +166,7 @@ impl PreprocessorConfig {
         let crop = match crop {
             _ if !self.do_center_crop.unwrap_or(kind.keeps_shape()) => None,
             Size::Exactly { height, width } => Some((height, width)),
-            Size::ShortSide(_) => {
+            Size::ShortSide(_) | Size::Patches(_) => {
                 return Err(bad("crop_size", "a shortest_edge", "it must be height and width"));
             }
         };
@@ -169,6 +177,30 @@ impl PreprocessorConfig {
         let resize = self.do_resize.unwrap_or(true);
         let resize = resize.then_some((size, self.resample.unwrap_or(kind.resample())));
         self.values(resize, crop, kind.channels())
+    }
+
+    /// How `SigLIP` 2 resizes pictures to as many whole patches as there may be. It cuts and fills nothing, whatever
+    /// the file says.
+    fn in_patches(&self) -> Result<Preprocessor, PreprocessorError> {
+        let kind = ProcessorKind::Siglip2;
+        if self.do_resize == Some(false) {
+            let (found, supported) = ("false".to_owned(), "true");
+            return Err(PreprocessorError::Unsupported { what: "do_resize", found, supported });
+        }
+        let (patch, most) = (self.patch_size.unwrap_or(16), self.max_num_patches.unwrap_or(256));
+        if !(1..=256).contains(&patch) {
+            return Err(bad("patch_size", &patch.to_string(), "a patch has 1 to 256 pixels on a side"));
+        }
+        if !(1..=8192).contains(&most) {
+            return Err(bad("max_num_patches", &most.to_string(), "a picture has 1 to 8192 patches"));
+        }
+        if most * patch * patch > MAX_PIXELS {
+            let found = format!("{most} of {patch} x {patch} pixels");
+            return Err(bad("max_num_patches", &found, "no picture may have more than 40 million pixels"));
+        }
+        let size = Size::Patches(PatchBudget { patch: patch as usize, most: most as usize });
+        let resize = (size, self.resample.unwrap_or(kind.resample()));
+        self.values(Some(resize), None, kind.channels())
     }
 
     /// What becomes of pixels after they are resized and cut, by these means and deviations where the file has none.

@@ -27,7 +27,7 @@ fn add(engine: &Engine, name: &str) {
 #[test]
 fn an_engine_embeds_pictures_as_the_model_does() {
     let engine = engine();
-    for name in ["clip", "siglip", "dinov2", "vit"] {
+    for name in ["clip", "siglip", "siglip2", "dinov2", "vit"] {
         add(&engine, name);
         let weights = ImageWeights::load(&folder(&fixture(name)), Dtype::F32).unwrap();
         let request = |name: &String| EmbedImageRequest::new(ImageSource::path(picture(name)));
@@ -101,8 +101,11 @@ fn a_model_of_pictures_is_no_model_of_texts() {
 #[test]
 fn both_sides_of_a_search_are_under_one_key() {
     let engine = engine();
-    for name in ["clip", "siglip"] {
+    for name in ["clip", "siglip", "siglip2"] {
         add(&engine, name);
+        let both = (Capabilities::ImageEmbedding, Some(Capabilities::TextEmbedding));
+        let files = ModelFiles::Folder(folder(&fixture(name)));
+        assert_eq!(Capabilities::all(&files).unwrap(), both, "{name}");
         let text = engine.embed(name, "a photo of a mill").unwrap();
         let picture = engine.embed_image(name, ImageSource::path(picture("rgb.png"))).unwrap();
         assert_eq!(text.values.len(), picture.values.len(), "{name}");
