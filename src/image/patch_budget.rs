@@ -18,7 +18,11 @@ impl PatchBudget {
         while most - least >= NEAR {
             let scale = f64::midpoint(least, most);
             let patches = self.patches_of(height, scale) * self.patches_of(width, scale);
-            *if patches <= self.most { &mut least } else { &mut most } = scale;
+            if patches <= self.most {
+                least = scale;
+            } else {
+                most = scale;
+            }
         }
         (self.patches_of(height, least) * self.patch, self.patches_of(width, least) * self.patch)
     }

@@ -1,10 +1,11 @@
 //! The families' `config.json`, as transformers 4 and 5 write them. What only matters for training is left unread;
 //! what a file leaves out is what transformers takes it for.
 //!
-//! CLIP: Radford et al., arXiv 2103.00020. `SigLIP`: Zhai et al., arXiv 2303.15343; `SigLIP` 2, arXiv
-//! 2502.14786, of a fixed resolution is the same network, and of none (NaFlex) nearly. `DINOv2`: Oquab et al., arXiv 2304.07193; registers: Darcet
-//! et al., arXiv 2309.16588. Reference: `modeling_clip.py`, `modeling_siglip.py`, `modeling_siglip2.py`,
-//! `modeling_dinov2.py`, `modeling_dinov2_with_registers.py` and `modeling_vit.py` of Hugging Face transformers.
+//! CLIP: Radford et al., arXiv 2103.00020. `SigLIP`: Zhai et al., arXiv 2303.15343; `SigLIP` 2, arXiv 2502.14786, is
+//! the same network where pictures have one size, and nearly the same where they keep their shape (`NaFlex`).
+//! `DINOv2`: Oquab et al., arXiv 2304.07193; registers: Darcet et al., arXiv 2309.16588. Reference:
+//! `modeling_clip.py`, `modeling_siglip.py`, `modeling_siglip2.py`, `modeling_dinov2.py`,
+//! `modeling_dinov2_with_registers.py` and `modeling_vit.py` of Hugging Face transformers.
 
 use serde::Deserialize;
 use serde_json::Value;
