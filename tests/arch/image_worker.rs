@@ -41,7 +41,7 @@ fn an_engine_embeds_pictures_as_the_model_does() {
         }
     }
     let status = engine.image_embedding().status();
-    assert_eq!(status.keys.len(), 4);
+    assert_eq!(status.keys.len(), 5);
 }
 
 #[test]
