@@ -120,7 +120,7 @@ impl ProcessorKind {
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Siglip2-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Siglip2-, Gemma3-, Bit- and ViTImageProcessor, Fast or not",
             }),
         }
     }

@@ -117,10 +117,8 @@ fn see(weights: &VisionWeights, view: &PixelValues) -> Result<Vec<f32>, ModelErr
 
 /// A file that cannot be read now may be readable later; all else stays as it is.
 fn refused(index: usize, error: &ImageError) -> ModelError {
-    match error {
-        ImageError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
-            ModelError::failed(error.to_string())
-        }
-        error => of_image(index, error).into(),
+    if error.may_pass() {
+        return ModelError::failed(error.to_string());
     }
+    of_image(index, error).into()
 }
