@@ -17,7 +17,7 @@ impl PatchBudget {
         let (mut least, mut most) = (NEAR / 10.0, 100.0);
         while most - least >= NEAR {
             let scale = f64::midpoint(least, most);
-            let patches = self.patches_of(height, scale) * self.patches_of(width, scale);
+            let patches = self.patches_of(height, scale).saturating_mul(self.patches_of(width, scale));
             if patches <= self.most {
                 least = scale;
             } else {
@@ -59,5 +59,12 @@ mod tests {
                 assert!(tall / 16 * (wide / 16) <= most, "{height} x {width}, {most}: {tall} x {wide}");
             }
         }
+    }
+
+    #[test]
+    fn sides_that_no_picture_has_do_no_harm() {
+        let budget = PatchBudget { patch: 1, most: 8192 };
+        let most = u32::MAX as usize;
+        assert_eq!((budget.size_of(most, most), budget.size_of(0, 0)), ((4295, 4295), (1, 1)));
     }
 }

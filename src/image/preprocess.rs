@@ -58,6 +58,11 @@ impl Preprocessor {
         Self { resize, crop, levels }
     }
 
+    /// Whether every level becomes a number.
+    pub(super) fn is_finite(&self) -> bool {
+        self.levels.as_flattened().iter().all(|level| level.is_finite())
+    }
+
     /// Rows and numbers a row that every picture becomes, whatever its own; `None` if that depends.
     pub fn fixed_size(&self) -> Option<(usize, usize)> {
         self.crop.or(match self.resize {
