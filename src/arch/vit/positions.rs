@@ -46,11 +46,16 @@ impl Positions {
         if let Some((_, usual)) = self.usual.as_ref().filter(|(usual, _)| *usual == grid) {
             return Cow::Borrowed(usual);
         }
-        let mixture = |length| mixture(self.side, length, self.places);
-        let hidden = self.patches.len() / (self.side * self.side);
-        // Along rows first, then across them.
-        let wide = mix(&self.patches, self.side, hidden, &mixture(grid.width));
-        Cow::Owned(mix(&wide, self.side, grid.width * hidden, &mixture(grid.height)))
+        let (side, hidden) = (self.side, self.patches.len() / (self.side * self.side));
+        let [columns, rows] = [grid.width, grid.height].map(|length| mixture(side, length, self.places));
+        // The shorter side first: of a picture that is one long row, all the trained rows would be as long.
+        Cow::Owned(if grid.width <= grid.height {
+            let narrow = mix(&self.patches, side, hidden, &columns);
+            mix(&narrow, side, grid.width * hidden, &rows)
+        } else {
+            let low = mix(&self.patches, side, side * hidden, &rows);
+            mix(&low, side, hidden, &columns)
+        })
     }
 }
 
@@ -148,6 +153,9 @@ mod tests {
             // straight lines.
             let exact = if places == ALL[0] { 0.05 } else { 1e-5 };
             assert!((stretched[8 * 3 * 2] - 3.75).abs() < exact, "{}", stretched[8 * 3 * 2]);
+            let wide = positions.of(Grid { height: 3, width: 16 });
+            assert_eq!(wide.len(), 3 * 16 * 2);
+            assert!(wide[2 * 16..][..2 * 16].chunks(2).all(|vector| (vector[0] - 3.5).abs() < 1e-5));
         }
     }
 
