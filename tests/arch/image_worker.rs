@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 use millpond::arch::{EmbeddingWeights, ImageWeights};
 use millpond::capability::{EmbedImageRequest, EmbedRequest, ImageSource};
@@ -130,4 +131,28 @@ fn a_key_that_one_of_two_pools_has_is_taken_in_neither() {
     add(&crate::support::fixture("cls")).unwrap();
     assert!(matches!(add(&fixture("clip")), Err(Error::Register(RegisterError::Taken(_)))));
     assert_eq!((engine.image_embedding().keys().len(), engine.text_embedding().keys().len()), (0, 1));
+    engine.text_embedding().shutdown(Duration::from_secs(5)).unwrap();
+    assert!(matches!(add(&fixture("siglip")), Err(Error::Register(RegisterError::ShuttingDown))));
+    assert!(engine.image_embedding().keys().is_empty());
+}
+
+#[test]
+fn of_two_who_add_under_one_key_at_once_one_has_it_in_every_pool() {
+    let engine = engine();
+    let add = |key: &str, path: &Path| {
+        engine.add_folder(key, folder(path), engine.key_config(Capabilities::ImageEmbedding))
+    };
+    let (both, texts) = (fixture("clip"), crate::support::fixture("cls"));
+    for round in 0..40 {
+        let key = format!("m{round}");
+        let (first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| add(&key, &both));
+            (add(&key, &texts), first.join().unwrap())
+        });
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        let key = key.into();
+        let known =
+            (engine.image_embedding().keys().contains(&key), engine.text_embedding().keys().contains(&key));
+        assert_eq!(known, (second.is_ok(), true), "{key}");
+    }
 }
