@@ -97,6 +97,8 @@ pub enum Architecture {
     Clip,
     /// `SigLIP`, and `SigLIP` 2 of a fixed resolution; both parts, as CLIP's.
     Siglip,
+    /// `SigLIP` 2 for pictures of any shape (`NaFlex`); both parts, as CLIP's.
+    Siglip2,
     /// `DINOv2`.
     Dinov2,
     /// `DINOv2` with registers.
@@ -132,6 +134,7 @@ impl Architecture {
         Self::NomicBert,
         Self::Clip,
         Self::Siglip,
+        Self::Siglip2,
         Self::Dinov2,
         Self::Dinov2WithRegisters,
         Self::Vit,
@@ -168,6 +171,7 @@ impl Architecture {
             Self::NomicBert => "nomic_bert",
             Self::Clip => "clip",
             Self::Siglip => "siglip",
+            Self::Siglip2 => "siglip2",
             Self::Dinov2 => "dinov2",
             Self::Dinov2WithRegisters => "dinov2_with_registers",
             Self::Vit => "vit",
@@ -194,6 +198,7 @@ impl Architecture {
             Self::NomicBert => "NomicBert",
             Self::Clip => "CLIP",
             Self::Siglip => "Siglip",
+            Self::Siglip2 => "Siglip2",
             Self::Dinov2 => "Dinov2",
             Self::Dinov2WithRegisters => "Dinov2WithRegisters",
             Self::Vit => "ViT",
@@ -214,6 +219,7 @@ impl Architecture {
             // By themselves, their parts have names of their own.
             Self::Clip if matches!(model_type, "clip_vision_model" | "clip_text_model") => true,
             Self::Siglip if matches!(model_type, "siglip_vision_model" | "siglip_text_model") => true,
+            Self::Siglip2 if matches!(model_type, "siglip2_vision_model" | "siglip2_text_model") => true,
             _ => self.model_type() == model_type,
         }
     }

@@ -25,7 +25,7 @@ use crate::capability::{
 use crate::error::Error;
 use crate::id::RegistryKey;
 use crate::memory::{MemoryBudget, MemoryStatus};
-use crate::pool::{KeyConfig, Pool, PoolConfig, PoolError, PoolStatus, RegisterError, ShutdownError};
+use crate::pool::{KeyConfig, Loader, Pool, PoolConfig, PoolError, PoolStatus, RegisterError, ShutdownError};
 use crate::weights::{ModelFiles, ModelFolder, ModelSource, WeightsError};
 
 /// One pool per capability, one memory budget for all of them.
@@ -144,32 +144,26 @@ impl Engine {
             Ok((loader, config))
         });
         let loaders = loaders.collect::<Result<Vec<_>, Error>>()?;
-        if loaders.iter().any(|(loader, _)| self.keys_beside(loader).contains(key)) {
-            return Err(RegisterError::Taken(key.clone()).into());
-        }
-        for (loader, config) in loaders {
-            let key = key.clone();
-            match loader {
-                AnyLoader::TextEmbedding(loader) => self.text_embedding.register_with(key, loader, config)?,
-                AnyLoader::TextToText(loader) => self.text_to_text.register_with(key, loader, config)?,
-                AnyLoader::ImageEmbedding(loader) => {
-                    self.image_embedding.register_with(key, loader, config)?;
-                }
-                AnyLoader::TextToImage(loader) => self.text_to_image.register_with(key, loader, config)?,
-                AnyLoader::Vision(loader) => self.vision.register_with(key, loader, config)?,
-            }
-        }
+        let entries = loaders.into_iter().map(|(loader, config)| self.entry(key, loader, config));
+        // All keys are held before the first model is known: it is under all of them or under none.
+        let entries = entries.collect::<Result<Vec<_>, RegisterError>>()?;
+        entries.into_iter().for_each(|register| register());
         Ok(capability)
     }
 
-    /// The keys of the pool that a loader is for.
-    fn keys_beside(&self, loader: &AnyLoader) -> Vec<RegistryKey> {
+    /// Holds the key in the pool that the loader is for. What is returned registers it there.
+    fn entry(
+        &self,
+        key: &RegistryKey,
+        loader: AnyLoader,
+        config: KeyConfig,
+    ) -> Result<Box<dyn FnOnce() + '_>, RegisterError> {
         match loader {
-            AnyLoader::TextEmbedding(_) => self.text_embedding.keys(),
-            AnyLoader::TextToText(_) => self.text_to_text.keys(),
-            AnyLoader::ImageEmbedding(_) => self.image_embedding.keys(),
-            AnyLoader::TextToImage(_) => self.text_to_image.keys(),
-            AnyLoader::Vision(_) => self.vision.keys(),
+            AnyLoader::TextEmbedding(loader) => entry(&self.text_embedding, key, loader, config),
+            AnyLoader::TextToText(loader) => entry(&self.text_to_text, key, loader, config),
+            AnyLoader::ImageEmbedding(loader) => entry(&self.image_embedding, key, loader, config),
+            AnyLoader::TextToImage(loader) => entry(&self.text_to_image, key, loader, config),
+            AnyLoader::Vision(loader) => entry(&self.vision, key, loader, config),
         }
     }
 
@@ -305,6 +299,16 @@ impl Engine {
         ];
         stopped.into_iter().collect()
     }
+}
+
+fn entry<'a, C: Capability>(
+    pool: &'a Pool<C>,
+    key: &RegistryKey,
+    loader: impl Loader<C>,
+    config: KeyConfig,
+) -> Result<Box<dyn FnOnce() + 'a>, RegisterError> {
+    let vacancy = pool.hold(key.clone())?;
+    Ok(Box::new(move || vacancy.fill(loader, config)))
 }
 
 impl fmt::Debug for Engine {

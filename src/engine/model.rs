@@ -57,7 +57,7 @@ impl Capabilities {
                 let sees = family == DecoderFamily::Gemma3 && gemma_sees(folder)?;
                 (Self::TextToText, sees.then_some(Self::Vision))
             }
-            Architecture::Clip | Architecture::Siglip => match Parts::of(folder)? {
+            Architecture::Clip | Architecture::Siglip | Architecture::Siglip2 => match Parts::of(folder)? {
                 Parts { pictures: true, texts } => {
                     (Self::ImageEmbedding, texts.then_some(Self::TextEmbedding))
                 }

@@ -9,7 +9,7 @@ use super::{ImageError, MAX_PIXELS, Picture, Resample};
 pub(crate) struct Fitting {
     /// Both sides become multiples of this.
     pub(super) factor: u32,
-    /// How many pixels a picture may then have; `None`: it stays as it is.
+    /// How many pixels a picture may then have, 1 at least; `None`: it stays as it is.
     pub(super) pixels: Option<RangeInclusive<u64>>,
     pub(super) filter: Resample,
 }
@@ -38,6 +38,7 @@ impl Fitting {
         // Halves to the even one, as Python rounds.
         let (rows, columns) = ((tall / factor).round_ties_even(), (wide / factor).round_ties_even());
         let (least, most) = (*pixels.start() as f64, *pixels.end() as f64);
+        // A side of no square comes to no pixels, which are fewer than the least, and so grows.
         let (rows, columns) = if rows * columns * factor * factor > most {
             let shrunk = (tall * wide / most).sqrt();
             ((tall / shrunk / factor).floor().max(1.0), (wide / shrunk / factor).floor().max(1.0))
@@ -47,9 +48,6 @@ impl Fitting {
         } else {
             (rows, columns)
         };
-        if rows < 1.0 || columns < 1.0 {
-            return Err(format!("it is smaller than {0} x {0} pixels", self.factor));
-        }
         Ok(((rows * factor) as u32, (columns * factor) as u32))
     }
 
@@ -58,9 +56,15 @@ impl Fitting {
         self.pixels.is_some()
     }
 
-    /// How many pixels a picture has at most, resized.
+    /// How many pixels a picture has at most, resized: more than it should where few are allowed, for the short side of
+    /// a long picture is one square at least, and what grows is rounded up.
     pub(crate) fn most_pixels(&self) -> u64 {
-        self.pixels.as_ref().map_or(MAX_PIXELS, |pixels| *pixels.end())
+        let Some(pixels) = &self.pixels else { return MAX_PIXELS };
+        let (factor, stretch) = (f64::from(self.factor), f64::from(MOST_STRETCHED));
+        let (least, most) = (*pixels.start() as f64, *pixels.end() as f64);
+        let shrunk = most.max(factor * (most * stretch).sqrt());
+        let grown = ((least * stretch).sqrt() + factor) * ((least / stretch).sqrt() + factor);
+        (shrunk.max(grown).ceil() as u64).min(MAX_PIXELS)
     }
 
     /// The picture resized.
@@ -87,5 +91,25 @@ mod tests {
         assert!(fitting.size_of(1, 201).is_err() && fitting.size_of(1, 200).is_ok());
         let plain = Fitting { pixels: None, ..fitting };
         assert_eq!((plain.size_of(28, 56), plain.size_of(28, 57).is_err()), (Ok((28, 56)), true));
+    }
+
+    #[test]
+    fn no_picture_has_more_pixels_than_are_counted_with() {
+        let mut over = 0;
+        for (least, most) in [(1, 1), (1, 784), (784, 784), (3136, 3136), (3136, 1_003_520), (50_000, 50_000)]
+        {
+            let fitting = Fitting { factor: 28, pixels: Some(least..=most), filter: Resample::Bicubic };
+            for (height, width) in [(1, 1), (1, 200), (200, 1), (28, 5600), (41, 8192), (480, 640), (99, 101)]
+            {
+                let (tall, wide) = fitting.size_of(height, width).unwrap();
+                let pixels = u64::from(tall) * u64::from(wide);
+                assert!(tall % 28 == 0 && wide % 28 == 0 && pixels > 0, "{tall} x {wide}");
+                assert!(pixels <= fitting.most_pixels(), "{least} to {most}: {tall} x {wide}");
+                over += u32::from(pixels > most);
+            }
+        }
+        assert!(over > 0, "some are larger than they should be");
+        let usual = Fitting { factor: 28, pixels: Some(3136..=1_003_520), filter: Resample::Bicubic };
+        assert_eq!(usual.most_pixels(), 1_003_520);
     }
 }

@@ -25,6 +25,7 @@ mod encode;
 mod error;
 mod fitting;
 mod format;
+mod patch_budget;
 mod picture;
 mod preprocess;
 mod processor_config;

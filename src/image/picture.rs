@@ -47,11 +47,12 @@ impl Picture {
 
     /// The part of these sides whose upper left corner is here; all of it must be in the picture.
     pub(super) fn part(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
-        let row = |row: u32| {
+        let mut rgb = Vec::with_capacity(3 * width as usize * height as usize);
+        for row in top..top + height {
             let start = 3 * (row as usize * self.width as usize + left as usize);
-            &self.rgb[start..][..3 * width as usize]
-        };
-        Self { width, height, rgb: (top..top + height).flat_map(row).copied().collect() }
+            rgb.extend_from_slice(&self.rgb[start..][..3 * width as usize]);
+        }
+        Self { width, height, rgb }
     }
 
     /// Pixels a row; at least 1.

@@ -1,6 +1,7 @@
 //! From a picture to what a network reads.
 
 use super::Picture;
+use super::patch_budget::PatchBudget;
 use super::resample::Resample;
 use super::resize::resize;
 use super::window::Window;
@@ -15,6 +16,8 @@ pub(super) enum Size {
     ShortSide(usize),
     /// Whatever its shape was.
     Exactly { height: usize, width: usize },
+    /// As many whole patches as there may be.
+    Patches(PatchBudget),
 }
 
 /// What a model's `preprocessor_config.json` says: resize, cut out the middle, scale, normalise, each or not.
@@ -55,12 +58,25 @@ impl Preprocessor {
         Self { resize, crop, levels }
     }
 
+    /// Whether every level becomes a number.
+    pub(super) fn is_finite(&self) -> bool {
+        self.levels.as_flattened().iter().all(|level| level.is_finite())
+    }
+
     /// Rows and numbers a row that every picture becomes, whatever its own; `None` if that depends.
     pub fn fixed_size(&self) -> Option<(usize, usize)> {
         self.crop.or(match self.resize {
             Some((Size::Exactly { height, width }, _)) => Some((height, width)),
-            Some((Size::ShortSide(_), _)) | None => None,
+            Some((Size::ShortSide(_) | Size::Patches(_), _)) | None => None,
         })
+    }
+
+    /// What side patches must have, and how many pictures become at most, where pictures are resized by that.
+    pub(crate) fn patches(&self) -> Option<(usize, usize)> {
+        match self.resize {
+            Some((Size::Patches(PatchBudget { patch, most }), _)) => Some((patch, most)),
+            _ => None,
+        }
     }
 
     /// Rows and numbers a row that a picture of these sides becomes.
@@ -86,6 +102,7 @@ impl Preprocessor {
         match self.resize {
             None => (height, width),
             Some((Size::Exactly { height, width }, _)) => (height, width),
+            Some((Size::Patches(budget), _)) => budget.size_of(height, width),
             // What is left of a pixel is cut off.
             Some((Size::ShortSide(short), _)) if width <= height => (grown(short, height, width), short),
             Some((Size::ShortSide(short), _)) => (short, grown(short, width, height)),

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use super::MAX_PIXELS;
 use super::fitting::Fitting;
+use super::patch_budget::PatchBudget;
 use super::preprocess::{Channels, Preprocessor, Size};
 use super::resample::Resample;
 use super::tiles::Tiling;
@@ -38,6 +40,8 @@ pub enum PreprocessorError {
 pub(crate) enum ProcessorKind {
     Clip,
     Siglip,
+    Siglip2,
+    Gemma3,
     Bit,
     Vit,
 }
@@ -65,6 +69,7 @@ pub(crate) struct PreprocessorConfig {
     max_pixels: Option<u64>,
     patch_size: Option<u64>,
     merge_size: Option<u64>,
+    max_num_patches: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -109,13 +114,15 @@ impl ProcessorKind {
             family.strip_suffix("ImageProcessor").or_else(|| family.strip_suffix("FeatureExtractor"));
         match family {
             Some("CLIP") => Ok(Self::Clip),
-            Some("Siglip" | "Gemma3") => Ok(Self::Siglip),
+            Some("Siglip") => Ok(Self::Siglip),
+            Some("Siglip2") => Ok(Self::Siglip2),
+            Some("Gemma3") => Ok(Self::Gemma3),
             Some("Bit") => Ok(Self::Bit),
             Some("ViT") => Ok(Self::Vit),
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Gemma3-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Siglip2-, Gemma3-, Bit- and ViTImageProcessor, Fast or not",
             }),
         }
     }
@@ -130,7 +137,10 @@ impl ProcessorKind {
     }
 
     fn resample(self) -> Resample {
-        if self == Self::Vit { Resample::Bilinear } else { Resample::Bicubic }
+        match self {
+            Self::Vit | Self::Siglip2 | Self::Gemma3 => Resample::Bilinear,
+            Self::Clip | Self::Siglip | Self::Bit => Resample::Bicubic,
+        }
     }
 
     fn channels(self) -> (Channels, Channels) {
@@ -143,10 +153,11 @@ impl PreprocessorConfig {
     pub(crate) fn lower(&self, fallback: ProcessorKind) -> Result<Preprocessor, PreprocessorError> {
         let class = self.image_processor_type.as_deref().or(self.feature_extractor_type.as_deref());
         let kind = class.map_or(Ok(fallback), ProcessorKind::named)?;
-        if self.do_pad == Some(true) {
-            let (found, supported) = ("true".to_owned(), "false");
-            return Err(PreprocessorError::Unsupported { what: "do_pad", found, supported });
+        if kind == ProcessorKind::Siglip2 {
+            return self.in_patches();
         }
+        never("do_pad", self.do_pad)?;
+        never("do_pan_and_scan", self.do_pan_and_scan)?;
         let size = match &self.size {
             Some(entry) => entry.size("size", kind.keeps_shape())?,
             None => kind.size(),
@@ -158,17 +169,37 @@ impl PreprocessorConfig {
         let crop = match crop {
             _ if !self.do_center_crop.unwrap_or(kind.keeps_shape()) => None,
             Size::Exactly { height, width } => Some((height, width)),
-            Size::ShortSide(_) => {
+            Size::ShortSide(_) | Size::Patches(_) => {
                 return Err(bad("crop_size", "a shortest_edge", "it must be height and width"));
             }
         };
-        if self.do_pan_and_scan == Some(true) {
-            let (found, supported) = ("true".to_owned(), "false");
-            return Err(PreprocessorError::Unsupported { what: "do_pan_and_scan", found, supported });
-        }
         let resize = self.do_resize.unwrap_or(true);
         let resize = resize.then_some((size, self.resample.unwrap_or(kind.resample())));
         self.values(resize, crop, kind.channels())
+    }
+
+    /// How `SigLIP` 2 resizes pictures to as many whole patches as there may be. It cuts and fills nothing, whatever
+    /// the file says.
+    fn in_patches(&self) -> Result<Preprocessor, PreprocessorError> {
+        let kind = ProcessorKind::Siglip2;
+        if self.do_resize == Some(false) {
+            let (found, supported) = ("false".to_owned(), "true");
+            return Err(PreprocessorError::Unsupported { what: "do_resize", found, supported });
+        }
+        let (patch, most) = (self.patch_size.unwrap_or(16), self.max_num_patches.unwrap_or(256));
+        if !(1..=256).contains(&patch) {
+            return Err(bad("patch_size", &patch.to_string(), "a patch has 1 to 256 pixels on a side"));
+        }
+        if !(1..=8192).contains(&most) {
+            return Err(bad("max_num_patches", &most.to_string(), "a picture has 1 to 8192 patches"));
+        }
+        if most * patch * patch > MAX_PIXELS {
+            let found = format!("{most} of {patch} x {patch} pixels");
+            return Err(bad("max_num_patches", &found, "no picture may have more than 40 million pixels"));
+        }
+        let size = Size::Patches(PatchBudget { patch: patch as usize, most: most as usize });
+        let resize = (size, self.resample.unwrap_or(kind.resample()));
+        self.values(Some(resize), None, kind.channels())
     }
 
     /// What becomes of pixels after they are resized and cut, by these means and deviations where the file has none.
@@ -184,15 +215,17 @@ impl PreprocessorConfig {
             return Err(bad("image_std", "0", "pixels are divided by it"));
         }
         let factor = self.rescale_factor.unwrap_or(1.0 / 255.0);
-        if !factor.is_finite() {
-            return Err(bad("rescale_factor", &factor.to_string(), "it must be a number"));
-        }
-        Ok(Preprocessor::new(
+        let preprocessor = Preprocessor::new(
             resize,
             crop,
             self.do_rescale.unwrap_or(true).then_some(factor),
             self.do_normalize.unwrap_or(true).then_some((mean, std)),
-        ))
+        );
+        if preprocessor.is_finite() {
+            return Ok(preprocessor);
+        }
+        let found = format!("{factor}, {mean:?} and {std:?}");
+        Err(bad("rescale_factor, image_mean and image_std", &found, "every pixel must become a number"))
     }
 
     /// How Idefics 3 and `SmolVLM` cut pictures into tiles, and what becomes of each tile's pixels.
@@ -248,10 +281,17 @@ impl PreprocessorConfig {
         same("patch_size", self.patch_size, patch)?;
         same("merge_size", self.merge_size, merge)?;
         let (least, most) = match &self.size {
-            Some(SizeEntry::Named(named)) => {
+            None => (None, None),
+            Some(SizeEntry::Named(named)) if named.height.or(named.width).is_none() => {
                 (named.shortest_edge.or(named.min_pixels), named.longest_edge.or(named.max_pixels))
             }
-            _ => (None, None),
+            Some(other) => {
+                return Err(PreprocessorError::Unsupported {
+                    what: "size",
+                    found: format!("{other:?}"),
+                    supported: "numbers of pixels as shortest_edge and longest_edge",
+                });
+            }
         };
         let least = self.min_pixels.or(least).unwrap_or(56 * 56);
         let most = self.max_pixels.or(most).unwrap_or(28 * 28 * 1280);
@@ -308,6 +348,70 @@ impl ChannelsEntry {
     }
 }
 
+/// Refuses what is not implemented where the file asks for it.
+fn never(what: &'static str, asked: Option<bool>) -> Result<(), PreprocessorError> {
+    if asked != Some(true) {
+        return Ok(());
+    }
+    let (found, supported) = ("true".to_owned(), "false");
+    Err(PreprocessorError::Unsupported { what, found, supported })
+}
+
 fn bad(field: &'static str, found: &str, expected: &'static str) -> PreprocessorError {
     PreprocessorError::Bad { field, found: found.to_owned(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> PreprocessorConfig {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_its_class_has_it() {
+        let lowered = |json: &str| config(json).lower(ProcessorKind::Siglip).unwrap();
+        for (class, filter) in [("Siglip", 3), ("Gemma3", 2), ("ViT", 2)] {
+            let silent = lowered(&format!(r#"{{"image_processor_type": "{class}ImageProcessorFast"}}"#));
+            let spoken = lowered(&format!(
+                r#"{{"size": 224, "resample": {filter}, "image_mean": 0.5, "image_std": 0.5,
+                     "rescale_factor": 0.00392156862745098, "do_center_crop": false}}"#
+            ));
+            assert_eq!(silent, spoken, "{class}");
+        }
+    }
+
+    #[test]
+    fn every_pixel_becomes_a_number() {
+        for json in [
+            r#"{"image_std": 0}"#,
+            r#"{"image_std": [0.5, 1e-50, 0.5]}"#,
+            r#"{"rescale_factor": 1e300}"#,
+            r#"{"do_rescale": false, "image_std": 1e-40}"#,
+        ] {
+            let refused = config(json).lower(ProcessorKind::Vit).unwrap_err();
+            assert!(matches!(refused, PreprocessorError::Bad { .. }), "{json}: {refused}");
+        }
+        let unused = config(r#"{"do_rescale": false, "rescale_factor": 1e300}"#);
+        assert!(unused.lower(ProcessorKind::Vit).is_ok());
+    }
+
+    #[test]
+    fn sizes_that_say_something_else_than_pixels_are_refused() {
+        let fitting =
+            |size: &str| config(&format!(r#"{{"size": {size}}}"#)).fitting(14, 2).map(|found| found.0);
+        assert_eq!(
+            fitting(r#"{"shortest_edge": 784, "longest_edge": 1568}"#).unwrap().pixels,
+            Some(784..=1568)
+        );
+        assert_eq!(fitting(r#"{"max_pixels": 6272}"#).unwrap().pixels, Some(3136..=6272));
+        for size in ["448", "[448, 448]", r#"{"height": 448, "width": 448}"#] {
+            let refused = fitting(size).unwrap_err();
+            assert!(
+                matches!(refused, PreprocessorError::Unsupported { what: "size", .. }),
+                "{size}: {refused}"
+            );
+        }
+    }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use sha2::{Digest as _, Sha256};
 
 use super::{ImageError, Picture};

@@ -1,10 +1,10 @@
 //! A pool of closures, ready to use.
 
-use super::builder::RegisterError;
 use super::error::{PoolError, SpawnError, SubmitError};
 use super::key_config::KeyConfig;
 use super::loader::BuildWith;
 use super::options::SubmitOptions;
+use super::registration::RegisterError;
 use super::ticket::Ticket;
 use super::{Pool, PoolConfig};
 use crate::capability::{Task, TaskContext, TaskRunner, Tasks};

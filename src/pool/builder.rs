@@ -1,4 +1,4 @@
-//! Making a pool, and telling it which models there are.
+//! Making a pool.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,19 +7,15 @@ use std::thread;
 
 use crossbeam_channel::unbounded;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 
 use super::error::SpawnError;
-use super::key_config::KeyConfig;
-use super::lane::Lane;
-use super::shared::{PoolPhase, Shared};
+use super::shared::Shared;
 use super::shutdown::Owner;
 use super::supervisor::{Holdings, Lanes, Supervisor};
-use super::{Loader, Pool, PoolConfig};
+use super::{Pool, PoolConfig};
 use crate::capability::Capability;
 use crate::clock::Clock;
-use crate::id::RegistryKey;
 use crate::memory::MemoryBudget;
 
 /// Makes a [`Pool`].
@@ -70,6 +66,7 @@ impl<C: Capability> PoolBuilder<C> {
             owner: Arc::new(Owner {
                 shared,
                 lanes,
+                held: Mutex::default(),
                 supervisor: Arc::new(Mutex::new(Some(thread))),
                 holdings,
             }),
@@ -81,18 +78,6 @@ impl<C: Capability> fmt::Debug for PoolBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolBuilder").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// A model was not registered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// The key is taken.
-    #[error("{0} is registered already: choose another key")]
-    Taken(RegistryKey),
-    /// The pool takes nothing new.
-    #[error("the pool is shutting down")]
-    ShuttingDown,
 }
 
 impl<C: Capability> Pool<C> {
@@ -108,32 +93,6 @@ impl<C: Capability> Pool<C> {
             clock: Clock::system(),
             budget: None,
             capability: PhantomData,
-        }
-    }
-
-    /// Makes a model known under a key. Nothing is loaded before the first request or [`Pool::preload`].
-    pub fn register(&self, key: impl Into<RegistryKey>, loader: impl Loader<C>) -> Result<(), RegisterError> {
-        self.register_with(key, loader, KeyConfig::of(self.config()))
-    }
-
-    /// Makes a model known under a key, with settings of its own.
-    pub fn register_with(
-        &self,
-        key: impl Into<RegistryKey>,
-        loader: impl Loader<C>,
-        config: KeyConfig,
-    ) -> Result<(), RegisterError> {
-        if self.owner.shared.phase() != PoolPhase::Running {
-            return Err(RegisterError::ShuttingDown);
-        }
-        let key = key.into();
-        match self.owner.lanes.entry(key.clone()) {
-            Entry::Occupied(_) => Err(RegisterError::Taken(key)),
-            Entry::Vacant(entry) => {
-                let shared = self.owner.shared.clone();
-                entry.insert(Arc::new(Lane::new(key, Box::new(loader), shared, config)));
-                Ok(())
-            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a pool ends.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use super::state::Pending;
 use super::supervisor::{Command, Holdings, Lanes};
 use super::thread::stop_elsewhere;
 use crate::capability::Capability;
+use crate::id::RegistryKey;
 
 /// How long threads that are merely finishing a step get when all the time was used for work.
 const GRACE: Duration = Duration::from_millis(250);
@@ -25,6 +27,8 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(crate) struct Owner<C: Capability> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) lanes: Arc<Lanes<C>>,
+    /// Keys that somebody is about to register.
+    pub(crate) held: Mutex<HashSet<RegistryKey>>,
     /// Locked to the end of a shutdown: of two callers one stops the pool and the other waits for that.
     pub(crate) supervisor: Arc<Mutex<Option<JoinHandle<usize>>>>,
     /// Keeps the pool known to its budget.

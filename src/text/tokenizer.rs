@@ -328,6 +328,10 @@ mod tests {
         assert_eq!(filled("right").unwrap().ids, [plain.clone(), padding.clone()].concat());
         assert_eq!(filled("left").unwrap().ids, [padding, plain].concat());
         assert_eq!(filled("left").unwrap().type_ids.len(), 16);
+        let fills_left = |json: &str| serde_json::from_str::<TokenizerSettings>(json).unwrap().fills_left();
+        assert!(fills_left(r#"{"tokenizer_class": "Siglip2Tokenizer"}"#));
+        assert!(!fills_left(r#"{"tokenizer_class": "GemmaTokenizer", "padding_side": "right"}"#));
+        assert!(!fills_left(r#"{"tokenizer_class": "SiglipTokenizer"}"#));
     }
 
     #[test]

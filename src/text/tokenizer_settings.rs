@@ -120,9 +120,12 @@ impl TokenizerSettings {
         Some(Sequence::new(first.into_iter().chain(normalizer).collect()).into())
     }
 
-    /// Whether texts are filled up before their beginnings, not behind their ends.
+    /// Whether texts are filled up before their beginnings, not behind their ends; Gemma's tokenizers, which are
+    /// `SigLIP` 2's too, do unless the file says otherwise.
     pub(super) fn fills_left(&self) -> bool {
-        self.padding_side.as_deref() == Some("left")
+        let class = self.tokenizer_class.as_deref();
+        let usual = matches!(class, Some("Siglip2Tokenizer" | "GemmaTokenizer" | "GemmaTokenizerFast"));
+        self.padding_side.as_deref().map_or(usual, |side| side == "left")
     }
 
     /// The limit the file states, if it states a real one.

@@ -13,11 +13,13 @@ use serde_json::{Value, json};
 use crate::pictures::{fixture, picture};
 use crate::support::{Agreement, Case, copied, copy_into, folder, patch};
 
-const MODELS: [(&str, Architecture); 9] = [
+const MODELS: [(&str, Architecture); 11] = [
     ("clip", Architecture::Clip),
     ("clip-vision", Architecture::Clip),
     ("siglip", Architecture::Siglip),
     ("siglip-vision", Architecture::Siglip),
+    ("siglip2", Architecture::Siglip2),
+    ("siglip2-vision", Architecture::Siglip2),
     ("dinov2", Architecture::Dinov2),
     ("dinov2-any-size", Architecture::Dinov2),
     ("dinov2-registers", Architecture::Dinov2WithRegisters),
@@ -213,7 +215,7 @@ fn texts_agree(name: &str, model: &Path) {
 
 #[test]
 fn texts_of_models_of_pictures_agree() {
-    for name in ["clip", "siglip"] {
+    for name in ["clip", "siglip", "siglip2"] {
         texts_agree(name, &fixture(name));
     }
 }
@@ -235,6 +237,39 @@ fn a_folder_without_a_tokenizer_reads_no_texts() {
     let error = EmbeddingWeights::load(&folder(copy.path()), Dtype::F32).unwrap_err();
     assert!(matches!(error, ArchError::Unsupported { .. }), "{error}");
     agrees("clip", copy.path());
+}
+
+#[test]
+fn a_long_picture_becomes_as_many_patches_as_there_may_be() {
+    let weights = load(&fixture("siglip2"));
+    let plan = weights.plan();
+    let bar =
+        |width, height: u32| ImageSource::pixels(width, height, vec![90; 3 * (width * height) as usize]);
+    assert_eq!(plan.preprocessor().size_of(1, 8000), (8, 240));
+    for (width, height) in [(8000, 1), (1, 8000), (1, 1), (500, 499)] {
+        let request = EmbedImageRequest::new(bar(width, height));
+        assert!(plan.cost(&request) <= 30, "{width} x {height}");
+        assert_eq!(one(&weights, request).unwrap().values.len(), 32, "{width} x {height}");
+    }
+    let path = EmbedImageRequest::new(ImageSource::path(picture("rgb.png")));
+    assert_eq!(plan.cost(&path), 30, "what is not decoded is taken for the largest");
+    let copy = copied(&fixture("siglip2"));
+    patch(copy.path(), "preprocessor_config.json", "max_num_patches", json!(8192));
+    let larger = ImagePlan::read(&folder(copy.path()), Dtype::F32).unwrap();
+    let bytes = |plan: &ImagePlan| plan.footprint(std::num::NonZeroUsize::MIN).unwrap().per_worker;
+    assert!(bytes(&larger) > bytes(plan));
+}
+
+#[test]
+fn a_fixed_processor_before_a_flexible_network_makes_squares() {
+    let copy = copied(&fixture("siglip2"));
+    let file = "preprocessor_config.json";
+    patch(copy.path(), file, "image_processor_type", json!("SiglipImageProcessor"));
+    patch(copy.path(), file, "size", json!({ "height": 40, "width": 40 }));
+    let weights = load(copy.path());
+    assert_eq!(weights.plan().reads(), Some((40, 40)));
+    let vector = |name: &str| one(&weights, request(name)).unwrap().values;
+    assert_ne!(vector("rgb.png"), vector("odd.png"));
 }
 
 #[test]

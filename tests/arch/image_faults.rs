@@ -164,12 +164,21 @@ fn numbers_that_no_model_has_are_refused() {
         ("dinov2-registers", "num_register_tokens", json!(1_u64 << 40)),
         ("clip-vision", "projection_dim", json!(0)),
         ("siglip-vision", "vision_use_head", json!(false)),
+        ("siglip2-vision", "vision_use_head", json!(false)),
+        ("siglip2-vision", "num_patches", json!(0)),
+        ("siglip2-vision", "num_patches", json!(48)),
+        ("siglip2-vision", "num_patches", json!(u64::MAX)),
+        ("siglip2-vision", "patch_size", json!(u64::MAX)),
     ] {
         let error = changed(name, file, field, value);
         assert!(matches!(error, ArchError::BadConfig { .. }), "{name} {field}: {error}");
     }
     for (field, value) in [("hidden_act", json!("mish")), ("pooler_act", json!("softmax"))] {
         assert!(matches!(changed("vit", file, field, value), ArchError::Unsupported { .. }), "{field}");
+    }
+    for (field, value) in [("num_patches", json!(36)), ("hidden_size", json!(16))] {
+        let error = changed("siglip2-vision", file, field, value);
+        assert!(matches!(error, ArchError::Weights(_)), "{field}: {error}");
     }
     // What the weights do not have.
     for (field, value) in
@@ -199,6 +208,24 @@ fn preprocessing_that_makes_no_sense_is_refused() {
     {
         assert!(matches!(changed("vit", file, field, value), ArchError::Weights(_)), "{field}");
     }
+    for (field, value) in [
+        ("max_num_patches", json!(0)),
+        ("max_num_patches", json!(1_u64 << 40)),
+        ("patch_size", json!(0)),
+        ("patch_size", json!(1_u64 << 40)),
+        ("do_resize", json!(false)),
+        ("image_std", json!(0.0)),
+    ] {
+        let error = changed("siglip2-vision", file, field, value.clone());
+        assert!(matches!(error, ArchError::Preprocessor(_)), "{field} {value}: {error}");
+    }
+    // Patches that are not the network's.
+    assert!(matches!(changed("siglip2-vision", file, "patch_size", json!(8)), ArchError::BadConfig { .. }));
+    let copy = copied(&fixture("siglip2-vision"));
+    patch(copy.path(), file, "patch_size", json!(256));
+    patch(copy.path(), "config.json", "patch_size", json!(256));
+    patch(copy.path(), file, "max_num_patches", json!(8192));
+    assert!(matches!(load(copy.path()), Err(ArchError::Preprocessor(_))), "pictures would be too large");
     // A network of fixed size, and pictures of another.
     assert!(matches!(changed("vit", file, "size", json!(40)), ArchError::BadConfig { .. }));
     let copy = copied(&fixture("vit"));

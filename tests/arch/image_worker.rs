@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 use millpond::arch::{EmbeddingWeights, ImageWeights};
 use millpond::capability::{EmbedImageRequest, EmbedRequest, ImageSource};
@@ -27,7 +28,7 @@ fn add(engine: &Engine, name: &str) {
 #[test]
 fn an_engine_embeds_pictures_as_the_model_does() {
     let engine = engine();
-    for name in ["clip", "siglip", "dinov2", "vit"] {
+    for name in ["clip", "siglip", "siglip2", "dinov2", "vit"] {
         add(&engine, name);
         let weights = ImageWeights::load(&folder(&fixture(name)), Dtype::F32).unwrap();
         let request = |name: &String| EmbedImageRequest::new(ImageSource::path(picture(name)));
@@ -41,7 +42,7 @@ fn an_engine_embeds_pictures_as_the_model_does() {
         }
     }
     let status = engine.image_embedding().status();
-    assert_eq!(status.keys.len(), 4);
+    assert_eq!(status.keys.len(), 5);
 }
 
 #[test]
@@ -101,8 +102,11 @@ fn a_model_of_pictures_is_no_model_of_texts() {
 #[test]
 fn both_sides_of_a_search_are_under_one_key() {
     let engine = engine();
-    for name in ["clip", "siglip"] {
+    for name in ["clip", "siglip", "siglip2"] {
         add(&engine, name);
+        let both = (Capabilities::ImageEmbedding, Some(Capabilities::TextEmbedding));
+        let files = ModelFiles::Folder(folder(&fixture(name)));
+        assert_eq!(Capabilities::all(&files).unwrap(), both, "{name}");
         let text = engine.embed(name, "a photo of a mill").unwrap();
         let picture = engine.embed_image(name, ImageSource::path(picture("rgb.png"))).unwrap();
         assert_eq!(text.values.len(), picture.values.len(), "{name}");
@@ -127,4 +131,28 @@ fn a_key_that_one_of_two_pools_has_is_taken_in_neither() {
     add(&crate::support::fixture("cls")).unwrap();
     assert!(matches!(add(&fixture("clip")), Err(Error::Register(RegisterError::Taken(_)))));
     assert_eq!((engine.image_embedding().keys().len(), engine.text_embedding().keys().len()), (0, 1));
+    engine.text_embedding().shutdown(Duration::from_secs(5)).unwrap();
+    assert!(matches!(add(&fixture("siglip")), Err(Error::Register(RegisterError::ShuttingDown))));
+    assert!(engine.image_embedding().keys().is_empty());
+}
+
+#[test]
+fn of_two_who_add_under_one_key_at_once_one_has_it_in_every_pool() {
+    let engine = engine();
+    let add = |key: &str, path: &Path| {
+        engine.add_folder(key, folder(path), engine.key_config(Capabilities::ImageEmbedding))
+    };
+    let (both, texts) = (fixture("clip"), crate::support::fixture("cls"));
+    for round in 0..40 {
+        let key = format!("m{round}");
+        let (first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| add(&key, &both));
+            (add(&key, &texts), first.join().unwrap())
+        });
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        let key = key.into();
+        let known =
+            (engine.image_embedding().keys().contains(&key), engine.text_embedding().keys().contains(&key));
+        assert_eq!(known, (second.is_ok(), true), "{key}");
+    }
 }

@@ -57,6 +57,11 @@ fn what_cannot_be_described_says_why() {
 fn inspect_and_bench_know_models_that_see() {
     let report = millpond(["inspect", "-m", LLAVA, "--json"]).ok().json().remove(0);
     assert_eq!(report["capability"], "vision");
+    assert_eq!(report["capabilities"], serde_json::json!(["vision"]));
+    let gemma = "tests/fixtures/vision/gemma3";
+    let both = millpond(["inspect", "-m", gemma, "--json"]).ok().json().remove(0);
+    assert_eq!(both["capabilities"], serde_json::json!(["text-to-text", "vision"]));
+    assert!(millpond(["inspect", "-m", gemma]).ok().stdout.contains("besides       vision"));
     assert_eq!(report["architecture"], "llava");
     assert_eq!(report["tokens_per_image"], 16);
     assert_eq!(report["context_length"], 512);

@@ -49,11 +49,19 @@ fn what_is_no_picture_is_named() {
 fn inspect_and_bench_know_models_of_pictures() {
     let report = millpond(["inspect", "-m", CLIP, "--json"]).ok().json().remove(0);
     assert_eq!(report["capability"], "image-embedding");
+    assert_eq!(report["capabilities"], serde_json::json!(["image-embedding", "text-embedding"]));
     assert_eq!(report["architecture"], "clip");
     assert_eq!(report["dimensions"], 24);
     assert_eq!(report["reads"], serde_json::json!([32, 32]));
     assert_eq!(report["patch_size"], 8);
-    assert!(millpond(["inspect", "-m", CLIP]).ok().stdout.contains("pictures as 32 x 32 pixels"));
+    let text = millpond(["inspect", "-m", CLIP]).ok().stdout;
+    assert!(
+        text.contains("pictures as 32 x 32 pixels") && text.contains("besides       text-embedding"),
+        "{text}"
+    );
+    let flexible = millpond(["inspect", "-m", "tests/fixtures/image/siglip2-vision", "--json"]).ok().json();
+    assert_eq!(flexible[0]["capabilities"], serde_json::json!(["image-embedding"]));
+    assert_eq!((&flexible[0]["architecture"], &flexible[0]["reads"]), (&"siglip2".into(), &().into()));
     let args = ["bench", "embed-image", "-m", CLIP, "--requests", "4", "--concurrency", "2", "--json"];
     let figures = millpond(args).ok().json().remove(0);
     assert!(figures["requests_per_second"].as_f64().unwrap() > 0.0);

@@ -40,7 +40,9 @@ impl NetworkConfig {
     /// Reads `config.json`.
     pub(super) fn read(folder: &ModelFolder) -> std::result::Result<Self, ArchError> {
         let family = Architecture::of(folder)?;
-        if matches!(family, Architecture::Clip | Architecture::Siglip) && Parts::of(folder)?.texts {
+        let reads_pictures =
+            matches!(family, Architecture::Clip | Architecture::Siglip | Architecture::Siglip2);
+        if reads_pictures && Parts::of(folder)?.texts {
             return Ok(Self::TextTower(TextTowerConfig::read(folder, family)?));
         }
         if is_vit(family) {

@@ -103,7 +103,7 @@ impl ImagePlan {
         let (height, width) = match (&request.image, self.reads()) {
             (_, Some(fixed)) => fixed,
             (ImageSource::Pixels { width, height, .. }, None) => self.preprocessor.size_of(*height, *width),
-            _ => (self.config.image_size, self.config.image_size),
+            _ => return self.guess() as u64,
         };
         (self.grid(height, width).patches().min(MAX_PATCHES) + self.config.tokens_before()) as u64
     }
@@ -133,7 +133,7 @@ impl ImagePlan {
         // What a configuration claims beyond what its files hold is not there to be saved.
         let saved = self.config.linear_numbers().saturating_mul(4 - self.precision.bytes() as u64);
         let weights = ByteSize::new(all.bytes().saturating_sub(saved.min(all.bytes() / 2)));
-        let longest = self.usual().map_or(MAX_PATCHES, Grid::patches) + self.config.tokens_before();
+        let longest = self.usual().map_or(self.most_patches(), Grid::patches) + self.config.tokens_before();
         let batch = PASS_TOKENS.saturating_mul(threads.get());
         let pass = ByteSize::new(self.config.pass_numbers(batch, longest, threads)).saturating_mul(4);
         // Each thread has read a file before it waits for its turn.
@@ -149,11 +149,22 @@ impl ImagePlan {
         if self.reads().is_some() {
             return ByteSize::ZERO;
         }
-        let side = self.config.image_size;
-        let guess = self.grid(side, side).patches().min(MAX_PATCHES) + self.config.tokens_before();
-        let others = (batch / guess.max(1)).saturating_sub(1).min(MOST_PICTURES - 1);
-        let numbers = others.saturating_mul(MAX_PATCHES).saturating_mul(self.config.patch_numbers());
+        let others = (batch / self.guess().max(1)).saturating_sub(1).min(MOST_PICTURES - 1);
+        let numbers = others.saturating_mul(self.most_patches()).saturating_mul(self.config.patch_numbers());
         ByteSize::new(numbers as u64).saturating_mul(4)
+    }
+
+    /// How many tokens a picture is taken for before it is decoded, where pictures are of any size: those of the ones
+    /// trained with, or as many as it may have.
+    fn guess(&self) -> usize {
+        let side = self.config.image_size;
+        let trained = || self.grid(side, side).patches().min(MAX_PATCHES);
+        self.preprocessor.patches().map_or_else(trained, |(_, most)| most) + self.config.tokens_before()
+    }
+
+    /// The most patches that a picture can have.
+    fn most_patches(&self) -> usize {
+        self.preprocessor.patches().map_or(MAX_PATCHES, |(_, most)| most.min(MAX_PATCHES))
     }
 
     /// The patches of a picture of these sides, as prepared.
@@ -186,6 +197,12 @@ impl ImagePlan {
     }
 
     fn check_sizes(&self) -> Result<(), ArchError> {
+        if let Some((patch, _)) = self.preprocessor.patches()
+            && patch != self.config.patch_size
+        {
+            let expected = format!("the network's patches have {} pixels on a side", self.config.patch_size);
+            return Err(bad("patch_size of preprocessor_config.json", patch, expected));
+        }
         let Some((height, width)) = self.reads() else { return Ok(()) };
         let wrong =
             |expected| bad("the size that pictures are prepared to", format!("{height} x {width}"), expected);

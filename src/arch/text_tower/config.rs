@@ -74,12 +74,12 @@ struct File {
 }
 
 impl TextTowerConfig {
-    /// Reads `config.json` of a network of `family`, which is CLIP or `SigLIP`.
+    /// Reads `config.json` of a network of `family`, which is CLIP or a `SigLIP`.
     pub(crate) fn read(folder: &ModelFolder, family: Architecture) -> Result<Self, ArchError> {
         let file: File = read_required(folder, "config.json")?;
         let projection = file.alone.projection_dim;
         let tower = file.text_config_dict.or(file.text_config).unwrap_or(file.alone);
-        if family == Architecture::Clip { tower.clip(projection) } else { tower.siglip() }
+        if family == Architecture::Clip { tower.clip(projection) } else { tower.siglip(family) }
     }
 
     fn check(self) -> Result<Self, ArchError> {
@@ -158,11 +158,11 @@ impl Tower {
         .check()
     }
 
-    fn siglip(self) -> Result<TextTowerConfig, ArchError> {
+    fn siglip(self, architecture: Architecture) -> Result<TextTowerConfig, ArchError> {
         let hidden_size = self.hidden_size.unwrap_or(768);
         let activation = self.hidden_act.as_deref().unwrap_or("gelu_pytorch_tanh");
         TextTowerConfig {
-            architecture: Architecture::Siglip,
+            architecture,
             vocab_size: self.vocab_size.unwrap_or(32_000),
             hidden_size,
             num_hidden_layers: self.num_hidden_layers.unwrap_or(12),

@@ -29,6 +29,7 @@ pub struct VitConfig {
     pub(crate) norm_eps: f64,
     pub(crate) qkv_bias: Bias,
     pub(crate) patch_bias: Bias,
+    pub(crate) patch_order: PatchOrder,
     /// Whether the feed-forward part is gated.
     pub(crate) gated: bool,
     /// Whether there is a norm before the first layer.
@@ -72,10 +73,21 @@ pub(crate) enum Places {
     /// There is no such picture.
     Fixed,
     /// They are stretched or shrunk, by cubic pieces.
-    Stretched {
+    Cubic {
         /// Whether shrinking looks at all of them.
         antialias: bool,
     },
+    /// They are stretched or shrunk, by straight pieces; shrinking looks at all of them.
+    Linear,
+}
+
+/// How the numbers of a patch lie in the weights that read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatchOrder {
+    /// All of red, of green, of blue: `[hidden, 3, size, size]`.
+    Colours,
+    /// Pixel by pixel: `[hidden, size x size x 3]`.
+    Pixels,
 }
 
 /// What makes one vector of all.
@@ -133,6 +145,7 @@ impl VitConfig {
             norm_eps,
             qkv_bias: Bias::Present,
             patch_bias: Bias::Present,
+            patch_order: PatchOrder::Colours,
             gated: false,
             norm_first: false,
             layer_scale: false,

@@ -1,15 +1,16 @@
 //! The families' `config.json`, as transformers 4 and 5 write them. What only matters for training is left unread;
 //! what a file leaves out is what transformers takes it for.
 //!
-//! CLIP: Radford et al., arXiv 2103.00020. `SigLIP`: Zhai et al., arXiv 2303.15343; `SigLIP` 2 of a fixed
-//! resolution, arXiv 2502.14786, is the same network. `DINOv2`: Oquab et al., arXiv 2304.07193; registers: Darcet
-//! et al., arXiv 2309.16588. Reference: `modeling_clip.py`, `modeling_siglip.py`, `modeling_dinov2.py`,
+//! CLIP: Radford et al., arXiv 2103.00020. `SigLIP`: Zhai et al., arXiv 2303.15343; `SigLIP` 2, arXiv 2502.14786, is
+//! the same network where pictures have one size, and nearly the same where they keep their shape (`NaFlex`).
+//! `DINOv2`: Oquab et al., arXiv 2304.07193; registers: Darcet et al., arXiv 2309.16588. Reference:
+//! `modeling_clip.py`, `modeling_siglip.py`, `modeling_siglip2.py`, `modeling_dinov2.py`,
 //! `modeling_dinov2_with_registers.py` and `modeling_vit.py` of Hugging Face transformers.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::{Before, Head, Places, Sizes, VitConfig};
+use super::config::{Before, Head, PatchOrder, Places, Sizes, VitConfig};
 use super::layout::Layout;
 use crate::arch::activation::activation_called;
 use crate::arch::bounds::{bad, not_supported, within};
@@ -18,7 +19,8 @@ use crate::image::ProcessorKind;
 use crate::weights::ModelFolder;
 
 /// By their `model_type`.
-pub(crate) const FAMILIES: [&str; 5] = ["clip", "siglip", "dinov2", "dinov2_with_registers", "vit"];
+pub(crate) const FAMILIES: [&str; 6] =
+    ["clip", "siglip", "siglip2", "dinov2", "dinov2_with_registers", "vit"];
 
 /// Whether it is a network that reads pictures.
 pub(crate) fn is_vit(family: Architecture) -> bool {
@@ -26,6 +28,7 @@ pub(crate) fn is_vit(family: Architecture) -> bool {
         family,
         Architecture::Clip
             | Architecture::Siglip
+            | Architecture::Siglip2
             | Architecture::Dinov2
             | Architecture::Dinov2WithRegisters
             | Architecture::Vit
@@ -38,6 +41,7 @@ pub(crate) fn read(folder: &ModelFolder, family: Architecture) -> Result<Option<
     Ok(Some(match family {
         Architecture::Clip => read_required::<ClipConfig>(folder, FILE)?.lower()?,
         Architecture::Siglip => read_required::<SiglipConfig>(folder, FILE)?.lower()?,
+        Architecture::Siglip2 => read_required::<SiglipConfig>(folder, FILE)?.lower_flexible()?,
         Architecture::Dinov2 | Architecture::Dinov2WithRegisters => {
             read_required::<DinoConfig>(folder, FILE)?.lower(family)?
         }
@@ -105,7 +109,7 @@ impl Side {
     }
 }
 
-/// What the families say alike, and two things that only CLIP and `SigLIP` say: a file of its own or a part of one.
+/// What the families say alike, and three things that only CLIP and `SigLIP` say: a file of its own or a part of one.
 #[derive(Debug, Default, Deserialize)]
 struct Tower {
     hidden_size: Option<usize>,
@@ -119,6 +123,7 @@ struct Tower {
     hidden_act: Option<String>,
     layer_norm_eps: Option<f64>,
     vision_use_head: Option<bool>,
+    num_patches: Option<usize>,
 }
 
 impl Tower {
@@ -194,6 +199,28 @@ impl SiglipConfig {
         let before = Before { class: false, registers: 0 };
         Ok(VitConfig { before, head: Head::Probe, ..config })
     }
+
+    /// `SigLIP` 2 for pictures of any shape: it has so many places instead of a size of pictures, which make a
+    /// square.
+    fn lower_flexible(mut self) -> Result<VitConfig, ArchError> {
+        let tower = self.vision_config.as_mut().unwrap_or(&mut self.alone);
+        let patch = tower.patch_size.unwrap_or(Side::One(16)).square("patch_size")?;
+        let patches = tower.num_patches.unwrap_or(256);
+        within("patch_size", patch, 1..=256)?;
+        within("num_patches", patches, 1..=8192)?;
+        let side = patches.isqrt();
+        if side * side != patches {
+            return Err(bad("num_patches", patches, "it must be the square of a number".to_owned()));
+        }
+        tower.image_size = Some(Side::One(side * patch));
+        Ok(VitConfig {
+            architecture: Architecture::Siglip2,
+            patch_order: PatchOrder::Pixels,
+            places: Places::Linear,
+            processor: ProcessorKind::Siglip2,
+            ..self.lower()?
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,7 +257,7 @@ impl DinoConfig {
             gated,
             layer_scale: true,
             before: Before { class: true, registers },
-            places: Places::Stretched { antialias: with_registers },
+            places: Places::Cubic { antialias: with_registers },
             ..config
         })
     }

@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The names of CLIP and of `SigLIP`.
+    /// The names of CLIP and of `SigLIP` of all kinds.
     pub(crate) const CLIP: Self = Self {
         inside: "vision_model",
         class: "embeddings.class_embedding",

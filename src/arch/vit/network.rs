@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::config::VitConfig;
+use super::config::{PatchOrder, VitConfig};
 use super::head::{Head, numbers};
 use super::patches::{Grid, PackedPictures};
 use super::positions::Positions;
@@ -88,11 +88,20 @@ impl Network {
     }
 }
 
-/// A convolution whose steps are as long as its kernel is wide is a linear layer on squares.
+/// A convolution whose steps are as long as its kernel is wide is a linear layer on squares. It reads them colour by
+/// colour, in whatever order the checkpoint has the weights.
 fn load_patch(scope: &Scope<'_>, config: &VitConfig) -> std::result::Result<Linear, ArchError> {
     let (width, size) = (config.hidden_size, config.patch_size);
     let scope = scope.sub(config.layout.patch);
-    let weight = scope.tensor("weight", [width, 3, size, size])?.reshape((width, 3 * size * size))?;
+    let weight = match config.patch_order {
+        PatchOrder::Colours => scope.tensor("weight", [width, 3, size, size])?,
+        PatchOrder::Pixels => {
+            let pixels =
+                scope.tensor("weight", [width, 3 * size * size])?.reshape((width, size * size, 3))?;
+            pixels.transpose(1, 2)?.contiguous()?
+        }
+    };
+    let weight = weight.reshape((width, 3 * size * size))?;
     let bias = match config.patch_bias {
         Bias::Present => vec![scope.tensor("bias", [width])?],
         Bias::Absent => Vec::new(),

@@ -40,13 +40,15 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let files = self.model.files()?;
-        let (report, stored) = match (Capabilities::of(&files)?, &files) {
+        let (does, besides) = Capabilities::all(&files)?;
+        let (report, stored) = match (does, &files) {
             (Capabilities::TextEmbedding, ModelFiles::Folder(folder)) => self.embedder(folder)?,
             (Capabilities::ImageEmbedding, ModelFiles::Folder(folder)) => self.image_embedder(folder)?,
             (Capabilities::TextToImage, ModelFiles::Folder(folder)) => self.drawer(folder)?,
             (Capabilities::Vision, ModelFiles::Folder(folder)) => self.seer(folder)?,
             _ => self.decoder(&files)?,
         };
+        let report = report.besides(besides);
         let mut output = Output::stdout();
         if self.json {
             output.json(&report)?;

@@ -16,7 +16,10 @@ use crate::weights::WeightFiles;
 #[derive(Serialize)]
 pub(super) struct Report {
     model: String,
+    /// That which the rest is about.
     capability: String,
+    /// It, and what the same files can do besides.
+    capabilities: Vec<String>,
     architecture: &'static str,
     /// Of most of the stored bytes.
     dtype: String,
@@ -238,6 +241,7 @@ impl Report {
         Self {
             model: model.label.to_owned(),
             capability: model.does.to_string(),
+            capabilities: vec![model.does.to_string()],
             architecture: model.architecture,
             dtype: stored.dtype(),
             computes_in: model.computes_in,
@@ -249,6 +253,12 @@ impl Report {
             fits,
             reason,
         }
+    }
+
+    /// The same of a model that can do something else as well.
+    pub(super) fn besides(mut self, other: Option<Capabilities>) -> Self {
+        self.capabilities.extend(other.map(|other| other.to_string()));
+        self
     }
 
     pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
@@ -267,7 +277,8 @@ impl Report {
             ("footprint", format!("{total} with {}", counted(*workers, "worker"))),
             ("fits", format!("{}: {}", if self.fits { "yes" } else { "no" }, self.reason)),
         ];
-        let mut lines = before.into_iter().chain(self.skills.lines()).chain(after);
+        let besides = self.capabilities.get(1).map(|other| ("besides", other.clone()));
+        let mut lines = before.into_iter().chain(besides).chain(self.skills.lines()).chain(after);
         lines.try_for_each(|(name, value)| output.line(format_args!("{name:<13} {value}")))
     }
 }
