@@ -18,6 +18,7 @@
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
 mod activation;
+mod answer;
 mod autoencoder;
 mod bounds;
 mod decoder;
@@ -113,6 +114,8 @@ pub enum Architecture {
     Qwen2_5Vl,
     /// `PaliGemma`.
     PaliGemma,
+    /// BLIP that captions.
+    Blip,
     /// A decoder; Gemma 3 may see as well. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),
 }
@@ -139,6 +142,7 @@ impl Architecture {
         Self::Qwen2Vl,
         Self::Qwen2_5Vl,
         Self::PaliGemma,
+        Self::Blip,
         Self::Decoder(DecoderFamily::Llama),
         Self::Decoder(DecoderFamily::Mistral),
         Self::Decoder(DecoderFamily::Mixtral),
@@ -175,6 +179,7 @@ impl Architecture {
             Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen2_5Vl => "qwen2_5_vl",
             Self::PaliGemma => "paligemma",
+            Self::Blip => "blip",
             Self::Decoder(family) => family.model_type(),
         }
     }
@@ -201,6 +206,7 @@ impl Architecture {
             Self::Qwen2Vl => "Qwen2VL",
             Self::Qwen2_5Vl => "Qwen2_5_VL",
             Self::PaliGemma => "PaliGemma",
+            Self::Blip => "Blip",
             Self::Decoder(family) => family.class(),
         }
     }

@@ -40,6 +40,7 @@ pub(crate) enum ProcessorKind {
     Siglip,
     Bit,
     Vit,
+    Blip,
 }
 
 /// The file, as far as it bears on a network that reads one picture as one.
@@ -112,10 +113,11 @@ impl ProcessorKind {
             Some("Siglip" | "Gemma3") => Ok(Self::Siglip),
             Some("Bit") => Ok(Self::Bit),
             Some("ViT") => Ok(Self::Vit),
+            Some("Blip") => Ok(Self::Blip),
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Bit-, ViT- and BlipImageProcessor, Fast or not",
             }),
         }
     }
@@ -126,7 +128,11 @@ impl ProcessorKind {
     }
 
     fn size(self) -> Size {
-        if self.keeps_shape() { Size::ShortSide(224) } else { Size::Exactly { height: 224, width: 224 } }
+        match self {
+            Self::Clip | Self::Bit => Size::ShortSide(224),
+            Self::Siglip | Self::Vit => Size::Exactly { height: 224, width: 224 },
+            Self::Blip => Size::Exactly { height: 384, width: 384 },
+        }
     }
 
     fn resample(self) -> Resample {
@@ -134,7 +140,10 @@ impl ProcessorKind {
     }
 
     fn channels(self) -> (Channels, Channels) {
-        if self.keeps_shape() { (CLIP_MEAN, CLIP_STD) } else { (HALVES, HALVES) }
+        match self {
+            Self::Clip | Self::Bit | Self::Blip => (CLIP_MEAN, CLIP_STD),
+            Self::Siglip | Self::Vit => (HALVES, HALVES),
+        }
     }
 }
 
@@ -143,7 +152,8 @@ impl PreprocessorConfig {
     pub(crate) fn lower(&self, fallback: ProcessorKind) -> Result<Preprocessor, PreprocessorError> {
         let class = self.image_processor_type.as_deref().or(self.feature_extractor_type.as_deref());
         let kind = class.map_or(Ok(fallback), ProcessorKind::named)?;
-        if self.do_pad == Some(true) {
+        // BLIP's own pads to the largest picture of a batch: one by itself stays as it is.
+        if self.do_pad == Some(true) && kind != ProcessorKind::Blip {
             let (found, supported) = ("true".to_owned(), "false");
             return Err(PreprocessorError::Unsupported { what: "do_pad", found, supported });
         }
