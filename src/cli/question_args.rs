@@ -57,7 +57,7 @@ impl QuestionArgs {
     /// What was `said`, the last of it a question. A model without a chat template gets the question alone and as
     /// it is, unless something is asked for that needs a template.
     pub(super) fn prompt(&self, said: &[Message], writer: impl Into<Writer>) -> Prompt {
-        let writer = writer.into();
+        let writer: Writer = writer.into();
         let needs_template = self.system.is_some() || !self.template_args.is_empty();
         if writer.has_chat_template || needs_template {
             let system = self.system.iter().map(Message::system);
@@ -78,7 +78,8 @@ impl QuestionArgs {
         prompt: Prompt,
         writer: impl Into<Writer>,
     ) -> Result<GenerateRequest, Failure> {
-        self.answer.apply(GenerateRequest::new(prompt), writer.into().max_tokens)
+        let writer: Writer = writer.into();
+        self.answer.apply(GenerateRequest::new(prompt), writer.max_tokens)
     }
 }
 

@@ -111,11 +111,11 @@ impl Captioner {
         let weights = self.weights.clone();
         let picture = weights.see(only(&request)?, &self.room)?;
         self.pictures_read += 1;
-        let (memory, logits) = threads::awake(|| {
+        let read: candle_core::Result<_> = threads::awake(|| {
             let (memory, logits) = weights.network.begin(&prompt, &picture)?;
             Ok((memory, logits.to_vec2::<f32>()?))
-        })
-        .map_err(|error: candle_core::Error| ModelError::failed(error))?;
+        });
+        let (memory, logits) = read.map_err(ModelError::failed)?;
         let rows = vec![logits.concat(); request.generate.n];
         let seed = self.seeds.u64(..);
         let captioning = Captioning::new(&weights, request.generate, prompt, picture, &memory, seed);
