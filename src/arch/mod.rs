@@ -11,9 +11,11 @@
 //! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
 //! (`sentence`, `dense`). Vision transformers (`vit`) embed pictures (`image_embedding`), packed likewise.
 //!
-//! Pictures are drawn by pipelines of several networks (`diffusion`), which say themselves what they are made of.
+//! A decoder with eyes answers questions about pictures (`vision`), and BLIP captions them.
 //!
-//! [`Architecture::of`] is the one place where a model's own configuration decides which code runs it.
+//! Pictures are drawn by pipelines of several networks (`diffusion`): denoisers (`unet`, `diffusion_transformer`), readers
+//! of prompts (`text_tower`, `t5`) and what makes latents pictures (`autoencoder`). A pipeline's own index says which.
+//! For all other models [`Architecture::of`] is the one place where their configuration decides which code runs them.
 //!
 //! Nothing here starts a worker, reserves memory or reads a clock.
 

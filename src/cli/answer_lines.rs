@@ -4,8 +4,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::follow::follow;
+use super::interrupt::Interrupt;
 use super::telling::Telling;
-use crate::capability::{Choice, FinishReason, GenerateRequest, TextCompletion, TokenLogprob, TokenLogprobs};
+use crate::capability::{
+    Capability, Choice, FinishReason, GenerateRequest, TextCompletion, Token, TokenLogprob, TokenLogprobs,
+};
+use crate::pool::Ticket;
 
 /// How many answers, and how they are printed.
 #[derive(Debug, Args)]
@@ -27,12 +32,23 @@ impl AnswerLines {
         (request.n, request.logprobs) = (self.n, self.logprobs);
     }
 
-    /// Whether an answer is printed as it comes.
-    pub(super) fn streams(&self) -> bool {
-        self.n == 1 && !self.json
+    /// Prints what comes of `ticket`, as it comes or when it is complete.
+    pub(super) fn tell<C: Capability<Event = Token, Output = TextCompletion>>(
+        &self,
+        ticket: Ticket<C>,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        let mut telling = Telling::to_stdout();
+        let streams = self.n == 1 && !self.json;
+        let answer =
+            follow(ticket, interrupt, |token| if streams { telling.write(&token.text) } else { Ok(()) })?;
+        match answer {
+            Some(answer) => self.print(&mut telling, &answer),
+            None => Err(telling.output.flush().err().unwrap_or(Failure::Interrupted)),
+        }
     }
 
-    pub(super) fn print(&self, telling: &mut Telling, answer: &TextCompletion) -> Result<(), Failure> {
+    fn print(&self, telling: &mut Telling, answer: &TextCompletion) -> Result<(), Failure> {
         for (index, choice) in answer.choices.iter().enumerate() {
             if self.json {
                 let index = (self.n > 1).then_some(index);

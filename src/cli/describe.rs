@@ -7,12 +7,10 @@ use clap::Args;
 use super::answer_lines::AnswerLines;
 use super::conversation::read_shown;
 use super::failure::Failure;
-use super::follow::follow;
-use super::generate::read;
+use super::files::prompt_argument;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
 use super::question_args::QuestionArgs;
-use super::telling::Telling;
 use crate::arch::VisionPlan;
 use crate::capability::{DescribeRequest, ImagePlaces, ImageSource, Message, Prompt};
 use crate::engine::Capabilities;
@@ -60,7 +58,7 @@ pub(super) struct Describe {
 impl Describe {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
-        let prompt = self.prompt.as_deref().map(read).transpose()?.unwrap_or_default();
+        let prompt = self.prompt.as_deref().map(prompt_argument).transpose()?.unwrap_or_default();
         let said = self.messages.as_deref().map(|path| read_shown(path, &self.images)).transpose()?;
         let files = self.model.files()?;
         let engine = self.model.engine(files.clone(), Capabilities::Vision)?;
@@ -72,14 +70,7 @@ impl Describe {
         request.validate()?;
         interrupt.orderly();
         let ticket = engine.vision().submit(&self.model.model, request).map_err(crate::Error::from)?;
-        let mut telling = Telling::to_stdout();
-        let streams = self.lines.streams();
-        let answer =
-            follow(ticket, &interrupt, |token| if streams { telling.write(&token.text) } else { Ok(()) })?;
-        match answer {
-            Some(answer) => self.lines.print(&mut telling, &answer),
-            None => Err(telling.output.flush().err().unwrap_or(Failure::Interrupted)),
-        }
+        self.lines.tell(ticket, &interrupt)
     }
 
     /// A conversation as a file has it.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::files::{read_prompt, read_tensor};
+use super::files::{prompt_argument, read_tensor};
 use super::follow::follow;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
@@ -113,8 +113,7 @@ impl Draw {
     }
 
     fn request(&self) -> Result<DrawRequest, Failure> {
-        let prompt = if self.prompt == "-" { read_prompt()? } else { self.prompt.clone() };
-        let mut request = DrawRequest::new(prompt);
+        let mut request = DrawRequest::new(prompt_argument(&self.prompt)?);
         request.negative_prompt.clone_from(&self.negative);
         (request.size, request.steps, request.guidance) = (self.size, self.steps, self.guidance);
         (request.seed, request.n, request.clip_skip) = (self.seed, self.n, self.clip_skip);
@@ -157,13 +156,15 @@ impl Draw {
         if self.n == 1 {
             return self.out.clone();
         }
-        let stem = self.out.file_stem().unwrap_or_default().to_string_lossy();
-        let name = format!("{stem}-{}", index + 1);
-        match self.out.extension() {
-            Some(extension) => self.out.with_file_name(name).with_extension(extension),
-            None => self.out.with_file_name(name),
-        }
+        numbered(&self.out, index + 1)
     }
+}
+
+/// `mill.png` as `mill-2.png`.
+fn numbered(file: &Path, number: usize) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = file.extension().map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
+    file.with_file_name(format!("{stem}-{number}{extension}"))
 }
 
 fn png(drawn: &DrawnPicture) -> Result<Vec<u8>, Failure> {
@@ -179,4 +180,18 @@ fn latents(file: &Path) -> Result<InitialNoise, Failure> {
         reason: format!("`latents` has shape {found}, not pictures x channels x height x width"),
     })?;
     Ok(InitialNoise { shape, values: values.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_picture_has_a_name_of_its_own() {
+        for (file, second) in
+            [("mill.png", "mill-2.png"), ("a/sd-1.5.png", "a/sd-1.5-2.png"), ("mill", "mill-2")]
+        {
+            assert_eq!(numbered(Path::new(file), 2), Path::new(second));
+        }
+    }
 }

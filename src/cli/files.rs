@@ -36,8 +36,12 @@ pub(super) fn read_tensor(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f3
     Ok((tensor.shape().to_vec(), numbers.collect()))
 }
 
-/// All of standard input, as it is.
-pub(super) fn read_prompt() -> Result<String, Failure> {
+/// The prompt that an argument is or stands for: `-` for all of standard input, as it is.
+pub(super) fn prompt_argument(argument: &str) -> Result<String, Failure> {
+    if argument == "-" { read_prompt() } else { Ok(argument.to_owned()) }
+}
+
+fn read_prompt() -> Result<String, Failure> {
     let bytes = read(stdin().lock(), Failure::Input, || "standard input".to_owned())?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

@@ -7,12 +7,10 @@ use clap::Args;
 use super::answer_lines::AnswerLines;
 use super::conversation::read_conversation;
 use super::failure::Failure;
-use super::files::read_prompt;
-use super::follow::follow;
+use super::files::prompt_argument;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
 use super::question_args::QuestionArgs;
-use super::telling::Telling;
 use super::writer::Writer;
 use crate::capability::{GenerateRequest, Message, Prompt};
 
@@ -53,7 +51,7 @@ pub(super) struct Generate {
 impl Generate {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
-        let prompt = self.prompt.as_deref().map(read).transpose()?;
+        let prompt = self.prompt.as_deref().map(prompt_argument).transpose()?;
         let chat = self.messages.as_deref().map(read_conversation).transpose()?;
         let writer = Writer::open(&self.model)?;
         let prompt = match (prompt, chat) {
@@ -66,14 +64,7 @@ impl Generate {
         let request = self.request(prompt, &writer)?;
         interrupt.orderly();
         let ticket = writer.submit(request)?;
-        let mut telling = Telling::to_stdout();
-        let streams = self.lines.streams();
-        let answer =
-            follow(ticket, &interrupt, |token| if streams { telling.write(&token.text) } else { Ok(()) })?;
-        match answer {
-            Some(answer) => self.lines.print(&mut telling, &answer),
-            None => Err(telling.output.flush().err().unwrap_or(Failure::Interrupted)),
-        }
+        self.lines.tell(ticket, &interrupt)
     }
 
     fn request(&self, prompt: Prompt, writer: &Writer) -> Result<GenerateRequest, Failure> {
@@ -82,9 +73,4 @@ impl Generate {
         request.validate()?;
         Ok(request)
     }
-}
-
-/// The prompt that an argument is or stands for.
-pub(super) fn read(argument: &str) -> Result<String, Failure> {
-    if argument == "-" { read_prompt() } else { Ok(argument.to_owned()) }
 }

@@ -130,3 +130,11 @@ pub enum ImageError {
         found: usize,
     },
 }
+
+impl ImageError {
+    /// Whether the same picture may be readable later: a file is there and may be read, and yet could not be.
+    pub(crate) fn may_pass(&self) -> bool {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        matches!(self, Self::Read { source, .. } if !matches!(source.kind(), NotFound | PermissionDenied))
+    }
+}

@@ -117,7 +117,7 @@ impl ProcessorKind {
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Bit-, ViT- and BlipImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Gemma3-, Bit-, ViT- and BlipImageProcessor, Fast or not",
             }),
         }
     }

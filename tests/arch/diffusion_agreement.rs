@@ -46,7 +46,11 @@ fn asked(name: &str) -> Asked {
 }
 
 fn generator(folder_: &Path) -> ImageGenerator {
-    let weights = DiffusionWeights::load(&folder(folder_), Dtype::F32)
+    generator_in(folder_, Dtype::F32)
+}
+
+fn generator_in(folder_: &Path, dtype: Dtype) -> ImageGenerator {
+    let weights = DiffusionWeights::load(&folder(folder_), dtype)
         .unwrap_or_else(|e| panic!("{}: {e}", folder_.display()));
     ImageGenerator::new(Arc::new(weights), NonZeroUsize::MIN)
 }
@@ -125,6 +129,20 @@ fn every_family_and_schedule_draws_what_the_reference_does() {
                 assert!(difference(&other, &expected).0 > 0.1, "{name}, {schedule}: the cases are alike");
             }
         }
+    }
+}
+
+#[test]
+fn narrow_weights_draw_nearly_the_same() {
+    for name in PIPELINES {
+        let asked = asked(name);
+        let request = asked.request(&asked.cases[0]);
+        let exact = one(&mut generator(&fixture(name)), request.clone());
+        let narrow = one(&mut generator_in(&fixture(name), Dtype::Bf16), request);
+        let (mean, largest) = difference(&narrow.rgb, &exact.rgb);
+        println!("{name}: mean {mean:.3}, largest {largest}");
+        assert!(mean < 0.5 && largest <= 8, "{name}: mean {mean}, largest {largest}");
+        assert_ne!(narrow.rgb, exact.rgb, "{name}: it should show");
     }
 }
 

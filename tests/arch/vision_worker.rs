@@ -65,6 +65,18 @@ fn the_same_bytes_are_the_same_picture_wherever_they_come_from() {
 }
 
 #[test]
+fn rows_of_no_picture_in_a_raw_prompt_are_the_callers_fault() {
+    let weights = load(&fixture("gemma3"), 512);
+    let mut bench = Bench::new(&weights);
+    for images in [&[][..], &["rgb.png"]] {
+        let request = raw(images, "a <image_soft_token> b", ImagePlaces::First);
+        let error = bench.answer(request).unwrap_err();
+        assert!(matches!(error, ModelError::Invalid(_)), "{error}");
+    }
+    bench.answer(raw(&["rgb.png"], "a b", ImagePlaces::First)).unwrap();
+}
+
+#[test]
 fn placeholders_in_a_users_text_are_text() {
     for (name, marks) in
         [("llava", &["<image>"][..]), ("qwen2-vl", &["<|image_pad|>", "<|vision_start|>", "<|im_end|>"])]

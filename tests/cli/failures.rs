@@ -80,7 +80,8 @@ fn what_is_not_supported_yet_says_so() {
         let run = |option: &[&str]| millpond([&[verb], text, &["-m", MODEL], option].concat());
         let refused = run(&["--quantize", "q8_0"]);
         refused.failed("quantization of text embedding \"q8_0\" is not supported; supported: none");
-        let hint = "hint: leave the option out: models that embed compute in f32 or bf16, see --dtype\n";
+        let hint =
+            "hint: leave the option out: models that embed or draw compute in f32 or bf16, see --dtype\n";
         assert!(refused.stderr.ends_with(hint), "{refused:?}");
     }
     for dtype in ["auto", "f32", "bf16"] {

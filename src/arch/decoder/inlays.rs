@@ -93,6 +93,12 @@ impl Inlays {
 
     /// Lets rows go that no text holds, until so many more fit.
     fn make_room(&mut self, count: usize) -> Option<()> {
+        let unused = self.by_id.values().filter(|(inlay, ..)| Arc::strong_count(inlay) == 1);
+        let unused: usize = unused.map(|(inlay, ..)| inlay.ids.len()).sum();
+        if self.kept - unused + count > self.room {
+            // Nothing is let go for nothing.
+            return None;
+        }
         while self.kept + count > self.room {
             let unused = self.by_id.iter().filter(|(_, (inlay, ..))| Arc::strong_count(inlay) == 1);
             let first = unused.min_by_key(|(_, (.., used))| *used).map(|(first, _)| *first)?;

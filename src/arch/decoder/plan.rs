@@ -220,10 +220,10 @@ impl DecoderPlan {
     ///
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
-        self.footprint_of(threads, |_| true, READ_ALONE)
+        self.footprint_of(threads, |_| true, 0)
     }
 
-    /// The same of the tensors that `own` knows by their names, with up to so many tokens read in a step.
+    /// The same of the tensors that `own` knows by their names, where up to so many tokens must be read in one step.
     pub(crate) fn footprint_of(
         &self,
         threads: NonZeroUsize,
@@ -232,7 +232,8 @@ impl DecoderPlan {
     ) -> Result<Footprint, ArchError> {
         let weights = self.weights_bytes(own)?;
         let cache = KvCache::bytes(&self.config, self.cache_tokens / BLOCK_TOKENS, self.kv_format());
-        let read = read.max(READ_ALONE);
+        // Of one text as much as a step may read alone but for a token, and then what is read at once of the next.
+        let read = READ_ALONE.saturating_add(read);
         let step = self.config.step_numbers(read, TEXTS, self.max_tokens(), threads).saturating_mul(4);
         Ok(Footprint { weights, per_worker: ByteSize::new(cache.saturating_add(step)) })
     }

@@ -56,6 +56,20 @@ pub(super) fn blocks_within(field: &'static str, found: usize, least: usize) -> 
     within(field, found, least..=512)
 }
 
+/// Asserts that each entry, set to what it must not be, is refused by its name.
+#[cfg(test)]
+pub(super) fn refused_by_name<T: std::fmt::Debug>(
+    read: impl Fn(&str) -> Result<T, ArchError>,
+    wrong: &[(&str, &str)],
+) {
+    for (field, found) in wrong {
+        match read(&format!(r#"{{"{field}": {found}}}"#)) {
+            Err(ArchError::BadConfig { field: named, .. }) => assert_eq!(named, *field),
+            other => panic!("{field} of {found}: {other:?}"),
+        }
+    }
+}
+
 /// The class that a pipeline's part says it is.
 pub(super) fn class_is(found: Option<&str>, expected: &'static str) -> Result<(), ArchError> {
     match found {

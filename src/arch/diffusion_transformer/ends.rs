@@ -86,7 +86,7 @@ impl Ends {
         rows: impl Fn(Piece, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let modulations = Modulation::of(&self.norm, signals)?;
-        let norms = modulations.iter().map(Modulation::last_norm).collect::<Result<Vec<_>>>()?;
+        let norms = Modulation::last_norms(&modulations)?;
         let pieces = sequence
             .pieces(Kind::Picture)
             .map(|piece| self.output.forward(&norms[piece.picture].forward(&rows(piece, xs)?)?));

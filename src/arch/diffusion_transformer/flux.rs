@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use super::config::Frame;
 use super::ends::Ends;
 use super::flux_config::FluxConfig;
-use super::joint::{JointBlock, Shape, Streams};
+use super::joint::{JointBlock, Streams};
 use super::sequence::{Kind, Piece, Sequence};
 use super::signals::Signals;
 use super::single::SingleBlock;
@@ -35,9 +35,8 @@ impl Flux {
     /// Takes its tensors out of `root`.
     pub(crate) fn load(root: &Scope<'_>, config: &FluxConfig) -> std::result::Result<Self, ArchError> {
         let frame = config.frame;
-        let shape = Shape { head_norms: true, twice: false, last: false };
         let joint_blocks = (0..config.joint_blocks)
-            .map(|i| JointBlock::load(&root.sub("transformer_blocks").sub(i), &frame, shape));
+            .map(|i| JointBlock::load(&root.sub("transformer_blocks").sub(i), &frame, FluxConfig::SHAPE));
         let single_blocks = (0..config.single_blocks)
             .map(|i| SingleBlock::load(&root.sub("single_transformer_blocks").sub(i), &frame));
         Ok(Self {

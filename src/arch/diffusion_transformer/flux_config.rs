@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{Frame, blocks_within, class_is};
+use super::joint::Shape;
 use crate::arch::bounds::{bad, within};
 use crate::arch::{ArchError, read_required};
 use crate::weights::ModelFolder;
@@ -62,6 +63,9 @@ impl Default for File {
 }
 
 impl FluxConfig {
+    /// What each joint block has.
+    pub(super) const SHAPE: Shape = Shape { head_norms: true, twice: false, last: false };
+
     /// Reads the folder's `config.json`.
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, ArchError> {
         read_required::<File>(folder, "config.json")?.lower()
@@ -111,6 +115,7 @@ fn check_axes(axes: [usize; 3], head_size: usize) -> Result<(), ArchError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::config::refused_by_name;
     use super::*;
 
     pub(crate) fn flux(json: &str) -> Result<FluxConfig, ArchError> {
@@ -119,7 +124,7 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_out_of_bounds_are_named() {
-        for (field, found) in [
+        let wrong = [
             ("num_attention_heads", "0"),
             ("num_attention_heads", "18446744073709551615"),
             ("attention_head_dim", "0"),
@@ -134,12 +139,8 @@ pub(super) mod tests {
             ("axes_dims_rope", "[16, 56, 54]"),
             ("axes_dims_rope", "[15, 57, 56]"),
             ("axes_dims_rope", "[0, 18446744073709551615, 129]"),
-        ] {
-            match flux(&format!(r#"{{"{field}": {found}}}"#)) {
-                Err(ArchError::BadConfig { field: named, .. }) => assert_eq!(named, field),
-                other => panic!("{field} of {found}: {other:?}"),
-            }
-        }
+        ];
+        refused_by_name(flux, &wrong);
         let other = flux(r#"{"_class_name": "Flux2Transformer2DModel"}"#);
         assert!(matches!(other, Err(ArchError::Unsupported { .. })), "{other:?}");
     }

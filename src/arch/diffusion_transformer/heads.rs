@@ -28,6 +28,12 @@ pub(super) struct Names {
     pub(super) norms: [&'static str; 2],
 }
 
+impl Names {
+    /// Where tokens are alike, and of pictures where they are not.
+    pub(super) const USUAL: Self =
+        Self { layers: ["attn.to_q", "attn.to_k", "attn.to_v"], norms: ["attn.norm_q", "attn.norm_k"] };
+}
+
 impl Projection {
     pub(super) fn load(
         scope: &Scope<'_>,

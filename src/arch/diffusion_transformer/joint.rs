@@ -33,6 +33,25 @@ pub(super) struct Shape {
     pub(super) last: bool,
 }
 
+/// What the tokens of one kind have in a joint block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamShape {
+    /// How many times `width` numbers modulate them.
+    pub(super) chunks: usize,
+    /// Whether anything comes after attention.
+    pub(super) after: bool,
+}
+
+impl Shape {
+    pub(super) fn text(self) -> StreamShape {
+        StreamShape { chunks: if self.last { 2 } else { 6 }, after: !self.last }
+    }
+
+    pub(super) fn picture(self) -> StreamShape {
+        StreamShape { chunks: if self.twice { 9 } else { 6 }, after: true }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct JointBlock {
     text: Stream,
@@ -89,10 +108,7 @@ const TEXT: StreamNames = StreamNames {
 const PICTURE: StreamNames = StreamNames {
     kind: Kind::Picture,
     modulation: "norm1.linear",
-    projection: Names {
-        layers: ["attn.to_q", "attn.to_k", "attn.to_v"],
-        norms: ["attn.norm_q", "attn.norm_k"],
-    },
+    projection: Names::USUAL,
     output: "attn.to_out.0",
     up: "ff.net.0.proj",
     down: "ff.net.2",
@@ -117,15 +133,13 @@ impl JointBlock {
         shape: Shape,
     ) -> std::result::Result<Self, ArchError> {
         let width = frame.width();
-        let picture_chunks = if shape.twice { 9 } else { 6 };
-        let (text_chunks, text_after) = if shape.last { (2, false) } else { (6, true) };
         let second = || -> std::result::Result<_, ArchError> {
             let projection = Projection::load(scope, frame, SECOND, shape.head_norms)?;
             Ok(Second { projection, output: scope.linear("attn2.to_out.0", width, width, Bias::Present)? })
         };
         Ok(Self {
-            text: Stream::load(scope, frame, &TEXT, (text_chunks, text_after, shape.head_norms))?,
-            picture: Stream::load(scope, frame, &PICTURE, (picture_chunks, true, shape.head_norms))?,
+            text: Stream::load(scope, frame, &TEXT, shape.text(), shape.head_norms)?,
+            picture: Stream::load(scope, frame, &PICTURE, shape.picture(), shape.head_norms)?,
             second: shape.twice.then(second).transpose()?,
         })
     }
@@ -160,7 +174,8 @@ impl Stream {
         scope: &Scope<'_>,
         frame: &Frame,
         names: &StreamNames,
-        (chunks, with_after, head_norms): (usize, bool, bool),
+        StreamShape { chunks, after: with_after }: StreamShape,
+        head_norms: bool,
     ) -> std::result::Result<Self, ArchError> {
         let (width, inner) = (frame.width(), frame.inner());
         let after = || -> std::result::Result<_, ArchError> {
@@ -182,11 +197,10 @@ impl Stream {
 
     /// What attention is given of each picture's tokens.
     fn norms(&self, modulations: &[Modulation]) -> Result<Vec<Norm>> {
-        let norm = |modulation: &Modulation| match self.after {
-            Some(_) => modulation.norm(Part::Attention),
-            None => modulation.last_norm(),
-        };
-        modulations.iter().map(norm).collect()
+        match self.after {
+            Some(_) => Modulation::norms(modulations, Part::Attention),
+            None => Modulation::last_norms(modulations),
+        }
     }
 
     /// Puts queries, keys and values of `xs` into their rows of `joint`.
@@ -218,8 +232,7 @@ impl Stream {
         second: Option<(&Linear, &Tensor)>,
     ) -> Result<()> {
         let Some(After { output, feed_forward }) = &self.after else { return Ok(()) };
-        let norms = modulations.iter().map(|modulation| modulation.norm(Part::FeedForward));
-        let norms = norms.collect::<Result<Vec<_>>>()?;
+        let norms = Modulation::norms(modulations, Part::FeedForward)?;
         for piece in sequence.pieces(self.kind) {
             let (xs, modulation) = (piece.own(xs)?, &modulations[piece.picture]);
             modulation.add(&xs, &output.forward(&piece.joint(attended)?)?, Part::Attention)?;
@@ -237,8 +250,7 @@ impl Second {
     /// `[pictures x squares, width]`. Uses the rows of `joint` again.
     fn attend(&self, streams: &Streams, modulations: &[Modulation]) -> Result<Tensor> {
         let alone = Sequence { text: 0, ..streams.sequence };
-        let norms = modulations.iter().map(|modulation| modulation.norm(Part::SecondAttention));
-        let norms = norms.collect::<Result<Vec<_>>>()?;
+        let norms = Modulation::norms(modulations, Part::SecondAttention)?;
         let joint = streams.joint.narrow(0, 0, alone.pictures * alone.squares)?;
         for piece in alone.pieces(Kind::Picture) {
             let normed = norms[piece.picture].forward(&piece.own(&streams.pictures)?)?;

@@ -34,14 +34,15 @@ impl Modulation {
         (0..pictures).map(|picture| Ok(Self { numbers: numbers.get(picture)?, width })).collect()
     }
 
-    /// What goes into a part: `norm(xs) * (1 + scale) + shift`, where the norm has no weights of its own.
-    pub(super) fn norm(&self, part: Part) -> Result<Norm> {
-        self.norm_by(part as usize, part as usize + 1)
+    /// What goes into a part of each picture: `norm(xs) * (1 + scale) + shift`, where the norm has no weights of its
+    /// own.
+    pub(super) fn norms(all: &[Self], part: Part) -> Result<Vec<Norm>> {
+        all.iter().map(|own| own.norm_by(part as usize, part as usize + 1)).collect()
     }
 
     /// The same where nothing else is modulated, and the scale comes first.
-    pub(super) fn last_norm(&self) -> Result<Norm> {
-        self.norm_by(1, 0)
+    pub(super) fn last_norms(all: &[Self]) -> Result<Vec<Norm>> {
+        all.iter().map(|own| own.norm_by(1, 0)).collect()
     }
 
     /// Adds `gate * ys`, what comes out of a part, to `xs`: both are `[rows, width]`. Writes into the storage of

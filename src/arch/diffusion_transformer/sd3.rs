@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::ends::Ends;
-use super::joint::{JointBlock, Shape};
+use super::joint::JointBlock;
 use super::places::Places;
 use super::sd3_config::Sd3Config;
 use super::sequence::Piece;
@@ -26,14 +26,14 @@ pub(crate) struct Sd3 {
 impl Sd3 {
     /// Takes its tensors out of `root`.
     pub(crate) fn load(root: &Scope<'_>, config: &Sd3Config) -> std::result::Result<Self, ArchError> {
-        let (frame, width, last) = (config.frame, config.frame.width(), config.twice.len() - 1);
+        let (frame, width) = (config.frame, config.frame.width());
         // First of all, as it is large and soon small.
         let places = root.tensor("pos_embed.pos_embed", [1, config.places * config.places, width])?;
         let places = Places::new(&places, config.places)?;
-        let blocks = config.twice.iter().enumerate().map(|(i, twice)| {
-            let shape = Shape { head_norms: config.head_norms, twice: *twice, last: i == last };
-            JointBlock::load(&root.sub("transformer_blocks").sub(i), &frame, shape)
-        });
+        let blocks = config
+            .shapes()
+            .enumerate()
+            .map(|(i, shape)| JointBlock::load(&root.sub("transformer_blocks").sub(i), &frame, shape));
         let blocks = blocks.collect::<std::result::Result<_, _>>()?;
         let output = root.linear("proj_out", width, frame.square(), Bias::Present)?;
         Ok(Self {

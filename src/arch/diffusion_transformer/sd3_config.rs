@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{Frame, blocks_within, class_is};
+use super::joint::Shape;
 use crate::arch::bounds::{bad, not_supported, within};
 use crate::arch::{ArchError, read_required};
 use crate::weights::ModelFolder;
@@ -63,6 +64,17 @@ impl Sd3Config {
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, ArchError> {
         read_required::<File>(folder, "config.json")?.lower()
     }
+
+    /// What each block has.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
+        let last = self.twice.len() - 1;
+        let shape = move |(i, twice): (usize, &bool)| Shape {
+            head_norms: self.head_norms,
+            twice: *twice,
+            last: i == last,
+        };
+        self.twice.iter().enumerate().map(shape)
+    }
 }
 
 impl File {
@@ -105,6 +117,7 @@ impl File {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::config::refused_by_name;
     use super::*;
 
     pub(crate) fn sd3(json: &str) -> Result<Sd3Config, ArchError> {
@@ -113,7 +126,7 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_out_of_bounds_are_named() {
-        for (field, found) in [
+        let wrong = [
             ("num_attention_heads", "0"),
             ("num_attention_heads", "18446744073709551615"),
             ("attention_head_dim", "0"),
@@ -129,12 +142,8 @@ pub(super) mod tests {
             ("pos_embed_max_size", "0"),
             ("pos_embed_max_size", "1000000000"),
             ("dual_attention_layers", "[18]"),
-        ] {
-            match sd3(&format!(r#"{{"{field}": {found}}}"#)) {
-                Err(ArchError::BadConfig { field: named, .. }) => assert_eq!(named, field),
-                other => panic!("{field} of {found}: {other:?}"),
-            }
-        }
+        ];
+        refused_by_name(sd3, &wrong);
         for change in [r#"{"qk_norm": "layer_norm"}"#, r#"{"_class_name": "FluxTransformer2DModel"}"#] {
             assert!(matches!(sd3(change), Err(ArchError::Unsupported { .. })), "{change}");
         }

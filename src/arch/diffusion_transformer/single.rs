@@ -10,9 +10,6 @@ use super::sequence::{Kind, Sequence};
 use crate::arch::{ArchError, Bias, Scope};
 use crate::kernels::{Activation, Linear};
 
-const NAMES: Names =
-    Names { layers: ["attn.to_q", "attn.to_k", "attn.to_v"], norms: ["attn.norm_q", "attn.norm_k"] };
-
 #[derive(Debug)]
 pub(super) struct SingleBlock {
     modulation: Linear,
@@ -27,7 +24,7 @@ impl SingleBlock {
         let (width, inner) = (frame.width(), frame.inner());
         Ok(Self {
             modulation: scope.linear("norm.linear", width, 3 * width, Bias::Present)?,
-            projection: Projection::load(scope, frame, NAMES, true)?,
+            projection: Projection::load(scope, frame, Names::USUAL, true)?,
             up: scope.linear("proj_mlp", width, inner, Bias::Present)?,
             output: scope.linear("proj_out", width + inner, width, Bias::Present)?,
         })
@@ -45,8 +42,7 @@ impl SingleBlock {
         joint: &Tensor,
     ) -> Result<()> {
         let modulations = Modulation::of(&self.modulation, signals)?;
-        let norms = modulations.iter().map(|modulation| modulation.norm(Part::Attention));
-        let norms = norms.collect::<Result<Vec<_>>>()?;
+        let norms = Modulation::norms(&modulations, Part::Attention)?;
         for piece in sequence.pieces(Kind::Both) {
             let normed = norms[piece.picture].forward(&piece.joint(xs)?)?;
             let qkv = self.projection.forward(&normed, Some(&piece.of_table(angles)?))?;

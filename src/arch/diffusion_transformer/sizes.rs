@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::config::Frame;
 use super::flux_config::FluxConfig;
+use super::joint::StreamShape;
 use super::sd3_config::Sd3Config;
 use super::signals::WAVES;
 use crate::arch::pieces::PIECE_TOKENS;
@@ -32,7 +33,7 @@ impl Count {
     }
 
     /// What the tokens of one kind go through in a joint block, after attention or only before it.
-    fn stream(&mut self, frame: &Frame, chunks: usize, after: bool) {
+    fn stream(&mut self, frame: &Frame, StreamShape { chunks, after }: StreamShape) {
         let (width, inner) = (frame.width(), frame.inner());
         self.layers(1, width, chunks * width);
         self.projection(frame);
@@ -58,11 +59,10 @@ impl Sd3Config {
         let (frame, width) = (&self.frame, self.frame.width());
         let mut count = Count::default();
         count.ends(frame, false);
-        for (i, twice) in self.twice.iter().enumerate() {
-            let last = i + 1 == self.twice.len();
-            count.stream(frame, if *twice { 9 } else { 6 }, true);
-            count.stream(frame, if last { 2 } else { 6 }, !last);
-            if *twice {
+        for shape in self.shapes() {
+            count.stream(frame, shape.text());
+            count.stream(frame, shape.picture());
+            if shape.twice {
                 count.projection(frame);
                 count.layers(1, width, width);
             }
@@ -89,8 +89,8 @@ impl FluxConfig {
         let mut count = Count::default();
         count.ends(frame, self.guided);
         for _ in 0..self.joint_blocks {
-            count.stream(frame, 6, true);
-            count.stream(frame, 6, true);
+            count.stream(frame, Self::SHAPE.text());
+            count.stream(frame, Self::SHAPE.picture());
         }
         for _ in 0..self.single_blocks {
             count.layers(1, width, 3 * width);

@@ -110,7 +110,9 @@ impl ImageWeights {
                 },
             )
         });
-        let pixels = pixels.map_err(refused)?.map_err(|reason| InvalidRequest::new("image", reason))?;
+        let pixels = pixels
+            .map_err(|error| refused(&error))?
+            .map_err(|reason| InvalidRequest::new("image", reason))?;
         let patches = self.plan.grid(pixels.height, pixels.width).patches();
         let tokens = patches + self.plan.config.tokens_before();
         Ok(Prepared { pixels, tokens, normalize: request.normalize.unwrap_or(self.plan.normalizes()) })
@@ -140,11 +142,9 @@ impl Prepared {
 }
 
 /// A file that cannot be read now may be readable later; all else stays as it is.
-fn refused(error: ImageError) -> ModelError {
-    match error {
-        ImageError::Read { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
-            ModelError::failed(error.to_string())
-        }
-        error => InvalidRequest::new("image", error.to_string()).into(),
+fn refused(error: &ImageError) -> ModelError {
+    if error.may_pass() {
+        return ModelError::failed(error.to_string());
     }
+    InvalidRequest::new("image", error.to_string()).into()
 }

@@ -105,6 +105,18 @@ impl UnetConfig {
     }
 }
 
+/// The stages of a level on either way, into which so many channels go; `layers` of a transformer after each.
+fn load_stages(
+    scope: &Scope<'_>,
+    config: &UnetConfig,
+    level: usize,
+    inputs: Vec<usize>,
+    layers: usize,
+) -> std::result::Result<Vec<Stage>, ArchError> {
+    let stage = |(index, inputs)| Stage::load(scope, config, level, index, inputs, layers);
+    inputs.into_iter().enumerate().map(stage).collect()
+}
+
 impl Down {
     pub(super) fn load(
         scope: &Scope<'_>,
@@ -112,12 +124,11 @@ impl Down {
         level: usize,
     ) -> std::result::Result<Self, ArchError> {
         let (scope, at) = (scope.sub("down_blocks").sub(level), config.levels[level]);
-        let stages = config.down_inputs(level).into_iter().enumerate();
-        let stages = stages.map(|(index, inputs)| Stage::load(&scope, config, level, index, inputs, at.down));
+        let stages = load_stages(&scope, config, level, config.down_inputs(level), at.down)?;
         let halving = level + 1 < config.levels.len();
         let halving =
             halving.then(|| scope.conv("downsamplers.0.conv", at.channels, at.channels, Window::HALVING));
-        Ok(Self { stages: stages.collect::<std::result::Result<_, _>>()?, halving: halving.transpose()? })
+        Ok(Self { stages, halving: halving.transpose()? })
     }
 
     pub(super) fn forward(
@@ -172,11 +183,10 @@ impl Up {
     ) -> std::result::Result<Self, ArchError> {
         let scope = scope.sub("up_blocks").sub(config.levels.len() - 1 - level);
         let at = config.levels[level];
-        let stages = config.up_inputs(level).into_iter().enumerate();
-        let stages = stages.map(|(index, inputs)| Stage::load(&scope, config, level, index, inputs, at.up));
+        let stages = load_stages(&scope, config, level, config.up_inputs(level), at.up)?;
         let doubling =
             (level > 0).then(|| scope.conv("upsamplers.0.conv", at.channels, at.channels, Window::DOUBLING));
-        Ok(Self { stages: stages.collect::<std::result::Result<_, _>>()?, doubling: doubling.transpose()? })
+        Ok(Self { stages, doubling: doubling.transpose()? })
     }
 
     pub(super) fn forward(

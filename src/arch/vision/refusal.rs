@@ -10,10 +10,8 @@ pub(super) fn of_image(index: usize, error: &impl ToString) -> InvalidRequest {
 
 /// A file that cannot be read now may be readable later; all else stays as it is.
 pub(super) fn refused(index: usize, error: &ImageError) -> ModelError {
-    match error {
-        ImageError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
-            ModelError::failed(error.to_string())
-        }
-        error => of_image(index, error).into(),
+    if error.may_pass() {
+        return ModelError::failed(error.to_string());
     }
+    of_image(index, error).into()
 }

@@ -3,13 +3,10 @@
 use std::sync::atomic::AtomicBool;
 
 use super::pictures::noise;
-use super::round::{Sample, Subject, followed};
+use super::round::{Sample, Subject, followed, never_ending};
 use crate::arch::VisionPlan;
 use crate::capability::{Chat, DescribeRequest, GenerateRequest, Message, Prompt, Vision};
 use crate::pool::{Pool, PoolError};
-
-/// What an answer's end is made less likely by, so that answers have the length that is asked for.
-const NEVER: f32 = -100.0;
 
 /// What is asked of each picture.
 const QUESTION: &str = "What is in this picture?";
@@ -29,7 +26,7 @@ impl<'a> Questions<'a> {
             Prompt::Raw(QUESTION.to_owned())
         };
         let mut generate = GenerateRequest::new(prompt).max_tokens(tokens);
-        generate.sampling.logit_bias = plan.ending_tokens().iter().map(|id| (*id, NEVER)).collect();
+        never_ending(&mut generate, plan.ending_tokens());
         Self { pool, key, generate }
     }
 }

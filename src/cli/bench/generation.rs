@@ -2,16 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::round::{Sample, Subject, followed};
+use super::round::{Sample, Subject, followed, never_ending};
 use super::words::unlike_text;
 use crate::capability::{GenerateRequest, Prompt};
 use crate::cli::failure::Failure;
 use crate::cli::output::warn;
 use crate::cli::writer::Writer;
 use crate::pool::PoolError;
-
-/// What an answer's end is made less likely by, so that answers have the length that is asked for.
-const NEVER: f32 = -100.0;
 
 /// Prompts of a length and answers of a length, for a model that writes.
 pub(super) struct Prompts<'a> {
@@ -44,7 +41,7 @@ impl<'a> Prompts<'a> {
     fn request(&self, number: usize) -> GenerateRequest {
         let prompt = Prompt::Raw(unlike_text(self.words, number));
         let mut request = GenerateRequest::new(prompt).max_tokens(self.tokens);
-        request.sampling.logit_bias = self.writer.ends().iter().map(|id| (*id, NEVER)).collect();
+        never_ending(&mut request, self.writer.ends());
         request
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use indicatif::ProgressBar;
 
-use crate::capability::{Capability, TextCompletion, Token};
+use crate::capability::{Capability, GenerateRequest, TextCompletion, Token};
 use crate::cli::failure::Failure;
 use crate::cli::interrupt::Interrupt;
 use crate::pool::{PoolError, Ticket};
@@ -27,6 +27,11 @@ pub(super) struct Sample {
     /// where answers come whole.
     pub(super) first: Option<Duration>,
     pub(super) between: Vec<Duration>,
+}
+
+/// Makes an answer's ends less likely, so that answers have the length that is asked for.
+pub(super) fn never_ending(request: &mut GenerateRequest, ends: &[u32]) {
+    request.sampling.logit_bias = ends.iter().map(|id| (*id, -100.0)).collect();
 }
 
 /// One request whose answer comes token by token.

@@ -67,18 +67,17 @@ impl Conv2d {
             let weight = weight.reshape((outputs, inputs))?;
             Arrangement::Linear(Linear::joined(&[weight], std::slice::from_ref(bias), precision)?)
         } else {
-            Self::arrange(weight, bias, window, precision)?
+            Self::arrange(weight, bias, precision)?
         };
         Ok(Self { window, inputs, arrangement })
     }
 
-    fn arrange(weight: &Tensor, bias: &Tensor, window: Window, precision: Precision) -> Result<Arrangement> {
+    fn arrange(weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Arrangement> {
         #[cfg(target_arch = "x86_64")]
         if weight.device().is_cpu() && Vectors::detected() != Vectors::Portable {
-            let conv = PackedConv::new(weight, bias, window, precision, Vectors::detected())?;
+            let conv = PackedConv::new(weight, bias, precision, Vectors::detected())?;
             return Ok(Arrangement::Packed(conv));
         }
-        let _ = window;
         Ok(Arrangement::Plain { weight: weight.to_dtype(precision.dtype())?, bias: bias.clone() })
     }
 
@@ -107,7 +106,7 @@ impl Conv2d {
         match &self.arrangement {
             Arrangement::Linear(linear) => linear.forward(xs),
             #[cfg(target_arch = "x86_64")]
-            Arrangement::Packed(conv) => conv.forward(xs, grid, result),
+            Arrangement::Packed(conv) => conv.forward(xs, self.window, grid, result),
             Arrangement::Plain { weight, bias } => plain(xs, (grid, result), weight, bias, self.window),
         }
     }

@@ -29,49 +29,48 @@ pub(super) fn scratch_numbers(threads: NonZeroUsize) -> usize {
 
 /// The weights of a convolution, `[out, side x side x in]`.
 #[derive(Debug)]
-pub(super) struct PackedConv {
-    weights: Packed,
-    channels: usize,
-    window: Window,
-}
+pub(super) struct PackedConv(Packed);
 
 impl PackedConv {
     /// Arranges `weight`, `[out, in, side, side]`, and `bias`, `[out]`.
     pub(super) fn new(
         weight: &Tensor,
         bias: &Tensor,
-        window: Window,
         precision: Precision,
         vectors: Vectors,
     ) -> Result<Self> {
-        let channels = weight.dim(1)?;
         let rows = weight.permute((0, 2, 3, 1))?.contiguous()?.flatten_from(1)?;
-        let weights = Packed::new(&[rows], std::slice::from_ref(bias), precision, vectors)?;
-        Ok(Self { weights, channels, window })
+        Ok(Self(Packed::new(&[rows], std::slice::from_ref(bias), precision, vectors)?))
     }
 
-    /// `[rows, in]` to `[rows of the result, out]`.
-    pub(super) fn forward(&self, xs: &Tensor, grid: PixelGrid, result: PixelGrid) -> Result<Tensor> {
-        xs.apply_op1_no_bwd(&Forward { conv: self, grid, result })
+    /// `[rows, in]` to `[rows of the result, out]`, under the window that the weights were made for.
+    pub(super) fn forward(
+        &self,
+        xs: &Tensor,
+        window: Window,
+        grid: PixelGrid,
+        result: PixelGrid,
+    ) -> Result<Tensor> {
+        xs.apply_op1_no_bwd(&Forward { conv: self, window, grid, result })
     }
 
     /// How many pixels and how many panels a task takes.
     fn cut(&self, pixels: usize) -> (usize, usize) {
-        let (inputs, panels, threads) =
-            (self.weights.inputs(), self.weights.panels(), rayon::current_num_threads());
-        let numbers = if self.weights.outputs() > pixels { MOST_ROWS_NUMBERS } else { ROWS_NUMBERS };
+        let (inputs, panels, threads) = (self.0.inputs(), self.0.panels(), rayon::current_num_threads());
+        let numbers = if self.0.outputs() > pixels { MOST_ROWS_NUMBERS } else { ROWS_NUMBERS };
         let chunks = (pixels * inputs).div_ceil(numbers).max(1);
-        let chunk = pixels.div_ceil(chunks).next_multiple_of(self.weights.tile()).min(pixels).max(1);
+        let chunk = pixels.div_ceil(chunks).next_multiple_of(self.0.tile()).min(pixels).max(1);
         let chunks = pixels.div_ceil(chunk).max(1);
         // Where rows do not go round, threads share the weights, and each puts the rows together for itself.
         let across = if chunks >= 4 * threads { 1 } else { (2 * threads).div_ceil(chunks).min(panels) };
-        let across = if threads == 1 || self.weights.is_small(pixels) { 1 } else { across };
+        let across = if threads == 1 || self.0.is_small(pixels) { 1 } else { across };
         (chunk, panels.div_ceil(across))
     }
 }
 
 struct Forward<'a> {
     conv: &'a PackedConv,
+    window: Window,
     grid: PixelGrid,
     result: PixelGrid,
 }
@@ -82,18 +81,19 @@ impl CustomOp1 for Forward<'_> {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Forward { conv, grid, result } = *self;
+        let Forward { conv: PackedConv(weights), window, grid, result } = *self;
+        let channels = layout.dims()[1];
         let xs = contiguous(xs, layout, "convolution")?;
-        let (pixels, outputs) = (result.rows(), conv.weights.outputs());
+        let (pixels, outputs) = (result.rows(), weights.outputs());
         let mut out = Vec::with_capacity(pixels * outputs);
         let target = Output::of(&mut out);
-        let (pixel_step, panel_step) = conv.cut(pixels);
-        let panels = conv.weights.panels();
+        let (pixel_step, panel_step) = self.conv.cut(pixels);
+        let panels = weights.panels();
         let across = panels.div_ceil(panel_step);
         let task = |rows: &mut Vec<f32>, number: usize| {
             let (first, panel) = (number / across * pixel_step, number % across * panel_step);
             let pixels: Range<usize> = first..(first + pixel_step).min(pixels);
-            conv.window.gather(xs, conv.channels, (grid, result), pixels.clone(), rows);
+            window.gather(xs, channels, (grid, result), pixels.clone(), rows);
             let task = Task {
                 xs: rows,
                 rows: 0..pixels.len(),
@@ -104,7 +104,7 @@ impl CustomOp1 for Forward<'_> {
             // SAFETY: `out` has room for all pixels, and each task has pixels and panels of its own.
             #[allow(unsafe_code)]
             unsafe {
-                conv.weights.task(task);
+                weights.task(task);
             }
         };
         match across * pixels.div_ceil(pixel_step) {

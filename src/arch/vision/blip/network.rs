@@ -27,8 +27,6 @@ pub(super) struct Network {
     words: Linear,
     heads: usize,
     scale: f32,
-    /// What is added to scores by distance, so that tokens see only those before them: `[heads, 2 x positions - 1]`.
-    hiding: Tensor,
 }
 
 /// One layer: its text, then the picture, then each token by itself; each added to what it was given, and normalised.
@@ -78,7 +76,6 @@ impl Network {
             words: Linear::joined(&[weight], &[bias], scope.precision())?,
             heads: config.num_attention_heads,
             scale: usual_scale(config.head_size()),
-            hiding: hiding(config)?,
         })
     }
 
@@ -94,7 +91,8 @@ impl Network {
         let mut memory = TextMemory::new(self.layers.len());
         let places: Vec<u32> = (0..tokens.len() as u32).collect();
         let mut xs = self.embed(tokens, &places)?;
-        let heads = Attention { bias: Some(&self.hiding), ..self.heads() };
+        let hiding = hiding(self.heads, tokens.len())?;
+        let heads = Attention { bias: Some(&hiding), ..self.heads() };
         for (number, layer) in self.layers.iter().enumerate() {
             let qkv = layer.qkv.forward(&xs)?;
             memory.keep(number, &qkv.to_vec2()?, qkv.dim(1)? / 3);
@@ -187,8 +185,9 @@ impl Layer {
     }
 }
 
-fn hiding(config: &TextConfig) -> Result<Tensor> {
-    let (heads, reach) = (config.num_attention_heads, config.max_positions - 1);
+/// What is added to scores by distance, so that so many tokens see only those before them: `[heads, 2 x tokens - 1]`.
+fn hiding(heads: usize, tokens: usize) -> Result<Tensor> {
+    let reach = tokens - 1;
     let line = (0..=2 * reach).map(|at| if at > reach { HIDDEN } else { 0.0 });
     let all: Vec<f32> = std::iter::repeat_n(line, heads).flatten().collect();
     Tensor::from_vec(all, (heads, 2 * reach + 1), &Device::Cpu)

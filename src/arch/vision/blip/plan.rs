@@ -178,14 +178,13 @@ impl BlipPlan {
     /// [`ArchError::Weights`] if there are no weight files or their headers are unreadable.
     pub(crate) fn footprint(&self, threads: NonZeroUsize) -> Result<Footprint, ArchError> {
         let files = self.folder.weight_files()?;
-        let repeated = |name: &str| self.config.text.tied && name.ends_with("predictions.decoder.weight");
+        let tied = self.config.text.tied;
+        let repeated = |name: &str| tied && name.ends_with("predictions.decoder.weight");
+        let is_table = |name: &str| name.contains("position") || (!tied && name.contains("word_embeddings"));
         let kept = files.tensors().filter(|tensor| !repeated(&tensor.name)).map(|tensor| {
-            let is_layer = tensor.shape.len() > 1 && !tensor.name.contains("position");
-            (tensor.elements() as u64).saturating_mul(if is_layer {
-                self.precision.bytes() as u64
-            } else {
-                4
-            })
+            let is_layer = tensor.shape.len() > 1 && !is_table(&tensor.name);
+            let bytes = if is_layer { self.precision.bytes() as u64 } else { 4 };
+            (tensor.elements() as u64).saturating_mul(bytes)
         });
         let weights = ByteSize::new(kept.fold(0, u64::saturating_add));
         let numbers = self.kept_numbers().saturating_add(self.step_numbers(threads));

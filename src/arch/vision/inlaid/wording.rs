@@ -116,7 +116,12 @@ impl InlaidWeights {
             }
             spans.extend(span);
         }
-        if places.next().is_some() { Err(mismatch()) } else { Ok((tokens, spans)) }
+        if places.next().is_some() {
+            let reason = "a text has the token that stands for rows of pictures: leave it out, or mark places of \
+                          pictures with the model's placeholder";
+            return Err(InvalidRequest::new("prompt", reason).into());
+        }
+        Ok((tokens, spans))
     }
 }
 
