@@ -48,6 +48,15 @@ pub struct ImagePlace {
     pub at: usize,
 }
 
+#[cfg(any(feature = "candle", test))]
+impl ImagePlace {
+    /// `text` in pieces, with a picture at each of `places` between one and the next: one piece more than places.
+    pub(crate) fn cut(text: &str, places: impl Iterator<Item = usize>) -> impl Iterator<Item = &str> {
+        let ends = places.chain([text.len()]);
+        ends.scan(0, |from, end| Some(text.get(std::mem::replace(from, end)..end).unwrap_or_default()))
+    }
+}
+
 /// A part of what a message says, as in the APIs of chat completions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -213,6 +222,13 @@ mod tests {
         assert_eq!(chat.messages[1], Message::user("ab"));
         assert_eq!(request.all_places().unwrap(), [at(1, 1), at(2, 0), at(2, 0)]);
         assert_eq!((request.images.len(), refused(&request)), (3, "nothing"));
+    }
+
+    #[test]
+    fn a_text_is_cut_where_pictures_are() {
+        let pieces = |places: &[usize]| ImagePlace::cut("abcd", places.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(pieces(&[0, 2, 2, 4]), ["", "ab", "", "cd", ""]);
+        assert_eq!(pieces(&[]), ["abcd"]);
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub enum ImageError {
         /// How many are looked at.
         most: u64,
     },
+    /// The picture, cut, has more tiles than are looked at.
+    #[error("it becomes {tiles} tiles, and at most {most} are looked at: scale it down")]
+    TooManyTiles {
+        /// How many it becomes, the whole among them.
+        tiles: usize,
+        /// How many are looked at.
+        most: usize,
+    },
     /// The text is not base64.
     #[error("it is not base64: {0}")]
     Base64(#[from] base64::DecodeError),

@@ -53,6 +53,11 @@ impl Fitting {
         Ok(((rows * factor) as u32, (columns * factor) as u32))
     }
 
+    /// Whether pictures are resized at all.
+    pub(crate) fn resizes(&self) -> bool {
+        self.pixels.is_some()
+    }
+
     /// How many pixels a picture has at most, resized.
     pub(crate) fn most_pixels(&self) -> u64 {
         self.pixels.as_ref().map_or(MAX_PIXELS, |pixels| *pixels.end())

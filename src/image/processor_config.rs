@@ -228,11 +228,13 @@ impl PreprocessorConfig {
         };
         let tile = side("max_image_size", longest("max_image_size", &self.max_image_size, 364)?)?;
         let whole = side("size", longest("size", &self.size, 4 * 364)?)?;
-        if whole.div_ceil(tile) > 32 {
+        let resizes = self.do_resize.unwrap_or(true);
+        let longest = if resizes { whole } else { MAX_RESULT as u32 };
+        if longest.div_ceil(tile) > 32 {
             return Err(bad("max_image_size", &tile.to_string(), "there are at most 32 tiles a side"));
         }
         let tiling = Tiling {
-            longest: self.do_resize.unwrap_or(true).then_some(whole),
+            longest: resizes.then_some(whole),
             tile,
             filter: self.resample.unwrap_or(Resample::Lanczos),
             splits: self.do_image_splitting.unwrap_or(true),

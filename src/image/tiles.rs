@@ -36,15 +36,26 @@ impl Tiling {
 
     /// The most tiles of a picture, the whole among them.
     pub(crate) fn most(&self) -> usize {
-        let side = self.longest.unwrap_or(LONGEST).min(LONGEST).div_ceil(self.tile) as usize;
+        let side = self.most_a_side();
         if self.splits { side * side + 1 } else { 1 }
+    }
+
+    /// The most rows of tiles, and columns; 0 where there is only the whole.
+    pub(crate) fn most_a_side(&self) -> usize {
+        if !self.splits {
+            return 0;
+        }
+        // The shorter side becomes even, and so one longer than an odd longer one.
+        let longest = self.longest.unwrap_or(LONGEST).next_multiple_of(2).min(LONGEST);
+        longest.div_ceil(self.tile) as usize
     }
 
     /// The tiles of a picture, each `tile` by `tile` pixels.
     ///
     /// # Errors
     ///
-    /// [`ImageError`] if a picture in between would be larger than any that is looked at.
+    /// [`ImageError`] if a picture in between would be larger than any that is looked at, or there would be more than
+    /// [`most`](Self::most) tiles.
     pub(crate) fn cut(&self, picture: &Picture) -> Result<Tiles, ImageError> {
         let scaled = self.longest.map(|longest| {
             let (height, width) = scaled(picture.height(), picture.width(), longest);
@@ -58,11 +69,16 @@ impl Tiling {
             return Ok(Tiles { pictures, rows: 0, columns: 0 });
         }
         let (height, width) = whole_tiles(picture.height(), picture.width(), tile);
-        let picture = picture.resize(width, height, self.filter)?;
         if (height, width) == (tile, tile) {
+            let picture = picture.resize(width, height, self.filter)?;
             return Ok(Tiles { pictures: vec![picture], rows: 0, columns: 0 });
         }
         let (rows, columns) = (height / tile, width / tile);
+        let (tiles, most) = (rows as usize * columns as usize + 1, self.most());
+        if tiles > most {
+            return Err(ImageError::TooManyTiles { tiles, most });
+        }
+        let picture = picture.resize(width, height, self.filter)?;
         let corners = (0..rows).flat_map(|row| (0..columns).map(move |column| (row * tile, column * tile)));
         let mut pictures: Vec<Picture> =
             corners.map(|(top, left)| picture.part(left, top, tile, tile)).collect();
@@ -122,6 +138,17 @@ mod tests {
         assert_eq!((whole.rows, whole.pictures.len(), whole.pictures[0].width()), (0, 1, 2));
         let small = Tiling { tile: 8, ..tiling }.cut(&picture).unwrap();
         assert_eq!((small.rows, small.columns, small.pictures.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn more_tiles_than_there_may_be_are_refused() {
+        let tiling = Tiling { longest: None, tile: 4096, filter: Resample::Nearest, splits: true };
+        let picture = Picture::new(8192, 2, vec![7; 3 * 2 * 8192]).unwrap();
+        let refused = tiling.cut(&picture).unwrap_err();
+        assert!(matches!(refused, ImageError::TooManyTiles { tiles: 3, most: 2 }), "{refused}");
+        let odd = Tiling { longest: Some(3), tile: 3, ..tiling };
+        let square = Picture::new(5, 5, vec![7; 75]).unwrap();
+        assert_eq!((odd.most(), odd.cut(&square).unwrap().pictures.len()), (5, 5));
     }
 
     #[test]

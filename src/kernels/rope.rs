@@ -32,9 +32,9 @@ pub(crate) struct Rope {
     frequencies: Vec<f32>,
     /// For [`BLOCK`] positions each, one after the other: the cosines of all pairs, then their sines.
     blocks: Vec<OnceLock<Box<[f32]>>>,
-    /// Where positions are those of a plane, row by row: how many a row has. The first half of the pairs turn by the
-    /// row, the others by the column.
-    across: Option<usize>,
+    /// Where positions are those of a plane, row by row: how many a row has. Pairs turn by the row first, and then as
+    /// many by the column, both as positions of one line.
+    across: Option<u32>,
 }
 
 impl Rope {
@@ -47,9 +47,8 @@ impl Rope {
 
     /// For the positions of a plane of `side` rows and columns, row by row. Both turn by `frequencies`: the first as
     /// many pairs by the row, the next by the column.
-    pub(crate) fn over_plane(frequencies: &[f32], side: usize, style: RopeStyle) -> Self {
-        let both = [frequencies, frequencies].concat();
-        Self { across: Some(side), ..Self::new(both, side * side, style) }
+    pub(crate) fn over_plane(frequencies: Vec<f32>, side: u16, style: RopeStyle) -> Self {
+        Self { across: Some(side.into()), ..Self::new(frequencies, side.into(), style) }
     }
 
     /// The paper's frequencies, `base^(-2i / turned)` for the i-th pair of `turned` numbers.
@@ -70,7 +69,8 @@ impl Rope {
         head_size: usize,
     ) -> Result<Tensor> {
         let (tokens, width) = xs.dims2()?;
-        let unknown = positions.iter().find(|position| **position as usize / BLOCK >= self.blocks.len());
+        let row = |position: u32| self.across.map_or(position, |across| position / across);
+        let unknown = positions.iter().find(|at| row(**at) as usize / BLOCK >= self.blocks.len());
         let unfit = tokens != positions.len() || heads * head_size > width || self.turned() > head_size;
         if unfit || unknown.is_some() || self.frequencies.is_empty() {
             bail!("rope: {heads} heads of {head_size} in {tokens} x {width}, position {unknown:?}");
@@ -84,11 +84,23 @@ impl Rope {
     }
 
     fn turned(&self) -> usize {
-        2 * self.frequencies.len()
+        2 * self.pairs()
     }
 
-    /// The cosines and the sines of a position, one per pair each.
-    fn angles(&self, position: u32) -> (&[f32], &[f32]) {
+    fn pairs(&self) -> usize {
+        if self.across.is_some() { 2 * self.frequencies.len() } else { self.frequencies.len() }
+    }
+
+    /// The cosines and the sines of a position, one per pair each; those of a plane are put together in `joined`.
+    fn angles<'a>(&'a self, position: u32, joined: &'a mut Vec<f32>) -> (&'a [f32], &'a [f32]) {
+        let Some(across) = self.across else { return self.on_line(position) };
+        let (row, column) = (self.on_line(position / across), self.on_line(position % across));
+        joined.clear();
+        [row.0, column.0, row.1, column.1].into_iter().for_each(|part| joined.extend_from_slice(part));
+        joined.split_at(self.pairs())
+    }
+
+    fn on_line(&self, position: u32) -> (&[f32], &[f32]) {
         let pairs = self.frequencies.len();
         let (block, place) = (position as usize / BLOCK, position as usize % BLOCK);
         let angles = self.blocks[block].get_or_init(|| self.block(block));
@@ -97,15 +109,7 @@ impl Rope {
 
     fn block(&self, block: usize) -> Box<[f32]> {
         // Position times frequency is rounded to f32, as the references have it: it matters far out.
-        let turns = |pair: usize, position: usize| match self.across {
-            Some(across) if 2 * pair < self.frequencies.len() => position / across,
-            Some(across) => position % across,
-            None => position,
-        };
-        let angles = |place: usize| {
-            let pairs = self.frequencies.iter().enumerate();
-            pairs.map(move |(pair, f)| turns(pair, block * BLOCK + place) as f32 * f)
-        };
+        let angles = |place: usize| self.frequencies.iter().map(move |f| (block * BLOCK + place) as f32 * f);
         let both = |place| angles(place).map(f32::cos).chain(angles(place).map(f32::sin));
         (0..BLOCK).flat_map(both).collect()
     }
@@ -122,14 +126,17 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn plain(&self, xs: &Tensor) -> Result<Tensor> {
-        let (tokens, pairs) = (self.positions.len(), self.rope.frequencies.len());
-        let all = self.positions.iter().map(|position| self.rope.angles(*position));
-        let (cos, sin): (Vec<_>, Vec<_>) = all.unzip();
-        let table = |rows: Vec<&[f32]>| {
-            Tensor::from_vec(rows.concat(), (tokens, pairs), &candle_core::Device::Cpu)?
-                .to_device(xs.device())
+        let (tokens, pairs) = (self.positions.len(), self.rope.pairs());
+        let (mut cosines, mut sines, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+        for position in self.positions {
+            let (cos, sin) = self.rope.angles(*position, &mut joined);
+            cosines.extend_from_slice(cos);
+            sines.extend_from_slice(sin);
+        }
+        let table = |numbers: Vec<f32>| {
+            Tensor::from_vec(numbers, (tokens, pairs), &candle_core::Device::Cpu)?.to_device(xs.device())
         };
-        plain(xs, (&table(cos)?, &table(sin)?), (self.heads, self.head_size), self.rope.style)
+        plain(xs, (&table(cosines)?, &table(sines)?), (self.heads, self.head_size), self.rope.style)
     }
 }
 
@@ -173,8 +180,9 @@ impl InplaceOp1 for Turn<'_> {
         let tasks =
             xs.par_chunks_mut(self.width * ROWS_PER_TASK).zip(self.positions.par_chunks(ROWS_PER_TASK));
         tasks.for_each(|(rows, positions)| {
+            let mut joined = Vec::new();
             for (row, position) in rows.chunks_exact_mut(self.width).zip(positions) {
-                let (cos, sin) = self.rope.angles(*position);
+                let (cos, sin) = self.rope.angles(*position, &mut joined);
                 let heads = &mut row[..self.heads * self.head_size];
                 turn(heads, self.head_size, (cos, sin), self.rope.style);
             }
@@ -222,8 +230,9 @@ mod tests {
 
     #[test]
     fn places_of_a_plane_turn_by_row_and_by_column() {
-        let plane = Rope::over_plane(&[0.5, 0.25], 1024, RopeStyle::Halves);
-        let (cos, sin) = plane.angles(3 * 1024 + 700);
+        let plane = Rope::over_plane(vec![0.5, 0.25], 1024, RopeStyle::Halves);
+        let mut joined = Vec::new();
+        let (cos, sin) = plane.angles(3 * 1024 + 700, &mut joined);
         let turned: Vec<(f32, f32)> = cos.iter().copied().zip(sin.iter().copied()).collect();
         let expected = [1.5f32, 0.75, 350.0, 175.0].map(|angle| (angle.cos(), angle.sin()));
         assert_eq!(turned, expected);

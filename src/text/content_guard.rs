@@ -71,7 +71,8 @@ impl GuardedText {
     /// As [`ContentGuard::cover`].
     pub(crate) fn marked(pieces: &[&str], mark: &str, placeholder: &str) -> Result<Self, InvalidRequest> {
         let mut content = Value::from(pieces);
-        let covers = ContentGuard::new([placeholder.to_owned()]).cover(&mut content, &BTreeSet::new())?;
+        let covers = ContentGuard::new([placeholder.to_owned()]).cover(&mut content, &BTreeSet::new());
+        let covers = covers.map_err(|error| InvalidRequest::new("prompt", error.reason))?;
         let pieces: Vec<&str> = content.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         Ok(Self { text: pieces.join(mark), covers })
     }
@@ -323,6 +324,14 @@ mod tests {
         let plain = GuardedText::plain("<img> and <img>");
         assert_eq!(plain.filled("<img>", ["x".to_owned()]).text, "x and <img>");
         assert!(plain.begins_with("<img>") && !text.begins_with("<img>"));
+    }
+
+    #[test]
+    fn a_raw_prompt_is_refused_as_the_prompt() {
+        let all: String = COVERS.collect();
+        assert!(GuardedText::marked(&[&all], "<img>", "<img>").is_ok(), "nothing to cover");
+        let refused = GuardedText::marked(&[&all, "<img>"], "<img>", "<img>").unwrap_err();
+        assert_eq!(refused.field, "prompt");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Bench {
     /// Nothing that a request held is left behind.
     pub(crate) fn is_whole(&self) -> bool {
         let (free, all) = self.model.free_blocks();
-        free == all
+        free == all && self.model.held_rows() == 0
     }
 }
 

@@ -1,10 +1,11 @@
 //! What is no model that sees is told with a typed error, before anything absurd is allocated.
 
 use millpond::arch::{ArchError, DecoderOptions, VisionPlan, VisionWeights};
+use millpond::capability::{DescribeRequest, GenerateRequest, ImageSource, ModelError, Prompt};
 use serde_json::{Value, json};
 
 use crate::support::{copied, folder, patch};
-use crate::vision_agreement::fixture;
+use crate::vision_agreement::{self, Bench, fixture};
 
 fn load(path: &std::path::Path) -> Result<VisionWeights, ArchError> {
     VisionWeights::load(VisionPlan::read(&folder(path), DecoderOptions::default())?)
@@ -60,6 +61,22 @@ fn numbers_that_no_model_has_are_refused() {
 }
 
 #[test]
+fn a_tokenizer_without_the_tokens_that_frame_pictures_is_refused() {
+    for (name, field) in [("qwen2-vl", "vision_start_token_id"), ("qwen2-vl", "vision_end_token_id")] {
+        assert!(changed(name, "config.json", field, json!(9999)).is_err(), "{name}: {field}");
+    }
+    for missing in ["<row_2_col_2>", "<global-img>"] {
+        let copy = copied(&fixture("idefics3"));
+        let path = copy.path().join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(missing));
+        std::fs::write(&path, text.replace(missing, "<something_else>")).unwrap();
+        let refused = load(copy.path()).unwrap_err().to_string();
+        assert!(refused.contains(missing), "{refused}");
+    }
+}
+
+#[test]
 fn preprocessing_that_makes_no_sense_is_refused() {
     for (name, field, value) in [
         ("llava", "crop_size", json!({ "height": 16, "width": 16 })),
@@ -84,6 +101,39 @@ fn preprocessing_that_makes_no_sense_is_refused() {
         }
         assert!(load(copy.path()).is_err(), "{name}: {field} = {value}");
     }
+}
+
+#[test]
+fn tiles_are_bounded_where_pictures_stay_as_large_as_they_are() {
+    let copy = copied(&fixture("idefics3"));
+    let text = std::fs::read(copy.path().join("processor_config.json")).unwrap();
+    let mut processor = serde_json::from_slice::<Value>(&text).unwrap()["image_processor"].take();
+    processor["do_resize"] = json!(false);
+    patch(copy.path(), "processor_config.json", "image_processor", processor);
+    let refused = load(copy.path()).unwrap_err().to_string();
+    assert!(refused.contains("max_image_size") && refused.contains("at most 32 tiles"), "{refused}");
+}
+
+#[test]
+fn pictures_of_more_patches_than_are_looked_at_are_refused_with_what_would_do() {
+    // Pictures become as many patches of 8 x 8 pixels, or more.
+    let refused = |patches: u64, width: u32, height: u32| {
+        let copy = copied(&fixture("qwen2-vl"));
+        let pixels = json!({ "min_pixels": 64 * patches, "max_pixels": 64 * 40_000 });
+        patch(copy.path(), "preprocessor_config.json", "size", pixels);
+        let picture = ImageSource::pixels(width, height, vec![7; (3 * width * height) as usize]);
+        let generate = GenerateRequest::new(Prompt::Raw("?".to_owned())).max_tokens(6);
+        let request = DescribeRequest::new(vec![picture], generate);
+        match Bench::new(&vision_agreement::load(copy.path(), 512)).answer(request).unwrap_err() {
+            ModelError::Invalid(invalid) => invalid.reason,
+            other => panic!("{other}"),
+        }
+    };
+    let many = refused(20_000, 64, 64);
+    assert!(many.contains("patches") && many.contains("max_pixels"), "{many}");
+    assert!(many.ends_with(&format!("at most {}", 8 * 8 * 16_384)), "{many}");
+    let long = refused(14_000, 400, 4);
+    assert!(long.contains("1024 on a side") && !long.contains("max_pixels"), "{long}");
 }
 
 #[test]

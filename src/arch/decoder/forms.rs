@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::arch::bounds::bad;
 use crate::arch::{ArchError, required_file};
 use crate::capability::{InvalidRequest, ResponseFormat};
 use crate::text::{ChatConfig, Constraint, GrammarCompiler, GrammarError, PromptTokenizer};
@@ -25,6 +26,8 @@ pub(super) struct Forms {
     pub(super) ends: Vec<u32>,
     /// Tokens that must not be made from a message, beside special ones.
     controls: Vec<u32>,
+    /// More of them, as they are written.
+    control_texts: Vec<String>,
     eos_token: Option<String>,
     /// How many tokens the network knows.
     vocabulary: usize,
@@ -41,22 +44,38 @@ impl Forms {
     pub(super) fn new(files: ModelFiles, ends: Vec<u32>, chat: &ChatConfig, vocabulary: usize) -> Self {
         let eos_token = chat.eos_token().map(str::to_owned);
         let (compiler, recent) = (Mutex::new(None), Mutex::new(VecDeque::new()));
-        Self { files, controls: ends.clone(), ends, eos_token, vocabulary, compiler, recent }
+        let (controls, control_texts) = (ends.clone(), Vec::new());
+        Self { files, ends, controls, control_texts, eos_token, vocabulary, compiler, recent }
     }
 
-    /// With more tokens that must not be made from a message.
-    pub(super) fn with_controls(mut self, controls: impl IntoIterator<Item = u32>) -> Self {
+    /// With more tokens that must not be made from a message, by their ids and as they are written.
+    pub(super) fn with_controls(mut self, controls: Vec<u32>, texts: Vec<String>) -> Self {
         self.controls.extend(controls);
+        self.control_texts.extend(texts);
         self
     }
 
     /// The model's tokenizer, read anew.
     pub(super) fn read_tokenizer(&self) -> Result<PromptTokenizer, ArchError> {
+        let tokenizer = self.read_with(&self.controls)?;
+        let mut written = Vec::with_capacity(self.control_texts.len());
+        for text in &self.control_texts {
+            let unknown = || bad("a control token", text, "the tokenizer must know it".to_owned());
+            written.push(tokenizer.id_of(text).ok_or_else(unknown)?);
+        }
+        if written.iter().all(|id| tokenizer.is_special(*id)) {
+            return Ok(tokenizer);
+        }
+        // Only the tokenizer tells which ids these are.
+        self.read_with(&[self.controls.as_slice(), &written].concat())
+    }
+
+    fn read_with(&self, controls: &[u32]) -> Result<PromptTokenizer, ArchError> {
         match &self.files {
             ModelFiles::Folder(folder) => {
-                Ok(PromptTokenizer::load(&required_file(folder, "tokenizer.json")?, &self.controls)?)
+                Ok(PromptTokenizer::load(&required_file(folder, "tokenizer.json")?, controls)?)
             }
-            ModelFiles::Gguf(file) => Ok(PromptTokenizer::new(file.tokenizer()?.tokenizer, &self.controls)?),
+            ModelFiles::Gguf(file) => Ok(PromptTokenizer::new(file.tokenizer()?.tokenizer, controls)?),
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Inlay {
     pub(crate) ids: Range<u32>,
     /// What they look like together, for whoever made them.
     pub(crate) shape: [usize; 2],
+    /// When its ids were handed out.
+    epoch: u64,
     /// `[rows, hidden]`
     rows: Vec<f32>,
 }
@@ -32,6 +34,7 @@ pub(crate) struct Inlays {
     room: usize,
     kept: usize,
     next: u32,
+    /// How often ids were handed out anew: texts of different epochs may mean different rows by one id.
     epoch: u64,
     /// By their first ids.
     by_id: BTreeMap<u32, (Arc<Inlay>, InlayKey, u64)>,
@@ -53,9 +56,15 @@ impl Inlays {
         Self { next: ids.start, ids, hidden, room, kept: 0, epoch: 0, by_id, known, ticks: 0, puts: 0 }
     }
 
-    /// How often ids were handed out anew: texts of different epochs may mean different rows by one id.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// The epoch that the ids of all of these are of, if it is this one. Within it, no id of theirs means other rows.
+    pub(crate) fn epoch_of(&self, held: &[Arc<Inlay>]) -> Option<u64> {
+        held.iter().all(|inlay| inlay.epoch == self.epoch).then_some(self.epoch)
+    }
+
+    /// How many rows are held by someone.
+    pub(crate) fn held(&self) -> usize {
+        let held = self.by_id.values().filter(|(inlay, ..)| Arc::strong_count(inlay) > 1);
+        held.map(|(inlay, ..)| inlay.ids.len()).sum()
     }
 
     /// The rows of this key, if they are kept.
@@ -71,18 +80,31 @@ impl Inlays {
         self.puts
     }
 
-    /// Keeps `rows`, `[rows, hidden]`. `None`, for now, if what texts hold leaves no room.
-    pub(crate) fn put(&mut self, key: InlayKey, shape: [usize; 2], rows: &[f32]) -> Option<Arc<Inlay>> {
+    /// Keeps `rows`, `[rows, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// The rows themselves, for now, if what texts hold leaves no room.
+    pub(crate) fn put(
+        &mut self,
+        key: InlayKey,
+        shape: [usize; 2],
+        rows: Vec<f32>,
+    ) -> Result<Arc<Inlay>, Vec<f32>> {
         let count = rows.len() / self.hidden.max(1);
-        self.make_room(count)?;
-        let ids = self.free_ids(u32::try_from(count).ok()?)?;
+        let Some(ids) = self.ids_in_room(count) else { return Err(rows) };
         self.ticks += 1;
         self.puts += 1;
         self.kept += count;
-        let inlay = Arc::new(Inlay { ids: ids.clone(), shape, rows: rows.to_vec() });
+        let inlay = Arc::new(Inlay { ids: ids.clone(), shape, epoch: self.epoch, rows });
         self.known.insert(key, ids.start);
         self.by_id.insert(ids.start, (inlay.clone(), key, self.ticks));
-        Some(inlay)
+        Ok(inlay)
+    }
+
+    fn ids_in_room(&mut self, count: usize) -> Option<Range<u32>> {
+        self.make_room(count)?;
+        self.free_ids(u32::try_from(count).ok()?)
     }
 
     /// The numbers of a row that a text holds.
@@ -150,14 +172,14 @@ mod tests {
     #[test]
     fn rows_are_found_by_key_and_by_id_while_there_is_room() {
         let mut inlays = Inlays::new(100, 2, 4);
-        let first = inlays.put(key(1), [1, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        let first = inlays.put(key(1), [1, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
         assert_eq!((first.ids.clone(), first.shape), (100..102, [1, 2]));
         assert_eq!(inlays.row(101), Some(&[3.0, 4.0][..]));
         assert_eq!((inlays.row(99), inlays.row(102)), (None, None));
         drop(first);
-        drop(inlays.put(key(2), [1, 2], &[5.0; 4]).unwrap());
+        drop(inlays.put(key(2), [1, 2], vec![5.0; 4]).unwrap());
         assert!(inlays.find(&key(1)).is_some(), "and used last from now on");
-        drop(inlays.put(key(3), [1, 1], &[6.0; 2]).unwrap());
+        drop(inlays.put(key(3), [1, 1], vec![6.0; 2]).unwrap());
         assert!(inlays.find(&key(2)).is_none());
         assert_eq!(inlays.find(&key(1)).unwrap().ids, 100..102);
         assert_eq!(inlays.find(&key(3)).unwrap().ids, 104..105, "no id is used twice");
@@ -166,27 +188,44 @@ mod tests {
     #[test]
     fn what_a_text_holds_stays() {
         let mut inlays = Inlays::new(10, 1, 3);
-        let held = inlays.put(key(1), [0, 0], &[1.0, 2.0]).unwrap();
-        assert!(inlays.put(key(2), [0, 0], &[1.0, 2.0]).is_none());
+        let held = inlays.put(key(1), [0, 0], vec![1.0, 2.0]).unwrap();
+        assert!(inlays.put(key(2), [0, 0], vec![1.0, 2.0]).is_err());
         assert_eq!(inlays.taken_in(), 1);
         drop(held);
-        assert!(inlays.put(key(2), [0, 0], &[1.0, 2.0]).is_some());
+        assert!(inlays.put(key(2), [0, 0], vec![1.0, 2.0]).is_ok());
         assert!(inlays.find(&key(1)).is_none());
     }
 
     #[test]
     fn ids_are_handed_out_anew_but_for_those_in_use() {
         let mut inlays = Inlays::within(10..16, 1, 100);
-        let held = inlays.put(key(1), [0, 0], &[1.0, 2.0]).unwrap();
-        drop(inlays.put(key(2), [0, 0], &[3.0, 4.0]).unwrap());
-        assert_eq!(inlays.epoch(), 0);
-        let third = inlays.put(key(3), [0, 0], &[5.0, 6.0, 7.0]).unwrap();
-        assert_eq!((third.ids.clone(), inlays.epoch()), (12..15, 1));
+        let held = inlays.put(key(1), [0, 0], vec![1.0, 2.0]).unwrap();
+        drop(inlays.put(key(2), [0, 0], vec![3.0, 4.0]).unwrap());
+        assert_eq!(inlays.epoch, 0);
+        let third = inlays.put(key(3), [0, 0], vec![5.0, 6.0, 7.0]).unwrap();
+        assert_eq!((third.ids.clone(), inlays.epoch), (12..15, 1));
         assert_eq!((inlays.row(10), inlays.row(12)), (Some(&[1.0][..]), Some(&[5.0][..])));
         assert!(inlays.find(&key(1)).is_none(), "a text of this epoch never learns ids of the last");
-        assert!(inlays.put(key(4), [0, 0], &[1.0, 2.0]).is_none(), "every id is in use");
+        assert!(inlays.put(key(4), [0, 0], vec![1.0, 2.0]).is_err(), "every id is in use");
         drop((held, third));
-        assert_eq!(inlays.put(key(1), [0, 0], &[8.0, 9.0]).unwrap().ids, 10..12);
+        assert_eq!(inlays.put(key(1), [0, 0], vec![8.0, 9.0]).unwrap().ids, 10..12);
         assert_eq!(inlays.row(10), Some(&[8.0][..]));
+    }
+
+    #[test]
+    fn a_text_that_holds_ids_of_two_epochs_is_of_none() {
+        let mut inlays = Inlays::within(10..16, 1, 5);
+        drop(inlays.put(key(1), [0, 0], vec![1.0; 3]).unwrap());
+        let early = inlays.put(key(2), [0, 0], vec![2.0; 2]).unwrap();
+        assert_eq!((early.ids.clone(), inlays.epoch_of(std::slice::from_ref(&early))), (13..15, Some(0)));
+        let late = inlays.put(key(3), [0, 0], vec![3.0; 2]).unwrap();
+        assert_eq!((late.ids.clone(), inlays.held()), (10..12, 4));
+        assert_eq!(inlays.epoch_of(&[early.clone(), late.clone()]), None);
+        assert_eq!(inlays.epoch_of(std::slice::from_ref(&early)), None);
+        assert_eq!(inlays.epoch_of(std::slice::from_ref(&late)), Some(1));
+        drop(early);
+        let again = inlays.put(key(4), [0, 0], vec![4.0; 3]).unwrap();
+        assert_eq!((again.ids.clone(), inlays.epoch_of(&[late, again])), (12..15, Some(1)));
+        assert_eq!(inlays.row(13), Some(&[4.0][..]), "in this epoch it means something else");
     }
 }

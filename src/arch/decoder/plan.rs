@@ -239,10 +239,10 @@ impl DecoderPlan {
     }
 
     /// The same network with tokens that must not be made from a message beside those that end an answer.
-    pub(crate) fn with_controls(self, controls: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn with_controls(self, controls: Vec<u32>, texts: Vec<String>) -> Self {
         let forms =
             Forms::new(self.forms.files.clone(), self.forms.ends.clone(), &self.chat, self.config.vocab_size);
-        Self { forms: Arc::new(forms.with_controls(controls)), ..self }
+        Self { forms: Arc::new(forms.with_controls(controls, texts)), ..self }
     }
 
     /// The token that begins texts, as it is written.

@@ -11,8 +11,9 @@ use crate::kernels::threads;
 
 /// One worker's vision: shared weights, a cache of its own, and the requests admitted.
 ///
-/// Each step looks at a little of one picture, gives every running answer one token, and reads a part of the prompts
-/// that are new. Requests whose pictures are seen join the others in the order they came.
+/// Each step looks at one view of a picture (a tile where a family cuts pictures, else all of it), gives every running
+/// answer one token, and reads a part of the prompts that are new. Requests whose pictures are seen join the others in
+/// the order they came.
 #[derive(Debug)]
 pub struct Describer {
     weights: Arc<VisionWeights>,
@@ -60,6 +61,15 @@ impl Describer {
         match &self.way {
             Way::Inlaid(model) => model.pictures_read(),
             Way::Blip(model) => model.pictures_read(),
+        }
+    }
+
+    /// How many rows of pictures requests hold.
+    #[doc(hidden)]
+    pub fn held_rows(&self) -> usize {
+        match &self.way {
+            Way::Inlaid(model) => model.held_rows(),
+            Way::Blip(model) => model.held_rows(),
         }
     }
 }

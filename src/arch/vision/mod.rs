@@ -9,6 +9,7 @@
 mod blip;
 mod describer;
 mod inlaid;
+mod patches;
 mod plan;
 mod refusal;
 mod weights;

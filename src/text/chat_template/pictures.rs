@@ -47,15 +47,14 @@ impl Shown<'_> {
 
 /// `text` cut at these places, with a null at each. Empty texts are left out, unless there is nothing else.
 fn parts(text: &str, places: impl Iterator<Item = usize>) -> Vec<Json> {
-    let (mut parts, mut from) = (Vec::new(), 0);
-    for at in places {
-        let before = text.get(from..at).unwrap_or_default();
-        parts.extend((!before.is_empty()).then(|| json!(before)));
-        parts.push(Json::Null);
-        from = at;
+    let mut parts = Vec::new();
+    for (index, piece) in ImagePlace::cut(text, places).enumerate() {
+        parts.extend((index > 0).then_some(Json::Null));
+        parts.extend((!piece.is_empty()).then(|| json!(piece)));
     }
-    let rest = text.get(from..).unwrap_or_default();
-    parts.extend((!rest.is_empty() || parts.is_empty()).then(|| json!(rest)));
+    if parts.is_empty() {
+        parts.push(json!(""));
+    }
     parts
 }
 

@@ -10,7 +10,6 @@ use crate::capability::{
     Capacity, DescribeRequest, ImageSource, InvalidRequest, JobContext, Model, ModelError, Outbox, Prompt,
     Slot, Vision,
 };
-use crate::image::DecodingRoom;
 use crate::kernels::threads;
 use crate::text::SamplingScratch;
 
@@ -24,7 +23,6 @@ pub(crate) struct Captioner {
     /// Requests whose pictures are not seen, with the tokens of their prompts, in the order they came.
     waiting: VecDeque<(Slot, DescribeRequest, Vec<u32>)>,
     under_way: BTreeMap<Slot, Captioning>,
-    room: DecodingRoom,
     scratch: SamplingScratch,
     seeds: fastrand::Rng,
     pictures_read: u64,
@@ -37,7 +35,6 @@ impl Captioner {
             weights,
             waiting: VecDeque::new(),
             under_way: BTreeMap::new(),
-            room: DecodingRoom::default(),
             scratch: SamplingScratch::default(),
             seeds: fastrand::Rng::new(),
             pictures_read: 0,
@@ -53,6 +50,11 @@ impl Captioner {
 
     pub(crate) fn pictures_read(&self) -> u64 {
         self.pictures_read
+    }
+
+    /// How many rows of pictures are kept.
+    pub(crate) fn held_rows(&self) -> usize {
+        self.under_way.len() * self.weights.plan.config.picture_rows()
     }
 
     /// One token for every text under way.
@@ -109,7 +111,7 @@ impl Captioner {
         out: &mut Outbox<Vision>,
     ) -> Result<(), ModelError> {
         let weights = self.weights.clone();
-        let picture = weights.see(only(&request)?, &self.room)?;
+        let picture = weights.see(only(&request)?)?;
         self.pictures_read += 1;
         let read: candle_core::Result<_> = threads::awake(|| {
             let (memory, logits) = weights.network.begin(&prompt, &picture)?;

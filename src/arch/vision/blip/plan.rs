@@ -4,16 +4,16 @@ use std::num::NonZeroUsize;
 
 use super::config::{BlipConfig, TextConfig};
 use crate::ByteSize;
-use crate::arch::bounds::{bad, not_supported};
+use crate::arch::bounds::not_supported;
 use crate::arch::encoder::layer_numbers;
-use crate::arch::preprocessing::read_preprocessor;
+use crate::arch::vision::patches::fixed_preprocessor;
 use crate::arch::vision::refusal::of_image;
 use crate::arch::{ArchError, DecoderOptions};
 use crate::capability::{
     Capacity, DescribeRequest, GenerateRequest, ImagePlace, ImagePlaces, InvalidRequest, Prompt,
     ResponseFormat,
 };
-use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, SMALL_DECODING, check};
+use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, check};
 use crate::kernels::{KvFormat, Precision};
 use crate::memory::Footprint;
 use crate::weights::ModelFolder;
@@ -51,13 +51,7 @@ impl BlipPlan {
             return Err(not_supported("format of BLIP's keys and values", &format.to_string(), &["f32"]));
         }
         let config = BlipConfig::read(folder)?;
-        let preprocessor = read_preprocessor(folder)?.lower(config.tower.processor)?;
-        let side = config.tower.image_size;
-        if preprocessor.fixed_size() != Some((side, side)) {
-            let found = format!("{:?}", preprocessor.fixed_size());
-            let expected = format!("the network reads {side} x {side} pixels");
-            return Err(bad("the size that pictures are prepared to", found, expected));
-        }
+        let preprocessor = fixed_preprocessor(folder, &config.tower)?;
         let longest = config.text.max_positions;
         let cache_tokens = options.cache_tokens.unwrap_or(REQUESTS * longest).max(longest.max(LEAST_COST));
         let (folder, precision, ends) = (folder.clone(), options.dtype.precision(), [config.text.end]);
@@ -188,7 +182,7 @@ impl BlipPlan {
         });
         let weights = ByteSize::new(kept.fold(0, u64::saturating_add));
         let numbers = self.kept_numbers().saturating_add(self.step_numbers(threads));
-        let decoding = MAX_DECODING + SMALL_DECODING + MAX_ENCODED;
+        let decoding = MAX_DECODING + MAX_ENCODED;
         let per_worker = ByteSize::new(numbers.saturating_mul(4).saturating_add(decoding));
         Ok(Footprint { weights, per_worker })
     }

@@ -7,10 +7,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::memory::PictureMemory;
 use super::network::Network;
 use super::plan::BlipPlan;
+use crate::arch::vision::patches::load_tower;
 use crate::arch::vision::refusal::refused;
 use crate::arch::{ArchError, Scope, required_file, vit};
 use crate::capability::{ImageSource, InvalidRequest, ModelError};
-use crate::image::{DecodingRoom, PixelValues};
+use crate::image::{PixelValues, decode};
 use crate::kernels::threads;
 use crate::text::PromptTokenizer;
 use crate::weights::WeightStore;
@@ -36,7 +37,7 @@ impl BlipWeights {
         let tokenizer = PromptTokenizer::load(&file, &[config.text.begin, config.text.end])?;
         let store = WeightStore::open(&plan.folder.weight_files()?, DType::F32, &Device::Cpu)?;
         let root = Scope::root(&store, plan.precision());
-        let tower = vit::Network::load(&root, &config.tower, None)?;
+        let tower = load_tower(&root, &config.tower)?;
         let network = Network::load(&root.sub("text_decoder"), &config.text, config.tower.hidden_size)?;
         Ok(Self { plan, tokenizer: Arc::new(tokenizer), tower, network })
     }
@@ -73,13 +74,9 @@ impl BlipWeights {
     }
 
     /// Decodes a picture and reads it.
-    pub(super) fn see(
-        &self,
-        image: &ImageSource,
-        room: &DecodingRoom,
-    ) -> std::result::Result<PictureMemory, ModelError> {
-        let values = room.with_picture(image, |picture| self.plan.preprocessor.apply(&picture));
-        let values = values.map_err(|error| refused(0, &error))?;
+    pub(super) fn see(&self, image: &ImageSource) -> std::result::Result<PictureMemory, ModelError> {
+        let picture = decode(image).map_err(|error| refused(0, &error))?;
+        let values = self.plan.preprocessor.apply(&picture);
         let (memory, whole) = threads::awake(|| self.read(&values)).map_err(ModelError::failed)?;
         if whole.is_finite() {
             return Ok(memory);

@@ -8,20 +8,19 @@ use super::weights::InlaidWeights;
 use super::wording::Apart;
 use crate::arch::decoder::Writing;
 use crate::capability::{Capacity, DescribeRequest, JobContext, Model, ModelError, Outbox, Slot, Vision};
-use crate::image::DecodingRoom;
 use crate::text::CivilTime;
 
 /// One worker's vision: shared weights, a cache of its own, the pictures it has seen last, and the requests admitted.
 ///
-/// Each step looks at a little of one picture, gives every running answer one token, and reads a part of the prompts
-/// that are new. Requests whose pictures are seen join the others in the order they came.
+/// Each step looks at one view of a picture (a tile where a family cuts pictures, else all of it), gives every running
+/// answer one token, and reads a part of the prompts that are new. Requests whose pictures are seen join the others in
+/// the order they came.
 #[derive(Debug)]
 pub(crate) struct InlaidDescriber {
     weights: Arc<InlaidWeights>,
     writing: Writing,
     /// Requests whose pictures are not all seen, in the order they came.
     waiting: VecDeque<(Slot, Looking)>,
-    room: DecodingRoom,
     /// Counts requests that joined those under way.
     begun: u64,
     unix_now: fn() -> i64,
@@ -31,7 +30,7 @@ impl InlaidDescriber {
     /// A model on `weights`. `unix_now` tells chat templates that ask for it the time, in seconds since 1970.
     pub(crate) fn new(weights: Arc<InlaidWeights>, unix_now: fn() -> i64) -> Self {
         let writing = Writing::new(weights.decoder.clone(), weights.plan.kept_rows());
-        Self { weights, writing, waiting: VecDeque::new(), room: DecodingRoom::default(), begun: 0, unix_now }
+        Self { weights, writing, waiting: VecDeque::new(), begun: 0, unix_now }
     }
 
     /// Blocks of the cache that no request holds, and all there are.
@@ -44,10 +43,15 @@ impl InlaidDescriber {
         self.writing.inlays().taken_in()
     }
 
-    /// Looks at a little of the pictures of whoever waits longest.
+    /// How many rows of pictures requests hold.
+    pub(crate) fn held_rows(&self) -> usize {
+        self.writing.inlays().held()
+    }
+
+    /// Looks at one view of a picture of whoever waits longest.
     fn look(&mut self, out: &mut Outbox<Vision>) {
         let Some((slot, looking)) = self.waiting.front_mut() else { return };
-        match looking.go_on(&self.weights, self.writing.inlays_mut(), &self.room) {
+        match looking.go_on(&self.weights, self.writing.inlays_mut()) {
             Ok(Progress::More | Progress::Waits) => {}
             Ok(Progress::Done) => {
                 let (slot, looking) = self.waiting.pop_front().expect("it was just looked at");
@@ -67,7 +71,8 @@ impl InlaidDescriber {
         let Looking { request, seen, .. } = looking;
         let now = CivilTime::from_unix((self.unix_now)());
         self.begun += 1;
-        let apart = Apart { epoch: self.writing.inlays().epoch(), alone: (1 << 63) | self.begun };
+        let alone = (1 << 63) | self.begun;
+        let apart = Apart { epoch: self.writing.inlays().epoch_of(&seen).unwrap_or(alone), alone };
         let prompt = self.weights.tokens(&request, seen, apart, now)?;
         self.writing.begin(slot, request.generate, prompt)
     }
@@ -89,7 +94,7 @@ impl Model<Vision> for InlaidDescriber {
         Ok(())
     }
 
-    /// A little of one picture, one token for every running answer, and a part of the prompts that are new.
+    /// One view of a picture, one token for every running answer, and a part of the prompts that are new.
     fn step(&mut self, out: &mut Outbox<Vision>) -> Result<(), ModelError> {
         self.look(out);
         self.writing.step(out)

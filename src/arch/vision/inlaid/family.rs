@@ -20,6 +20,12 @@ pub(super) trait Family: Debug + Send + Sync {
         self.image_token()
     }
 
+    /// The tokens that frame pictures in prompts, beside those two, whatever a tokenizer calls them: a message's text
+    /// never becomes one.
+    fn controls(&self) -> Controls {
+        Controls::default()
+    }
+
     /// What the network reads of a picture.
     ///
     /// # Errors
@@ -65,14 +71,24 @@ pub(super) trait Family: Debug + Send + Sync {
     /// Takes the network that reads pictures out of a checkpoint.
     fn load(&self, root: &Scope<'_>) -> std::result::Result<Box<dyn Eyes>, ArchError>;
 
-    /// Whether a tensor is the decoder's.
-    fn is_decoders(&self, name: &str) -> bool;
+    /// Whether a tensor is the decoder's. Default: if it is not where most families keep what reads pictures.
+    fn is_decoders(&self, name: &str) -> bool {
+        !name.contains("vision_tower.") && !name.contains("multi_modal_projector.")
+    }
 
     /// How many numbers reading one view holds at once on so many threads.
     fn pass_numbers(&self, threads: NonZeroUsize) -> u64;
 
     /// The `model_type` of the network that reads pictures, and the side of its patches.
     fn tower(&self) -> (&'static str, usize);
+}
+
+/// Tokens that are no text of a message, all of which a tokenizer must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Controls {
+    pub(super) ids: Vec<u32>,
+    /// Those that files tell by their text alone.
+    pub(super) texts: Vec<String>,
 }
 
 /// Which tokens of a prompt see each other, whichever comes first.

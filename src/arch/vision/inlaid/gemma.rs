@@ -10,10 +10,10 @@ use candle_core::{Result, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::family::{Eyes, Family, Prepared, Rows, Together};
+use super::family::{Controls, Eyes, Family, Prepared, Rows, Together};
 use crate::arch::bounds::{bad, within};
-use crate::arch::preprocessing::read_preprocessor;
-use crate::arch::vit::{self, Grid, VitConfig};
+use crate::arch::vision::patches::{fixed_preprocessor, load_tower, squares};
+use crate::arch::vit::{self, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor};
 use crate::kernels::{Linear, Norm};
@@ -96,13 +96,7 @@ impl GemmaVision {
             vision["model_type"] = "siglip_vision_model".into();
         }
         let tower = vit::read_tower(Some(&vision))?;
-        let preprocessor = read_preprocessor(folder)?.lower(tower.processor)?;
-        let side = tower.image_size;
-        if preprocessor.fixed_size() != Some((side, side)) {
-            let found = format!("{:?}", preprocessor.fixed_size());
-            let expected = format!("the network reads {side} x {side} pixels");
-            return Err(bad("the size that pictures are prepared to", found, expected));
-        }
+        let preprocessor = fixed_preprocessor(folder, &tower)?;
         Ok(Self { tower, preprocessor, image_token, hidden_size, rows, kind: Kind::PaliGemma })
     }
 }
@@ -116,6 +110,13 @@ impl Family for GemmaVision {
         match self.kind {
             Kind::Gemma3 { begin, .. } => begin,
             Kind::PaliGemma => self.image_token,
+        }
+    }
+
+    fn controls(&self) -> Controls {
+        match self.kind {
+            Kind::Gemma3 { begin, end, .. } => Controls { ids: vec![begin, end], texts: Vec::new() },
+            Kind::PaliGemma => Controls::default(),
         }
     }
 
@@ -163,8 +164,7 @@ impl Family for GemmaVision {
             Kind::PaliGemma => "multi_modal_projector.linear.weight",
         };
         let root = root.sub_if("model", known);
-        let usual = Grid::of(self.tower.image_size, self.tower.image_size, self.tower.patch_size);
-        let tower = vit::Network::load(&root.sub("vision_tower"), &self.tower, Some(usual))?;
+        let tower = load_tower(&root.sub("vision_tower"), &self.tower)?;
         let scope = root.sub("multi_modal_projector");
         let (pool, projection) = match self.kind {
             Kind::PaliGemma => (None, scope.linear("linear", width, hidden, Bias::Present)?),
@@ -177,10 +177,6 @@ impl Family for GemmaVision {
             }
         };
         Ok(Box::new(GemmaEyes { tower, pool, projection }))
-    }
-
-    fn is_decoders(&self, name: &str) -> bool {
-        !name.contains("vision_tower.") && !name.contains("multi_modal_projector.")
     }
 
     fn pass_numbers(&self, threads: NonZeroUsize) -> u64 {
@@ -213,9 +209,7 @@ struct Pool {
 impl Pool {
     /// `[patches, width]` to `[rows, width]`.
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (rows, pooled, width) = (self.side / self.pooled, self.pooled, xs.dim(1)?);
-        let squares = xs.reshape((rows, pooled, rows, pooled * width))?.transpose(1, 2)?.contiguous()?;
-        let means = squares.reshape((rows * rows, pooled * pooled, width))?.mean(1)?;
+        let means = squares(xs, self.side, self.pooled)?.mean(1)?;
         self.norm.forward(&means.contiguous()?)
     }
 }

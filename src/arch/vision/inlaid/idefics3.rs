@@ -10,10 +10,11 @@ use candle_core::{Result, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::family::{Eyes, Family, Prepared, Rows};
+use super::family::{Controls, Eyes, Family, Prepared, Rows};
 use crate::arch::bounds::{bad, within};
 use crate::arch::preprocessing::read_preprocessor;
-use crate::arch::vit::{self, Grid, VitConfig};
+use crate::arch::vision::patches::{load_tower, squares};
+use crate::arch::vit::{self, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor, Tiling};
 use crate::kernels::Linear;
@@ -23,6 +24,11 @@ use crate::weights::ModelFolder;
 const AROUND: &str = "<fake_token_around_image>";
 /// What the whole picture begins with.
 const WHOLE: &str = "<global-img>";
+
+/// What a tile begins with. Both count from 1.
+fn row_and_column(row: usize, column: usize) -> String {
+    format!("<row_{row}_col_{column}>")
+}
 
 /// `config.json`.
 #[derive(Debug, Deserialize)]
@@ -72,6 +78,13 @@ impl Family for Idefics3 {
         self.image_token
     }
 
+    fn controls(&self) -> Controls {
+        let side = self.tiling.most_a_side();
+        let tiles = (1..=side).flat_map(|row| (1..=side).map(move |column| row_and_column(row, column)));
+        let texts = [AROUND, WHOLE].map(str::to_owned).into_iter().chain(tiles).collect();
+        Controls { ids: Vec::new(), texts }
+    }
+
     fn prepare(&self, picture: &Picture) -> std::result::Result<Prepared, String> {
         let tiles = self.tiling.cut(picture).map_err(|error| error.to_string())?;
         let views: Vec<PixelValues> = tiles.pictures.iter().map(|tile| self.values.apply(tile)).collect();
@@ -92,7 +105,7 @@ impl Family for Idefics3 {
         let mut filling = String::new();
         for row in 1..=rows {
             for column in 1..=columns {
-                filling.extend([AROUND, &format!("<row_{row}_col_{column}>"), &tile]);
+                filling.extend([AROUND, &row_and_column(row, column), &tile]);
             }
             filling.push('\n');
         }
@@ -103,8 +116,7 @@ impl Family for Idefics3 {
 
     fn load(&self, root: &Scope<'_>) -> std::result::Result<Box<dyn Eyes>, ArchError> {
         let root = root.sub_if("model", "connector.modality_projection.proj.weight");
-        let usual = Grid::of(self.tower.image_size, self.tower.image_size, self.tower.patch_size);
-        let tower = vit::Network::load(&root.sub("vision_model"), &self.tower, Some(usual))?;
+        let tower = load_tower(&root.sub("vision_model"), &self.tower)?;
         let inputs = self.tower.hidden_size * self.merged * self.merged;
         let scope = root.sub("connector.modality_projection");
         let projection = scope.linear("proj", inputs, self.hidden_size, Bias::Absent)?;
@@ -141,10 +153,6 @@ impl Eyes for IdeficsEyes {
     /// The vectors of a square of patches, row by row, side by side, become one.
     fn see(&self, view: &PixelValues) -> Result<Tensor> {
         let tokens = self.tower.forward(&[view])?;
-        let (side, merged, width) = (self.side, self.merged, tokens.dim(1)?);
-        let squares = tokens.reshape((side / merged, merged, side / merged, merged * width))?;
-        let squares = squares.transpose(1, 2)?.contiguous()?;
-        let rows = (side / merged) * (side / merged);
-        self.projection.forward(&squares.reshape((rows, merged * merged * width))?)
+        self.projection.forward(&squares(&tokens, self.side, self.merged)?.flatten_from(1)?)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::family::{Eyes, Family, Prepared, Rows};
 use super::projector::Projector;
 use crate::arch::bounds::{bad, not_supported};
-use crate::arch::preprocessing::read_preprocessor;
+use crate::arch::vision::patches::{fixed_preprocessor, load_tower};
 use crate::arch::vit::{self, Grid, Head, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor};
@@ -68,14 +68,7 @@ impl Llava {
                 return Err(not_supported("vision_feature_select_strategy", other, &["default", "full"]));
             }
         };
-        let preprocessor = read_preprocessor(folder)?.lower(tower.processor)?;
-        let side = tower.image_size;
-        let reads = preprocessor.fixed_size();
-        if reads != Some((side, side)) {
-            let found = reads.map_or("any".to_owned(), |(height, width)| format!("{height} x {width}"));
-            let expected = format!("the network reads {side} x {side} pixels");
-            return Err(bad("the size that pictures are prepared to", found, expected));
-        }
+        let (preprocessor, side) = (fixed_preprocessor(folder, &tower)?, tower.image_size);
         let tokens = Grid::of(side, side, tower.patch_size).patches() + tower.tokens_before();
         let rows = tokens - usize::from(skips_first);
         if rows == 0 {
@@ -139,16 +132,11 @@ impl Family for Llava {
 
     fn load(&self, root: &Scope<'_>) -> std::result::Result<Box<dyn Eyes>, ArchError> {
         let root = root.sub_if("model", "multi_modal_projector.linear_1.weight");
-        let usual = Grid::of(self.tower.image_size, self.tower.image_size, self.tower.patch_size);
-        let tower = vit::Network::load(&root.sub("vision_tower"), &self.tower, Some(usual))?;
+        let tower = load_tower(&root.sub("vision_tower"), &self.tower)?;
         let (inputs, outputs) = (self.tower.hidden_size, self.hidden_size);
         let scope = root.sub("multi_modal_projector");
         let projector = Projector::load(&scope, inputs, outputs, self.bias, &self.activation)?;
         Ok(Box::new(LlavaEyes { tower, projector, skips: usize::from(self.skips_first) }))
-    }
-
-    fn is_decoders(&self, name: &str) -> bool {
-        !name.contains("vision_tower.") && !name.contains("multi_modal_projector.")
     }
 
     fn pass_numbers(&self, threads: NonZeroUsize) -> u64 {

@@ -55,7 +55,6 @@ impl Looking {
         &mut self,
         weights: &InlaidWeights,
         inlays: &mut Inlays,
-        room: &DecodingRoom,
     ) -> Result<Progress, ModelError> {
         let index = self.seen.len();
         if self.picture.is_none() {
@@ -65,12 +64,14 @@ impl Looking {
                 self.check_length(weights, inlay.ids.len())?;
                 return Ok(self.take(inlay));
             }
-            let prepared = room.with_picture(&image, |picture| weights.plan.family.prepare(&picture));
+            let looking = |picture| weights.plan.family.prepare(&picture);
+            let prepared = DecodingRoom::default().with_picture(&image, looking);
             let prepared = prepared.map_err(|error| refused(index, &error))?;
             let prepared = prepared.map_err(|reason| of_image(index, &reason))?;
             self.check_length(weights, prepared.rows)?;
-            let views = prepared.views.into();
-            self.picture = Some(Decoded { key, shape: prepared.shape, views, rows: Vec::new() });
+            let (shape, views) = (prepared.shape, prepared.views.into());
+            let rows = Vec::with_capacity(prepared.rows * weights.plan.decoder.config.hidden_size);
+            self.picture = Some(Decoded { key, shape, views, rows });
         }
         let picture = self.picture.as_mut().expect("it was just decoded, or before");
         if let Some(view) = picture.views.pop_front() {
@@ -79,12 +80,15 @@ impl Looking {
         if !picture.views.is_empty() {
             return Ok(Progress::More);
         }
-        match inlays.put(picture.key, picture.shape, &picture.rows) {
-            Some(inlay) => {
+        match inlays.put(picture.key, picture.shape, std::mem::take(&mut picture.rows)) {
+            Ok(inlay) => {
                 self.picture = None;
                 Ok(self.take(inlay))
             }
-            None => Ok(Progress::Waits),
+            Err(rows) => {
+                picture.rows = rows;
+                Ok(Progress::Waits)
+            }
         }
     }
 

@@ -6,8 +6,9 @@
 //!
 //! [`InlaidPlan`] is what the small files of a model folder say. [`InlaidWeights`] adds the weights and is shared;
 //! [`InlaidDescriber`] is the model one worker owns. A request waits in it until all of its pictures are seen (`looking`),
-//! a little of one picture in each step, so that a large picture does not keep texts under way waiting; then its
-//! prompt is put into words (`wording`) and joins them. What was made of a picture is kept for the next question.
+//! one view in each step. Families that cut pictures into tiles see a tile in a step, so that texts under way go on
+//! between them; where a picture is one view, as large as `max_pixels` lets it be in Qwen, they wait for all of it. Then
+//! its prompt is put into words (`wording`) and joins them. What was made of a picture is kept for the next question.
 //!
 //! The families differ in how pictures are prepared, in the network that reads them, and in what stands for them in
 //! a prompt: each is a [`Family`](family::Family) in a file of its own.

@@ -14,7 +14,7 @@ use crate::arch::vision::plan::{FAMILIES, gemma_sees};
 use crate::arch::vision::refusal::of_image;
 use crate::arch::{ArchError, Architecture, DecoderFamily, DecoderOptions, DecoderPlan};
 use crate::capability::{Capacity, DescribeRequest, InvalidRequest};
-use crate::image::{MAX_DECODING, MAX_ENCODED, SMALL_DECODING, check};
+use crate::image::{MAX_DECODING, MAX_ENCODED, check};
 use crate::memory::Footprint;
 use crate::text::PromptTokenizer;
 use crate::weights::{ModelFiles, ModelFolder};
@@ -52,12 +52,14 @@ impl InlaidPlan {
             Architecture::PaliGemma => Arc::new(GemmaVision::paligemma(folder, hidden_size)?),
             other => return Err(not_supported("architecture of vision", other.model_type(), &FAMILIES)),
         };
-        let tokens = [family.image_token(), family.placeholder()];
+        let controls = family.controls();
+        let tokens: Vec<u32> =
+            [family.image_token(), family.placeholder()].into_iter().chain(controls.ids).collect();
         if let Some(token) = tokens.iter().find(|token| **token as usize >= decoder.config.vocab_size) {
             let expected = format!("the decoder has {} tokens", decoder.config.vocab_size);
-            return Err(bad("image_token_id", token, expected));
+            return Err(bad("a token that pictures are written with", token, expected));
         }
-        let decoder = decoder.with_controls(tokens);
+        let decoder = decoder.with_controls(tokens, controls.texts);
         Ok(Self { decoder, family, folder: folder.clone(), options })
     }
 
@@ -146,7 +148,7 @@ impl InlaidPlan {
         let eyes = eyes.fold(0, u64::saturating_add);
         let kept = (self.kept_rows() as u64).saturating_mul(4 * self.decoder.config.hidden_size as u64);
         let pass = self.family.pass_numbers(threads).saturating_mul(4);
-        let looking = kept.saturating_add(pass).saturating_add(MAX_DECODING + SMALL_DECODING + MAX_ENCODED);
+        let looking = kept.saturating_add(pass).saturating_add(MAX_DECODING + MAX_ENCODED);
         Ok(Footprint {
             weights: weights.saturating_add(ByteSize::new(eyes)),
             per_worker: per_worker.saturating_add(ByteSize::new(looking)),

@@ -34,9 +34,12 @@ impl InlaidWeights {
         let eyes = plan.family.load(&Scope::root(&store, plan.options.dtype.precision()))?;
         let placeholder = placeholder(&*plan.family, decoder.tokenizer())?;
         let token = |id| decoder.tokenizer().written(id);
-        plan.family.filling([1, 1], &token).map_err(|id| {
-            bad("a token that pictures are written with", id, "the tokenizer must know it".to_owned())
-        })?;
+        let unknown =
+            |id| bad("a token that pictures are written with", id, "the tokenizer must know it".to_owned());
+        plan.family.filling([1, 1], &token).map_err(unknown)?;
+        if let Some(id) = plan.family.controls().ids.into_iter().find(|id| token(*id).is_none()) {
+            return Err(unknown(id));
+        }
         let mark = plan.family.mark(&token).unwrap_or_else(|| placeholder.clone());
         Ok(Self { plan, decoder, eyes, placeholder, mark })
     }

@@ -75,7 +75,7 @@ impl InlaidWeights {
         match (&request.generate.prompt, request.all_places()) {
             (Prompt::Raw(text), None) => Ok(self.framed(GuardedText::plain(text))),
             (Prompt::Raw(text), Some(places)) => {
-                let pieces = cut(text, &places);
+                let pieces: Vec<_> = ImagePlace::cut(text, places.iter().map(|place| place.at)).collect();
                 Ok(self.framed(GuardedText::marked(&pieces, mark, &self.placeholder)?))
             }
             (Prompt::Chat(chat), places) => {
@@ -122,24 +122,5 @@ impl InlaidWeights {
             return Err(InvalidRequest::new("prompt", reason).into());
         }
         Ok((tokens, spans))
-    }
-}
-
-/// `text` in pieces, with a picture between each and the next.
-fn cut<'a>(text: &'a str, places: &[ImagePlace]) -> Vec<&'a str> {
-    let ends = places.iter().map(|place| place.at).chain([text.len()]);
-    let pieces = ends.scan(0, |from, end| text.get(std::mem::replace(from, end)..end));
-    pieces.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_where_pictures_are() {
-        let places = [0, 2, 2, 4].map(|at| ImagePlace { message: 0, at });
-        assert_eq!(cut("abcd", &places), ["", "ab", "", "cd", ""]);
-        assert_eq!(cut("abcd", &[]), ["abcd"]);
     }
 }

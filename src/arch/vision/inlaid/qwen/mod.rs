@@ -4,6 +4,9 @@
 //! Pictures keep their shape: they are resized to whole squares of patches, each of which becomes one row. The decoder
 //! is told where in a picture a row is: places have three parts (when, how far down, how far across), which are the
 //! same in text.
+//!
+//! A picture is one view, however large, so it is read in one step, which texts under way wait for: `max_pixels` in the
+//! folder's `preprocessor_config.json` says how large it becomes.
 
 mod config;
 mod tower;
@@ -11,7 +14,7 @@ mod tower;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use super::family::{Eyes, Family, Prepared, Rows};
+use super::family::{Controls, Eyes, Family, Prepared, Rows};
 use crate::arch::bounds::bad;
 use crate::arch::decoder::{Place, Places};
 use crate::arch::preprocessing::read_preprocessor;
@@ -25,7 +28,7 @@ use tower::Tower;
 const MAX_PATCHES: usize = 16_384;
 
 /// The most patches of a side.
-const MAX_SIDE: usize = 1024;
+const MAX_SIDE: u16 = 1024;
 
 /// Sides of a picture whose rows are taken for usual, in pixels.
 const USUAL: (u32, u32) = (480, 640);
@@ -61,6 +64,15 @@ impl QwenVl {
         let square = self.tower.patch_size * self.tower.merged;
         [height as usize / square, width as usize / square]
     }
+
+    /// What else would do where a folder lets pictures become so many patches.
+    fn fewer_pixels(&self, patches: usize) -> String {
+        let most = MAX_PATCHES * self.tower.patch_size * self.tower.patch_size;
+        if patches <= MAX_PATCHES || !self.fitting.resizes() {
+            return String::new();
+        }
+        format!(", or have max_pixels in the folder's preprocessor_config.json be at most {most}")
+    }
 }
 
 impl Family for QwenVl {
@@ -73,17 +85,22 @@ impl Family for QwenVl {
         ids.into_iter().map(token).collect()
     }
 
+    fn controls(&self) -> Controls {
+        Controls { ids: vec![self.vision_start, self.vision_end], texts: Vec::new() }
+    }
+
     fn prepare(&self, picture: &Picture) -> Result<Prepared, String> {
         let (height, width) = self.fitting.size_of(picture.height(), picture.width())?;
         let [down, across] = self.squares(height, width);
         let merged = self.tower.merged;
         let patches = (down * across).saturating_mul(merged * merged);
-        if !(1..=MAX_PATCHES).contains(&patches) || down.max(across) * merged > MAX_SIDE {
+        if !(1..=MAX_PATCHES).contains(&patches) || down.max(across) * merged > usize::from(MAX_SIDE) {
             return Err(format!(
                 "it becomes {} x {} patches, and at most {MAX_PATCHES} in all and {MAX_SIDE} on a side are looked \
-                 at: scale it down",
+                 at: scale it down{}",
                 across * merged,
-                down * merged
+                down * merged,
+                self.fewer_pixels(patches)
             ));
         }
         let resized = self.fitting.apply(picture, height, width).map_err(|error| error.to_string())?;

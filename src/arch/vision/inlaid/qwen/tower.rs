@@ -72,7 +72,7 @@ impl Tower {
     pub(super) fn load(scope: &Scope<'_>, config: &TowerConfig) -> std::result::Result<Self, ArchError> {
         let square = config.merged * config.merged * config.hidden_size;
         let half = config.head_size() / 2;
-        let rope = Rope::over_plane(&Rope::frequencies(THETA, half), MAX_SIDE, RopeStyle::Halves);
+        let rope = Rope::over_plane(Rope::frequencies(THETA, half), MAX_SIDE, RopeStyle::Halves);
         let orientation = Orientation { rope: Some(rope.into()), ..Orientation::default() };
         let layers = (0..config.layers).map(|index| {
             let scope = scope.sub("blocks").sub(index);
@@ -115,8 +115,11 @@ impl Eyes for Tower {
         let (down, across) = (view.height / square, view.width / square);
         let arrangement = self.arrange(down, across);
         let mut xs = self.embed(view, &arrangement)?;
-        let positions: Vec<u32> =
-            arrangement.patches.iter().map(|(row, column)| (row * MAX_SIDE + column) as u32).collect();
+        let positions: Vec<u32> = arrangement
+            .patches
+            .iter()
+            .map(|(row, column)| (row * usize::from(MAX_SIDE) + column) as u32)
+            .collect();
         let whole: Vec<_> = std::iter::once(0..arrangement.patches.len()).collect();
         for (index, layer) in self.layers.iter().enumerate() {
             let windowed = self.config.window.as_ref().is_some_and(|(_, full)| !full.contains(&index));
@@ -141,7 +144,7 @@ fn load_patch(scope: &Scope<'_>, config: &TowerConfig) -> std::result::Result<Li
 /// A norm of the network: of the second version by the root of the mean square alone.
 fn norm(scope: &Scope<'_>, name: &str, config: &TowerConfig) -> std::result::Result<Norm, ArchError> {
     match config.gate {
-        Gate::Present => Ok(Norm::rms(&scope.sub(name).tensor("weight", [config.hidden_size])?, EPS)?),
+        Gate::Present => scope.rms_norm(name, config.hidden_size, EPS),
         Gate::Absent => scope.layer_norm(name, config.hidden_size, EPS, Bias::Present),
     }
 }

@@ -1,11 +1,77 @@
-"""Text about the shape world and a little beyond it: stories, small talk, counting,
-colours and rhymes, all from the templates below."""
+"""Text about the shape world and a little beyond it: questions on scenes, stories,
+small talk, counting, colours and rhymes, all from the templates below."""
 
 import random
 
 import world
 
 NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
+SYSTEMS = ("You are a helpful assistant.", "You are a friendly little model.", "Answer in simple words.")
+
+
+# ---------------------------------------------------------------- questions on a scene
+
+def ask(scene, rng, sides=0):
+    """A question about a scene with its one right answer; with `sides`, that many times
+    more often about where things are, which is what models learn last."""
+    things = scene.things
+    thing = rng.choice(things)
+    color, shape = thing.color, thing.shape
+    other_shape = rng.choice([s for s in world.SHAPES if s not in [t.shape for t in things]])
+    other_color = rng.choice([c for c in world.COLORS if c not in [t.color for t in things]])
+    options = [
+        (f"What color is the {shape}?", color),
+        ("What color is the background?", scene.background),
+        ("How many shapes are there?", NUMBERS[len(things) - 1]),
+        rng.choice([(f"Is there {world.article(shape)}?", "yes"), (f"Is there {world.article(other_shape)}?", "no")]),
+        rng.choice([(f"Is the {shape} {color}?", "yes"), (f"Is the {shape} {other_color}?", "no")]),
+    ]
+    if len({t.color for t in things}) == len(things):
+        options.append((f"What shape is {color}?", shape))
+    if scene.relation is None:
+        where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom", "center": "in the center"}
+        options += [(f"What size is the {shape}?", scene.size), (f"Where is the {shape}?", where[scene.position])] * 2
+        options += [(f"Where is the {shape}?", where[scene.position])] * sides
+        if scene.position != "center":
+            options += [(f"What shape is {where[scene.position]}?", shape)] * (1 + sides)
+    else:
+        view = scene if rng.random() < 0.5 else scene.converse()
+        a, b = view.things
+        side = {"left of": "on the left", "right of": "on the right", "above": "at the top", "below": "at the bottom"}[view.relation]
+        wrong = rng.choice([r for r in world.RELATIONS if r not in (view.relation, world.CONVERSE[view.relation])])
+        told = [
+            (f"Where is the {a.color} {a.shape}?", f"{view.relation} the {b.color} {b.shape}"),
+            (f"What shape is {side}?", a.shape),
+            (f"What color is the shape {side}?", a.color),
+        ]
+        options += [
+            (f"What is {view.relation} the {b.color} {b.shape}?", world.name(a)),
+            (f"What is {view.relation} the {b.color} {b.shape}?", world.name(a)),
+            (f"What is {wrong} the {b.color} {b.shape}?", "nothing"),
+        ] + told * (1 + sides)
+    return rng.choice(options)
+
+
+def scene_question(rng, held_out=False, pair=None, sides=0):
+    """A described scene with a question: one user message, its answer and the scene."""
+    scene = world.random_scene(rng, held_out, pair)
+    question, answer = ask(scene, rng, sides)
+    return f"Scene: {world.caption(scene, rng)}. Question: {question}", answer, scene
+
+
+def lookups(rng):
+    """A list of things, and then what belongs to what, over and over: texts by turns to
+    be read and to be learnt. Which colour goes with which shape is hard to learn from
+    one answer in a conversation, and easy from thirty in a row."""
+    count = rng.randint(2, 5)
+    things = list(zip(rng.sample(list(world.COLORS), count), rng.sample(world.SHAPES, count)))
+    turns = [f"Here is {join([f'{world.article(c)} {s}' for c, s in things])}."]
+    for _ in range(rng.randint(12, 24)):
+        color, shape = rng.choice(things)
+        asked, answer = rng.choice([(f" The {shape} is", f" {color}"), (f" What is {color} is a", f" {shape}")])
+        turns[-1] += asked
+        turns += [answer, "."]
+    return turns
 
 
 # ---------------------------------------------------------------- stories
@@ -133,3 +199,32 @@ def chat(rng):
         (f"Is {thing[0]} a color?", f"Yes, {thing[0]} is a color."), (f"Is {thing[1]} a color?", f"No, {thing[1]} is a shape."),
         (f"Is {thing[1]} a shape?", f"Yes, {thing[1]} is a shape."),
     ])
+
+
+def conversation(rng, scenes=0.6, questions=0.5, pairs=None, sides=0):
+    """Messages in the usual role/content form: on a scene with that chance (of two
+    things with the chance `pairs`), and then each time with a further question with
+    that chance."""
+    messages = [{"role": "system", "content": rng.choice(SYSTEMS)}] if rng.random() < 0.25 else []
+
+    def add(user, answer):
+        messages.extend([{"role": "user", "content": user}, {"role": "assistant", "content": answer}])
+
+    if rng.random() < scenes:
+        user, answer, scene = scene_question(rng, pair=None if pairs is None else rng.random() < pairs, sides=sides)
+        add(user, answer)
+        while rng.random() < questions:
+            question, answer = ask(scene, rng, sides)
+            add(rng.choice(["Question: ", ""]) + question, answer)
+    else:
+        add(*chat(rng))
+        while rng.random() < 0.4:
+            add(*chat(rng))
+    return messages
+
+
+if __name__ == "__main__":
+    rng = random.Random(0)
+    for _ in range(12):
+        print(conversation(rng))
+    print(story(rng))

@@ -1,17 +1,23 @@
-"""The shape world: scenes of coloured shapes, told in many paraphrases.
+"""The shape world: small captioned pictures of coloured shapes.
 
 A scene holds one object (with a size and a position) or two objects (with a
-relation), on a plain background. Everything is described by the code below,
-deterministically by seed, so no data has to be downloaded.
+relation), on a plain background. Everything is drawn and described by the code
+below, deterministically by seed, so no data has to be downloaded.
 
 Some (colour, shape, background) combinations are held out: no training script
-ever mentions them together, which makes them a test of composition.
+ever shows or mentions them together, which makes them a test of composition.
 """
 
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import product
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE = 64
+SUPERSAMPLE = 4
 
 COLORS = {
     "red": (220, 40, 40),
@@ -140,6 +146,58 @@ def mirrored(scene):
 _TRAINED_SET = set(TRAINED)
 
 
+# ---------------------------------------------------------------- pictures
+
+def _polygon(shape, x, y, r):
+    """Corner points of a shape with circumradius `r` around (x, y)."""
+    if shape == "square":
+        a = 0.82 * r
+        return [(x - a, y - a), (x + a, y - a), (x + a, y + a), (x - a, y + a)]
+    if shape == "triangle":
+        return [(x, y - r), (x + 0.95 * r, y + 0.75 * r), (x - 0.95 * r, y + 0.75 * r)]
+    if shape == "star":
+        angles = -np.pi / 2 + np.arange(10) * np.pi / 5
+        radii = np.where(np.arange(10) % 2 == 0, 1.08 * r, 0.45 * r)
+        return [(x + q * np.cos(a), y + q * np.sin(a)) for a, q in zip(angles, radii)]
+    a, b = 0.3 * r, r  # cross: a plus sign
+    corners = [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+    return [(x + dx, y + dy) for dx, dy in corners]
+
+
+def _draw(draw, shape, fill, ground, x, y, r):
+    k = SUPERSAMPLE
+    x, y, r = x * k, y * k, r * k
+    if shape in ("circle", "ring"):
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
+        if shape == "ring":
+            q = 0.55 * r
+            draw.ellipse([x - q, y - q, x + q, y + q], fill=ground)
+    else:
+        draw.polygon(_polygon(shape, x, y, r), fill=fill)
+
+
+def render(scene, rng, odd=False):
+    """Draw a scene as a 64x64 RGB image; `rng` jitters places and sizes a little. With
+    `odd`, in random colours that have no name here."""
+    k = SUPERSAMPLE
+    fills, ground = [COLORS[t.color] for t in scene.things], BACKGROUNDS[scene.background]
+    while odd:
+        fills, ground = [tuple(rng.randrange(256) for _ in "rgb") for _ in fills], tuple(rng.randrange(256) for _ in "rgb")
+        odd = any(sum(abs(a - b) for a, b in zip(fill, ground)) < 180 for fill in fills)
+    image = Image.new("RGB", (SIZE * k, SIZE * k), ground)
+    draw = ImageDraw.Draw(image)
+    jitter = lambda: rng.uniform(-1.5, 1.5)
+    if scene.relation is None:
+        x, y = POSITIONS[scene.position]
+        _draw(draw, scene.things[0].shape, fills[0], ground, x + jitter(), y + jitter(), rng.uniform(*SIZES[scene.size]))
+    else:
+        spots = {"left of": ("left", "right"), "right of": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}
+        for thing, fill, spot in zip(scene.things, fills, spots[scene.relation]):
+            x, y = POSITIONS[spot]
+            _draw(draw, thing.shape, fill, ground, x + jitter(), y + jitter(), rng.uniform(10.0, 12.0))
+    return image.resize((SIZE, SIZE), Image.BOX)
+
+
 # ---------------------------------------------------------------- captions
 
 def article(words):
@@ -215,3 +273,30 @@ def partial_caption(scene, rng):
         article(f"{scene.background} background"),
         f"a shape on a {scene.background} background",
     ))
+
+
+def shape_caption(scene, rng):
+    """A caption of a one-object scene that names no colour."""
+    size = rng.choice((None, rng.choice(_SIZE_WORDS[scene.size])))
+    place = rng.choice(("", " " + rng.choice(_PLACE[scene.position])))
+    return article(" ".join(w for w in (size, scene.things[0].shape) if w)) + place
+
+
+# ---------------------------------------------------------------- batches
+
+def pictures(scenes, rng, odd=()):
+    """The pictures of some scenes as one float array (count, 3, 64, 64) in [-1, 1]; those
+    whose index is in `odd` in random colours."""
+    images = np.stack([np.asarray(render(s, rng, i in odd)) for i, s in enumerate(scenes)])
+    return images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0
+
+
+if __name__ == "__main__":  # a contact sheet, to look at the world
+    rng = random.Random(0)
+    sheet = Image.new("RGB", (12 * 66, 8 * 66), (90, 90, 90))
+    for i in range(96):
+        scene = random_scene(rng, held_out=i >= 72)
+        sheet.paste(render(scene, rng), (i % 12 * 66 + 1, i // 12 * 66 + 1))
+        if i % 12 == 0:
+            print(caption(scene, rng), "|", caption(scene, rng), "|", caption(scene, rng, full=False))
+    sheet.save("world.png")

@@ -1,8 +1,6 @@
 """shapes-embed: a sentence-transformers BertModel in which paraphrases lie close."""
 
 import random
-import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +9,11 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 import corpus
 import world
-from training import halve, plain_tokenizer, seed_everything, train, write_json
+from loop import TINY, halve, plain_tokenizer, seed_everything, stretch, train, write_json
 
-OUT = str(Path(__file__).resolve().parent / "tiny" / "shapes-embed")
-BATCH, STEPS, LR, TEMPERATURE = 192, 1000, 1.5e-3, 0.02
+OUT = f"{TINY}/shapes-embed"
+BATCH, STEPS, LR, TEMPERATURE = (192, 256), (900, 1800), (1.5e-3, 1.5e-3), 0.02
+PAIRS, MIRRORED = (0.7, 0.9), (0.5, 0.4)
 MAX_TOKENS = 64
 
 
@@ -50,11 +49,12 @@ def embed(model, tokenizer, texts):
     return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 
-def make_batch(rng):
+def make_batch(rng, phase):
     """Two paraphrases of each scene (and of a little small talk). Half the scenes are
-    near neighbours of the other half, so every word and their order matter."""
-    scenes = [world.random_scene(rng, pair=rng.random() < 0.7) for _ in range(BATCH // 2)]
-    scenes += [world.mirrored(s) if s.relation and rng.random() < 0.5 else world.neighbour(rng, s) for s in scenes]
+    near neighbours of the other half, so every word and their order matter; the second
+    phase has nearly only scenes of two things, whose sides are what is hard."""
+    scenes = [world.random_scene(rng, pair=rng.random() < PAIRS[phase]) for _ in range(BATCH[phase] // 2)]
+    scenes += [world.mirrored(s) if s.relation and rng.random() < MIRRORED[phase] else world.neighbour(rng, s) for s in scenes]
     distinct = {world.plain_caption(min(s, s.converse(), key=world.plain_caption) if s.relation else s): s for s in scenes}
     pairs = [(world.caption(s, rng), world.caption(s, rng)) for s in distinct.values()]
     talk = {}
@@ -64,21 +64,26 @@ def make_batch(rng):
     return pairs + list(talk.values())
 
 
-def main(minutes):
+def main(minutes, resume):
     seed_everything(0)
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    if resume:
+        tokenizer = BertTokenizerFast.from_pretrained(OUT)
+        model = BertModel.from_pretrained(OUT, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False).train()
+    else:
+        tokenizer = make_tokenizer()
+        model = make_model(tokenizer)
     print(f"{len(tokenizer)} tokens, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     rng = random.Random(5)
 
-    def loss_fn(step):
-        left, right = zip(*make_batch(rng))
+    def loss_fn(phase):
+        left, right = zip(*make_batch(rng, phase))
         both = embed(model, tokenizer, left + right)
         scores = both[:len(left)] @ both[len(left):].T / TEMPERATURE
         target = torch.arange(len(left))
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
-    train(model.parameters(), loss_fn, STEPS, LR, minutes=minutes)
+    for phase in range(len(STEPS) - 1 if resume else 0, len(STEPS)):
+        train(model.parameters(), lambda step: loss_fn(phase), STEPS[phase], LR[phase], minutes=minutes)
     halve(model).save_pretrained(OUT)
     tokenizer.save_pretrained(OUT)
     plain_tokenizer(OUT)
@@ -95,37 +100,5 @@ def main(minutes):
     write_json(f"{OUT}/config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"})
 
 
-def distinct_scenes(rng, held_out, singles, pairs):
-    """Scenes of one thing and of two, none told twice."""
-    chosen = rng.sample(world.single_scenes(held_out), singles)
-    seen = set()
-    while len(seen) < pairs:
-        scene = world.random_scene(rng, held_out, pair=True)
-        if scene.converse() not in seen:
-            seen.add(scene)
-    return chosen + sorted(seen, key=world.plain_caption)
-
-
-def evaluate():
-    """How often a paraphrase finds its own scene among 1,000, in percent."""
-    from sentence_transformers import SentenceTransformer
-    model = SentenceTransformer(OUT, device="cpu").float()
-    for held_out in (False, True):
-        rng = random.Random(101)
-        captions = [(scene, world.caption(scene, rng)) for scene in distinct_scenes(rng, held_out, 500, 500)]
-        queries = []
-        for scene, caption in captions:
-            query = caption
-            while query == caption:
-                query = world.caption(scene, rng)
-            queries.append(query)
-        scores = torch.from_numpy(model.encode(queries) @ model.encode([caption for _, caption in captions]).T)
-        right = (scores.argmax(1) == torch.arange(1000)).float().mean().item()
-        print(f"{'held-out' if held_out else 'trained'} combinations: {100 * right:.1f} %")
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["evaluate"]:
-        evaluate()
-    else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(*stretch(__doc__))

@@ -1,13 +1,31 @@
-"""The training loop, and saving in half precision."""
+"""What the training scripts share: the loop, its command line, and saving in half
+precision."""
 
+import argparse
 import json
 import math
 import os
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+
+TINY = str(Path(__file__).resolve().parent.parent / "tiny")
+
+
+def stretch(about):
+    """What the command line asks for: `minutes`, after which a phase ends at the latest,
+    and `resume`, to train the last phase again from the stored weights."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--minutes", type=float, help="end each phase after so many minutes at the latest")
+    parser.add_argument("--resume", action="store_true", help="go on from the stored weights: the last phase again")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1; such small models gain little from more)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return arguments.minutes, arguments.resume
 
 
 def seed_everything(seed):
@@ -16,7 +34,7 @@ def seed_everything(seed):
     torch.manual_seed(seed)
 
 
-def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes=None, on_step=None, bf16=True):
+def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes=None, on_step=None):
     """AdamW with warm-up and cosine decay. `loss_fn(step)` makes its own batch.
 
     `minutes` bounds the wall time: the schedule then follows the clock where that is
@@ -36,8 +54,7 @@ def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes
         rate = lr * min(1, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = loss_fn(step)
+        loss = loss_fn(step)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -69,6 +86,13 @@ def patch_json(path, **values):
     with open(path, encoding="utf-8") as f:
         value = json.load(f)
     write_json(path, {**value, **values})
+
+
+def rename_weights(path, old, new):
+    """Rename tensors of a saved file from prefix `old` to `new`, to the names that
+    published checkpoints have."""
+    weights = load_file(path)
+    save_file({new + k[len(old):] if k.startswith(old) and not k.startswith(new) else k: v for k, v in weights.items()}, path, {"format": "pt"})
 
 
 def plain_tokenizer(folder):

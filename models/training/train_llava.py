@@ -1,0 +1,137 @@
+"""shapes-llava: a LlavaForConditionalGeneration that answers questions on pictures.
+
+Starts from the vision tower of shapes-clip and the language model of shapes-llm."""
+
+import random
+
+import torch
+from transformers import (
+    AutoTokenizer, CLIPImageProcessor, CLIPVisionModel, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
+)
+
+import corpus
+import world
+from loop import TINY, halve, patch_json, plain_tokenizer, rename_weights, seed_everything, stretch, train
+from train_llm import END, render_chat
+
+OUT = f"{TINY}/shapes-llava"
+BATCH, STEPS, LR, ODD_SHARES = 40, (1750, 2000), (1e-3, 1e-3), (0.0, 0.6)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\\n' }}{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% endif %}{{ '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+DESCRIBE = ("What is in the image?", "Describe the image.", "What do you see?")
+
+
+def make_processor():
+    tokenizer = AutoTokenizer.from_pretrained(f"{TINY}/shapes-llm")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<image>"]})
+    return LlavaProcessor(
+        CLIPImageProcessor.from_pretrained(f"{TINY}/shapes-clip"), tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE,
+    )
+
+
+def make_model(tokenizer):
+    vision = CLIPVisionModel.from_pretrained(f"{TINY}/shapes-clip", dtype=torch.float32)
+    language = LlamaForCausalLM.from_pretrained(f"{TINY}/shapes-llm", dtype=torch.float32)
+    language.resize_token_embeddings(len(tokenizer))
+    language.config.rope_theta = 10000.0  # older readers look for this name
+    config = LlavaConfig(
+        vision_config=vision.config, text_config=language.config, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2, vision_feature_select_strategy="default", projector_hidden_act="gelu", tie_word_embeddings=True,
+        image_seq_length=(world.SIZE // 8) ** 2,
+    )
+    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+    model.model.vision_tower.load_state_dict(vision.state_dict())
+    model.model.language_model.load_state_dict(language.model.state_dict())
+    model.tie_weights()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def question(scene, rng):
+    """A question about a picture with its one right answer."""
+    if rng.random() < 0.3:
+        return rng.choice(DESCRIBE), told(scene)
+    return corpus.ask(scene, rng)
+
+
+def colorless_question(scene, rng):
+    """A question that can be answered whatever the colours are."""
+    while True:
+        user, answer = corpus.ask(scene, rng)
+        if not any(word in user + answer for word in ("color", *world.COLORS)):
+            return user, answer
+
+
+def told(scene):
+    """The canonical caption, told from the left or upper object."""
+    return world.plain_caption(scene if scene.relation in (None, "left of", "above") else scene.converse())
+
+
+def make_batch(rng, tokenizer, count, odd_share):
+    """Pictures, each with three questions; only the answers are learnt. Some pictures
+    are in random colours, so that a shape is recognised whatever its colours."""
+    scenes = [world.random_scene(rng, pair=rng.random() < 0.6) for _ in range(count)]
+    odd = {i for i in range(count) if rng.random() < odd_share}
+    image = "<image>" * (world.SIZE // 8) ** 2 + "\n"
+    texts, spans = [], []
+    for index, scene in enumerate(scenes):
+        text, wanted = "", []
+        for i in range(3):
+            user, answer = (colorless_question if index in odd else question)(scene, rng)
+            text += render_chat([{"role": "user", "content": (image if i == 0 else "") + user}]) + "<|im_start|>assistant\n"
+            wanted.append((len(text), len(text) + len(answer) + len(END)))
+            text += answer + END + "\n"
+        texts.append(text)
+        spans.append(wanted)
+    batch = tokenizer(texts, padding=True, padding_side="right", return_offsets_mapping=True, return_tensors="pt")
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, wanted in enumerate(spans):
+        start, end = batch["offset_mapping"][row].unbind(-1)
+        for a, b in wanted:
+            inside = (start >= a) & (end <= b) & (end > start)
+            labels[row, inside] = batch["input_ids"][row, inside]
+    return {
+        "input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels,
+        "pixel_values": torch.from_numpy(world.pictures(scenes, rng, odd)),
+    }
+
+
+def main(minutes, resume):
+    seed_everything(0)
+    if resume:
+        processor = LlavaProcessor.from_pretrained(OUT)
+        model = LlavaForConditionalGeneration.from_pretrained(OUT, dtype=torch.float32, attn_implementation="eager").train()
+    else:
+        processor = make_processor()
+        model = make_model(processor.tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+    rng = random.Random(6)
+
+    def save():
+        half = LlavaForConditionalGeneration(model.config)
+        half.load_state_dict(model.state_dict())
+        half.generation_config = model.generation_config
+        halve(half).save_pretrained(OUT)
+        processor.save_pretrained(OUT)
+        processor.image_processor.save_pretrained(OUT)
+        plain_tokenizer(OUT)
+        # The names that published checkpoints have and other readers look for.
+        rename_weights(f"{OUT}/model.safetensors", "vision_tower.", "vision_tower.vision_model.")
+        patch_json(f"{OUT}/tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", chat_template=CHAT_TEMPLATE)
+
+    for steps, lr, odd_share in list(zip(STEPS, LR, ODD_SHARES))[-1 if resume else 0:]:
+        loss_fn = lambda step: model(**make_batch(rng, processor.tokenizer, BATCH, odd_share), use_cache=False).loss
+        train(model.parameters(), loss_fn, steps, lr, minutes=minutes)
+        save()
+
+
+if __name__ == "__main__":
+    main(*stretch(__doc__))
