@@ -205,7 +205,7 @@ fn texts_with_pictures_that_gave_way_say_the_same() {
 }
 
 /// What a model made of a changed copy says, beside what the reference does with the folder itself.
-fn still_agrees(name: &str, change: impl FnOnce(&Path)) {
+pub(crate) fn still_agrees(name: &str, change: impl FnOnce(&Path)) {
     let copy = copied(&fixture(name));
     change(copy.path());
     let weights = load(copy.path(), 512);

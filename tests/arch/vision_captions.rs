@@ -1,6 +1,7 @@
 //! BLIP: one picture, a caption with a beginning or without, and what it has no use for.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use millpond::arch::{ArchError, DecoderOptions, VisionPlan, VisionWeights};
 use millpond::capability::{
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::pictures::picture;
 use crate::support::{copied, folder, patch};
-use crate::vision_agreement::{Bench, cases, fixture, load};
+use crate::vision_agreement::{Bench, cases, fixture, load, still_agrees};
 
 fn captioned(name: &str, beginning: &str) -> DescribeRequest {
     let generate = GenerateRequest::new(Prompt::Raw(beginning.to_owned())).max_tokens(8);
@@ -51,7 +52,7 @@ fn what_a_model_that_captions_has_no_use_for_is_told() {
         ("max_tokens", change(&|request| request.generate.max_tokens = 64)),
         ("n", change(&|request| request.generate.n = 9)),
         ("stop_token_ids", change(&|request| request.generate.stop_token_ids = vec![5000])),
-        ("logit_bias", change(&|request| drop(request.generate.sampling.logit_bias.insert(5000, 1.0)))),
+        ("logit_bias", change(&|request| request.generate.sampling.logit_bias.extend([(5000, 1.0)]))),
     ] {
         assert_eq!(told(&request), Err(field));
         assert!(matches!(bench.admit(0, request), Err(ModelError::Invalid(error)) if error.field == field));
@@ -70,11 +71,54 @@ fn a_picture_that_cannot_be_read_fails_its_own_request() {
     let mut bench = Bench::new(&weights);
     let mut broken = captioned("rgb.png", "");
     broken.images[0] = ImageSource::encoded(b"no picture at all".to_vec());
+    let refused = bench.admit(2, broken.clone()).unwrap_err();
+    assert!(matches!(&refused, ModelError::Invalid(error) if error.field == "images"), "{refused}");
+    let whole = std::fs::read(picture("rgb.png")).unwrap();
+    broken.images[0] = ImageSource::encoded(whole[..whole.len() / 2].to_vec());
     bench.admit(0, broken).unwrap();
     bench.admit(1, cases("blip")[0].request()).unwrap();
     let error = bench.finish(0).unwrap_err();
     assert!(matches!(&error, ModelError::Invalid(error) if error.field == "images"), "{error}");
     cases("blip")[0].agrees("blip", &bench.finish(1).unwrap());
+}
+
+/// Writes weights that tell tokens into a copy, each `factor` times those that they are read as, with their biases.
+fn told_by(copy: &Path, factor: f64) {
+    let file = copy.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).unwrap();
+    let words = &tensors["text_decoder.bert.embeddings.word_embeddings.weight"];
+    let words = (words * factor).unwrap();
+    let bias = (tensors.remove("text_decoder.cls.predictions.bias").unwrap() * factor).unwrap();
+    tensors.insert("text_decoder.cls.predictions.decoder.weight".to_owned(), words);
+    tensors.insert("text_decoder.cls.predictions.decoder.bias".to_owned(), bias);
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+}
+
+#[test]
+fn tokens_are_told_by_weights_of_their_own_only_where_the_file_says_so() {
+    still_agrees("blip", |copy| told_by(copy, 1.0));
+    let apart = |copy: &Path| patch(copy, "config.json", "tie_word_embeddings", json!(false));
+    still_agrees("blip", |copy| {
+        told_by(copy, 1.0);
+        apart(copy);
+    });
+    let (copy, case) = (copied(&fixture("blip")), &cases("blip")[1]);
+    let first = |copy: &Path| {
+        let got = Bench::new(&load(copy, 512)).answer(case.request()).unwrap();
+        assert_eq!(got.choices[0].token_ids, case.tokens);
+        got.choices[0].logprobs[0].chosen.logprob
+    };
+    let before = first(copy.path());
+    told_by(copy.path(), 4.0);
+    apart(copy.path());
+    assert!(
+        first(copy.path()) > before / 2.0,
+        "logits four times as far apart leave the likeliest less doubt"
+    );
+    let bare = copied(&fixture("blip"));
+    apart(bare.path());
+    let plan = VisionPlan::read(&folder(bare.path()), DecoderOptions::default()).unwrap();
+    assert!(VisionWeights::load(plan).is_err(), "there are none of their own");
 }
 
 #[test]
@@ -159,7 +203,7 @@ fn an_engine_captions_and_tells_tokens_as_they_come() {
     assert_eq!(source.field, "images");
 }
 
-fn refused(change: impl FnOnce(&std::path::Path)) -> ArchError {
+fn refused(change: impl FnOnce(&Path)) -> ArchError {
     let copy = copied(&fixture("blip"));
     change(copy.path());
     let plan = VisionPlan::read(&folder(copy.path()), DecoderOptions::default());
