@@ -207,7 +207,7 @@ fn refused(change: impl FnOnce(&Path)) -> ArchError {
     let copy = copied(&fixture("blip"));
     change(copy.path());
     let plan = VisionPlan::read(&folder(copy.path()), DecoderOptions::default());
-    plan.and_then(VisionWeights::load).err().expect("that is no model that captions")
+    plan.and_then(VisionWeights::load).expect_err("that is no model that captions")
 }
 
 fn inside(outer: &str, field: &str, value: Value) -> ArchError {
