@@ -11,7 +11,7 @@
 //! sentence-transformers puts around a network, from prompts to `Dense` stages, is the same for all of them
 //! (`sentence`, `dense`). Vision transformers (`vit`) embed pictures (`image_embedding`), packed likewise.
 //!
-//! A decoder with eyes answers questions about pictures (`vision`).
+//! A decoder with eyes answers questions about pictures (`vision`), and BLIP captions them.
 //!
 //! Pictures are drawn by pipelines of several networks (`diffusion`): denoisers (`unet`, `diffusion_transformer`), readers
 //! of prompts (`text_tower`, `t5`) and what makes latents pictures (`autoencoder`). A pipeline's own index says which.
@@ -20,6 +20,7 @@
 //! Nothing here starts a worker, reserves memory or reads a clock.
 
 mod activation;
+mod answer;
 mod autoencoder;
 mod bounds;
 mod decoder;
@@ -117,6 +118,8 @@ pub enum Architecture {
     Qwen2_5Vl,
     /// `PaliGemma`.
     PaliGemma,
+    /// BLIP that captions.
+    Blip,
     /// A decoder; Gemma 3 may see as well. Served by [`DecoderWeights`]; by [`EmbeddingWeights`] where its folder says how to pool.
     Decoder(DecoderFamily),
 }
@@ -144,6 +147,7 @@ impl Architecture {
         Self::Qwen2Vl,
         Self::Qwen2_5Vl,
         Self::PaliGemma,
+        Self::Blip,
         Self::Decoder(DecoderFamily::Llama),
         Self::Decoder(DecoderFamily::Mistral),
         Self::Decoder(DecoderFamily::Mixtral),
@@ -181,6 +185,7 @@ impl Architecture {
             Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen2_5Vl => "qwen2_5_vl",
             Self::PaliGemma => "paligemma",
+            Self::Blip => "blip",
             Self::Decoder(family) => family.model_type(),
         }
     }
@@ -208,6 +213,7 @@ impl Architecture {
             Self::Qwen2Vl => "Qwen2VL",
             Self::Qwen2_5Vl => "Qwen2_5_VL",
             Self::PaliGemma => "PaliGemma",
+            Self::Blip => "Blip",
             Self::Decoder(family) => family.class(),
         }
     }

@@ -79,7 +79,7 @@ impl Describe {
             Prompt::Chat(chat) => self.question.conversation(chat),
             raw @ Prompt::Raw(_) => raw,
         };
-        said.generate = self.question.request(prompt, plan.decoder())?;
+        said.generate = self.question.request(prompt, plan)?;
         self.lines.apply(&mut said.generate);
         Ok(said)
     }
@@ -87,13 +87,11 @@ impl Describe {
     /// One question about all pictures.
     fn asked(&self, prompt: String, plan: &VisionPlan) -> Result<DescribeRequest, Failure> {
         let images = self.images.iter().map(ImageSource::path).collect();
-        let marked = self.raw && prompt.contains(&plan.placeholder().map_err(crate::Error::from)?);
-        let prompt = if self.raw {
-            Prompt::Raw(prompt)
-        } else {
-            self.question.prompt(&[Message::user(prompt)], plan.decoder())
-        };
-        let mut generate = self.question.request(prompt, plan.decoder())?;
+        let placeholder = plan.placeholder().map_err(crate::Error::from)?;
+        let marked = self.raw && placeholder.is_some_and(|placeholder| prompt.contains(&placeholder));
+        let prompt =
+            if self.raw { Prompt::Raw(prompt) } else { self.question.prompt(&[Message::user(prompt)], plan) };
+        let mut generate = self.question.request(prompt, plan)?;
         self.lines.apply(&mut generate);
         let places = if marked { ImagePlaces::Marked } else { ImagePlaces::First };
         Ok(DescribeRequest::new(images, generate).places(places))

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::answer_args::AnswerArgs;
 use super::failure::Failure;
-use crate::arch::DecoderPlan;
+use crate::arch::{DecoderPlan, VisionPlan};
 use crate::capability::{Chat, GenerateRequest, Message, Prompt};
 
 /// What a chat template is told, and by which name.
@@ -24,6 +24,24 @@ pub(super) struct QuestionArgs {
     answer: AnswerArgs,
 }
 
+/// What questions depend on, of the model that they are put to.
+pub(super) struct Writer {
+    has_chat_template: bool,
+    max_tokens: usize,
+}
+
+impl From<&DecoderPlan> for Writer {
+    fn from(plan: &DecoderPlan) -> Self {
+        Self { has_chat_template: plan.has_chat_template(), max_tokens: plan.max_tokens() }
+    }
+}
+
+impl From<&VisionPlan> for Writer {
+    fn from(plan: &VisionPlan) -> Self {
+        Self { has_chat_template: plan.has_chat_template(), max_tokens: plan.max_tokens() }
+    }
+}
+
 /// `NAME=JSON`.
 fn template_arg(text: &str) -> Result<TemplateArg, String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=JSON, as in enable_thinking=false")?;
@@ -38,9 +56,10 @@ fn template_arg(text: &str) -> Result<TemplateArg, String> {
 impl QuestionArgs {
     /// What was `said`, the last of it a question. A model without a chat template gets the question alone and as
     /// it is, unless something is asked for that needs a template.
-    pub(super) fn prompt(&self, said: &[Message], writer: &DecoderPlan) -> Prompt {
+    pub(super) fn prompt(&self, said: &[Message], writer: impl Into<Writer>) -> Prompt {
+        let writer: Writer = writer.into();
         let needs_template = self.system.is_some() || !self.template_args.is_empty();
-        if writer.has_chat_template() || needs_template {
+        if writer.has_chat_template || needs_template {
             let system = self.system.iter().map(Message::system);
             return self.conversation(Chat::new(system.chain(said.iter().cloned()).collect()));
         }
@@ -54,8 +73,13 @@ impl QuestionArgs {
     }
 
     /// What asks `writer` for an answer to `prompt`.
-    pub(super) fn request(&self, prompt: Prompt, writer: &DecoderPlan) -> Result<GenerateRequest, Failure> {
-        self.answer.apply(GenerateRequest::new(prompt), writer.max_tokens())
+    pub(super) fn request(
+        &self,
+        prompt: Prompt,
+        writer: impl Into<Writer>,
+    ) -> Result<GenerateRequest, Failure> {
+        let writer: Writer = writer.into();
+        self.answer.apply(GenerateRequest::new(prompt), writer.max_tokens)
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) enum ProcessorKind {
     Gemma3,
     Bit,
     Vit,
+    Blip,
 }
 
 /// The file, as far as it bears on a network that reads one picture as one.
@@ -119,10 +120,11 @@ impl ProcessorKind {
             Some("Gemma3") => Ok(Self::Gemma3),
             Some("Bit") => Ok(Self::Bit),
             Some("ViT") => Ok(Self::Vit),
+            Some("Blip") => Ok(Self::Blip),
             _ => Err(PreprocessorError::Unsupported {
                 what: "image_processor_type",
                 found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Siglip2-, Gemma3-, Bit- and ViTImageProcessor, Fast or not",
+                supported: "CLIP-, Siglip-, Siglip2-, Gemma3-, Bit-, ViT- and BlipImageProcessor, Fast or not",
             }),
         }
     }
@@ -133,18 +135,27 @@ impl ProcessorKind {
     }
 
     fn size(self) -> Size {
-        if self.keeps_shape() { Size::ShortSide(224) } else { Size::Exactly { height: 224, width: 224 } }
+        match self {
+            Self::Clip | Self::Bit => Size::ShortSide(224),
+            Self::Siglip | Self::Siglip2 | Self::Gemma3 | Self::Vit => {
+                Size::Exactly { height: 224, width: 224 }
+            }
+            Self::Blip => Size::Exactly { height: 384, width: 384 },
+        }
     }
 
     fn resample(self) -> Resample {
         match self {
             Self::Vit | Self::Siglip2 | Self::Gemma3 => Resample::Bilinear,
-            Self::Clip | Self::Siglip | Self::Bit => Resample::Bicubic,
+            Self::Clip | Self::Siglip | Self::Bit | Self::Blip => Resample::Bicubic,
         }
     }
 
     fn channels(self) -> (Channels, Channels) {
-        if self.keeps_shape() { (CLIP_MEAN, CLIP_STD) } else { (HALVES, HALVES) }
+        match self {
+            Self::Clip | Self::Bit | Self::Blip => (CLIP_MEAN, CLIP_STD),
+            Self::Siglip | Self::Siglip2 | Self::Gemma3 | Self::Vit => (HALVES, HALVES),
+        }
     }
 }
 
@@ -156,7 +167,10 @@ impl PreprocessorConfig {
         if kind == ProcessorKind::Siglip2 {
             return self.in_patches();
         }
-        never("do_pad", self.do_pad)?;
+        if kind != ProcessorKind::Blip {
+            // BLIP's own pads to the largest picture of a batch: one by itself stays as it is.
+            never("do_pad", self.do_pad)?;
+        }
         never("do_pan_and_scan", self.do_pan_and_scan)?;
         let size = match &self.size {
             Some(entry) => entry.size("size", kind.keeps_shape())?,

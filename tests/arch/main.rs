@@ -19,5 +19,6 @@ mod pictures;
 mod serving;
 mod support;
 mod vision_agreement;
+mod vision_captions;
 mod vision_faults;
 mod vision_worker;

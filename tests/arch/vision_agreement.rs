@@ -42,7 +42,7 @@ enum Part {
     Image,
 }
 
-pub(crate) const FAMILIES: [(&str, Architecture); 8] = [
+pub(crate) const FAMILIES: [(&str, Architecture); 9] = [
     ("llava", Architecture::Llava),
     ("llava-siglip", Architecture::Llava),
     ("idefics3", Architecture::Idefics3),
@@ -51,6 +51,7 @@ pub(crate) const FAMILIES: [(&str, Architecture); 8] = [
     ("qwen2.5-vl", Architecture::Qwen2_5Vl),
     ("gemma3", Architecture::Decoder(DecoderFamily::Gemma3)),
     ("paligemma", Architecture::PaliGemma),
+    ("blip", Architecture::Blip),
 ];
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -204,7 +205,7 @@ fn texts_with_pictures_that_gave_way_say_the_same() {
 }
 
 /// What a model made of a changed copy says, beside what the reference does with the folder itself.
-fn still_agrees(name: &str, change: impl FnOnce(&Path)) {
+pub(crate) fn still_agrees(name: &str, change: impl FnOnce(&Path)) {
     let copy = copied(&fixture(name));
     change(copy.path());
     let weights = load(copy.path(), 512);

@@ -31,7 +31,7 @@ fn raw(images: &[&str], prompt: &str, places: ImagePlaces) -> DescribeRequest {
 
 #[test]
 fn a_question_about_the_same_picture_does_not_have_it_read_again() {
-    for (name, _) in FAMILIES.iter().filter(|(name, _)| *name != "paligemma") {
+    for (name, _) in FAMILIES.iter().filter(|(name, _)| !["paligemma", "blip"].contains(name)) {
         let weights = load(&fixture(name), 512);
         let mut bench = Bench::new(&weights);
         let first = bench.answer(asked(&["odd.png"], "What is it?")).unwrap();

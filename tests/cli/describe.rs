@@ -71,3 +71,26 @@ fn inspect_and_bench_know_models_that_see() {
     assert!(figures["tokens_per_second"].as_f64().unwrap() > 0.0);
     assert!(figures["first_token_p50_ms"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn a_picture_is_captioned_without_a_prompt_and_with_its_beginning() {
+    const BLIP: &str = "tests/fixtures/vision/blip";
+    let cases = std::fs::read("tests/fixtures/vision/blip.json").unwrap();
+    let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
+    for case in &cases {
+        let shown = picture(case["images"][0].as_str().unwrap());
+        let mut args =
+            vec!["describe", "-m", BLIP, "--dtype", "f32", "--max-tokens", "20", "--json", "--image", &shown];
+        args.extend(case["text"].as_str().filter(|text| !text.is_empty()));
+        let json = millpond(args).ok().json().remove(0);
+        assert_eq!((&json["prompt_token_ids"], &json["token_ids"]), (&case["prompt"], &case["tokens"]));
+    }
+    let rgb = picture("rgb.png");
+    let told = millpond(["describe", "-m", BLIP, "--image", &rgb, "--system", "Be brief.", "What?"]);
+    assert!(told.code == Some(1) && told.stderr.contains("no conversations"), "{told:?}");
+    let report = millpond(["inspect", "-m", BLIP, "--json"]).ok().json().remove(0);
+    assert_eq!((&report["architecture"], &report["context_length"]), (&json!("blip"), &json!(64)));
+    assert!(millpond(["inspect", "-m", BLIP]).ok().stdout.contains("beside the text"));
+    let figures = millpond(["bench", "describe", "-m", BLIP, "--requests", "4", "--tokens", "4", "--json"]);
+    assert!(figures.ok().json().remove(0)["tokens_per_second"].as_f64().unwrap() > 0.0);
+}

@@ -8,7 +8,6 @@
 //! What goes in need not be a token's vector: rows made of pictures have ids above the vocabulary's (`inlays`), so that
 //! whoever plans texts knows ids only.
 
-mod answer;
 mod blocks;
 mod config;
 mod experts;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::answer::{Answer, Endings};
 use super::inlays::{Inlay, Inlays};
 use super::runner::Runner;
 use super::scheduler::{NewText, Refusal, TextId};
 use super::weights::DecoderWeights;
+use crate::arch::answer::{Answer, Endings};
 use crate::capability::{
     Capability, GenerateRequest, InvalidRequest, ModelError, Outbox, Slot, TextCompletion, Token,
 };
@@ -47,7 +47,8 @@ impl From<Vec<u32>> for PromptTokens {
 struct Admitted {
     request: GenerateRequest,
     prompt: Vec<u32>,
-    answers: Vec<Answer>,
+    /// Each with the text that it is the end of.
+    answers: Vec<(TextId, Answer)>,
     /// Prompt tokens that the cache knew, for the first answer.
     found: Option<usize>,
     /// Kept while texts may have to be read again.
@@ -100,7 +101,7 @@ impl Writing {
     ) -> Result<(), ModelError> {
         let PromptTokens { text, told, inlays } = prompt;
         let answers = self.answers(&request, &text, &told)?;
-        self.owners.extend(answers.iter().enumerate().map(|(index, answer)| (answer.text, (slot, index))));
+        self.owners.extend(answers.iter().enumerate().map(|(index, (text, _))| (*text, (slot, index))));
         let admitted = Admitted { request, prompt: told, answers, found: None, _inlays: inlays };
         self.requests.insert(slot, admitted);
         Ok(())
@@ -112,17 +113,18 @@ impl Writing {
         request: &GenerateRequest,
         text: &NewText,
         told: &[u32],
-    ) -> Result<Vec<Answer>, ModelError> {
+    ) -> Result<Vec<(TextId, Answer)>, ModelError> {
         let seed = request.sampling.seed.unwrap_or_else(|| self.seeds.u64(..));
         // First what may fail for one of them alone, so that none is admitted unless all are.
         let constraint = self.weights.plan().forms.compiled(&request.response_format)?;
-        let mut answers: Vec<Answer> = Vec::with_capacity(request.n);
+        let mut answers: Vec<(TextId, Answer)> = Vec::with_capacity(request.n);
         for index in 0..request.n {
-            let first = answers.first().map(|answer| answer.text);
+            let first = answers.first().map(|(text, _)| *text);
             let text =
                 self.runner.scheduler.admit(text.clone(), request.max_tokens, first).map_err(invalid)?;
             let (tokenizer, constraint) = (&self.weights.tokenizer, constraint.as_deref().cloned());
-            answers.push(Answer::new(text, index, request, told, seed, tokenizer, constraint));
+            let answer = Answer::new(index, request, told, seed, tokenizer, constraint);
+            answers.push((text, answer));
         }
         Ok(answers)
     }
@@ -149,7 +151,7 @@ impl Writing {
             request: &admitted.request.stop_token_ids,
             max_tokens: admitted.request.max_tokens,
         };
-        let answer = &mut admitted.answers[index];
+        let (_, answer) = &mut admitted.answers[index];
         match answer.take(logits, ends, &self.weights.tokenizer, &mut self.scratch) {
             Ok(token) => {
                 self.runner.scheduler.push(text, token.id);
@@ -164,7 +166,7 @@ impl Writing {
             self.runner.scheduler.end(text);
             self.owners.remove(&text);
         }
-        if admitted.answers.iter().all(Answer::has_ended) {
+        if admitted.answers.iter().all(|(_, answer)| answer.has_ended()) {
             let admitted = self.requests.remove(&slot).expect("it was just looked at");
             out.finish(slot, admitted.into_completion());
         }
@@ -173,9 +175,9 @@ impl Writing {
     /// Forgets a request, if it is one of those under way.
     pub(crate) fn cancel(&mut self, slot: Slot) {
         let Some(admitted) = self.requests.remove(&slot) else { return };
-        for answer in &admitted.answers {
-            self.runner.scheduler.end(answer.text);
-            self.owners.remove(&answer.text);
+        for (text, _) in &admitted.answers {
+            self.runner.scheduler.end(*text);
+            self.owners.remove(text);
         }
     }
 }
@@ -183,7 +185,7 @@ impl Writing {
 impl Admitted {
     fn into_completion(self) -> TextCompletion {
         TextCompletion {
-            choices: self.answers.into_iter().map(Answer::into_choice).collect(),
+            choices: self.answers.into_iter().map(|(_, answer)| answer.into_choice()).collect(),
             prompt_token_ids: self.prompt,
             cached_prompt_tokens: self.found.unwrap_or(0),
         }

@@ -1,7 +1,7 @@
 //! How checkpoints call an encoder's tensors.
 
 use super::config::{EncoderConfig, Gate};
-use crate::arch::{ArchError, Scope};
+use crate::arch::{ArchError, Bias, Scope};
 use crate::kernels::Linear;
 
 /// The names of a network's parts. A table's or a linear layer's numbers are under `<name>.weight`.
@@ -32,6 +32,16 @@ pub(crate) struct Layout {
 pub(crate) enum Qkv {
     Joined(&'static str),
     Apart([&'static str; 3]),
+}
+
+impl Qkv {
+    /// The layers in `layer` as one: `[width]` to `[3 x width]`.
+    pub(crate) fn load(self, layer: &Scope<'_>, width: usize, bias: Bias) -> Result<Linear, ArchError> {
+        match self {
+            Self::Joined(name) => layer.linear(name, width, 3 * width, bias),
+            Self::Apart(names) => layer.joined(names, width, [width; 3], bias),
+        }
+    }
 }
 
 /// The first linear layer of the feed-forward part.
@@ -80,11 +90,7 @@ impl Layout {
 
     /// Query, key and value as one: `[hidden]` to `[3 x hidden]`.
     pub(crate) fn load_qkv(&self, layer: &Scope<'_>, config: &EncoderConfig) -> Result<Linear, ArchError> {
-        let (width, bias) = (config.hidden_size, config.biases.qkv);
-        match self.qkv {
-            Qkv::Joined(name) => layer.linear(name, width, 3 * width, bias),
-            Qkv::Apart(names) => layer.joined(names, width, [width; 3], bias),
-        }
+        self.qkv.load(layer, config.hidden_size, config.biases.qkv)
     }
 
     /// The first linear layer of the feed-forward part: `[hidden]` to the config's `up_size`.

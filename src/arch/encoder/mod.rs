@@ -25,5 +25,6 @@ pub use config::EncoderConfig;
 pub(crate) use config::Gate;
 pub(crate) use embeddings::rows;
 pub(crate) use layer::{FEED_FORWARD_ROWS, FeedForward, Layer, Orientation, SelfAttention, usual_scale};
+pub(crate) use layout::Qkv;
 pub(crate) use network::Network;
 pub(crate) use sizes::layer_numbers;

@@ -158,7 +158,7 @@ fn load_layer(
     // The same layers as in the part that reads pictures.
     let names = &Layout::CLIP;
     let attention = SelfAttention {
-        qkv: scope.joined(names.qkv, width, [width; 3], Bias::Present)?,
+        qkv: names.qkv.load(scope, width, Bias::Present)?,
         output: scope.linear(names.attention_output, width, width, Bias::Present)?,
         heads: config.num_attention_heads,
         head_size: config.head_size(),

@@ -1,18 +1,15 @@
-//! The model that one worker owns.
+//! The model that one worker owns, whichever way it sees.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::looking::{Looking, Progress};
-use super::weights::VisionWeights;
-use super::wording::Apart;
-use crate::arch::decoder::Writing;
+use super::blip::Captioner;
+use super::inlaid::InlaidDescriber;
+use super::weights::{Loaded, VisionWeights};
 use crate::capability::{Capacity, DescribeRequest, JobContext, Model, ModelError, Outbox, Slot, Vision};
 use crate::kernels::threads;
-use crate::text::CivilTime;
 
-/// One worker's vision: shared weights, a cache of its own, the pictures it has seen last, and the requests admitted.
+/// One worker's vision: shared weights, a cache of its own, and the requests admitted.
 ///
 /// Each step looks at one view of a picture (a tile where a family cuts pictures, else all of it), gives every running
 /// answer one token, and reads a part of the prompts that are new. Requests whose pictures are seen join the others in
@@ -20,12 +17,13 @@ use crate::text::CivilTime;
 #[derive(Debug)]
 pub struct Describer {
     weights: Arc<VisionWeights>,
-    writing: Writing,
-    /// Requests whose pictures are not all seen, in the order they came.
-    waiting: VecDeque<(Slot, Looking)>,
-    /// Counts requests that joined those under way.
-    begun: u64,
-    unix_now: fn() -> i64,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Inlaid(Box<InlaidDescriber>),
+    Blip(Box<Captioner>),
 }
 
 impl Describer {
@@ -36,8 +34,11 @@ impl Describer {
     /// `threads` changes nothing.
     pub fn new(weights: Arc<VisionWeights>, threads: NonZeroUsize, unix_now: fn() -> i64) -> Self {
         threads::adopt(threads);
-        let writing = Writing::new(weights.decoder.clone(), weights.plan.kept_rows());
-        Self { weights, writing, waiting: VecDeque::new(), begun: 0, unix_now }
+        let way = match &weights.loaded {
+            Loaded::Inlaid(weights) => Way::Inlaid(Box::new(InlaidDescriber::new(weights.clone(), unix_now))),
+            Loaded::Blip(weights) => Way::Blip(Box::new(Captioner::new(weights.clone()))),
+        };
+        Self { weights, way }
     }
 
     /// The shared weights.
@@ -48,75 +49,57 @@ impl Describer {
     /// Blocks of the cache that no request holds, and all there are.
     #[doc(hidden)]
     pub fn free_blocks(&self) -> (usize, usize) {
-        self.writing.free_blocks()
+        match &self.way {
+            Way::Inlaid(model) => model.free_blocks(),
+            Way::Blip(model) => model.free_tokens(),
+        }
     }
 
     /// How many pictures were read and not known from before.
     #[doc(hidden)]
     pub fn pictures_read(&self) -> u64 {
-        self.writing.inlays().taken_in()
+        match &self.way {
+            Way::Inlaid(model) => model.pictures_read(),
+            Way::Blip(model) => model.pictures_read(),
+        }
     }
 
     /// How many rows of pictures requests hold.
     #[doc(hidden)]
     pub fn held_rows(&self) -> usize {
-        self.writing.inlays().held()
-    }
-
-    /// Looks at one view of a picture of whoever waits longest.
-    fn look(&mut self, out: &mut Outbox<Vision>) {
-        let Some((slot, looking)) = self.waiting.front_mut() else { return };
-        match looking.go_on(&self.weights, self.writing.inlays_mut()) {
-            Ok(Progress::More | Progress::Waits) => {}
-            Ok(Progress::Done) => {
-                let (slot, looking) = self.waiting.pop_front().expect("it was just looked at");
-                if let Err(error) = self.begin(slot, looking) {
-                    out.fail(slot, error);
-                }
-            }
-            Err(error) => {
-                out.fail(*slot, error);
-                self.waiting.pop_front();
-            }
+        match &self.way {
+            Way::Inlaid(model) => model.held_rows(),
+            Way::Blip(model) => model.held_rows(),
         }
-    }
-
-    /// Lets a request join those under way.
-    fn begin(&mut self, slot: Slot, looking: Looking) -> Result<(), ModelError> {
-        let Looking { request, seen, .. } = looking;
-        let now = CivilTime::from_unix((self.unix_now)());
-        self.begun += 1;
-        let alone = (1 << 63) | self.begun;
-        let apart = Apart { epoch: self.writing.inlays().epoch_of(&seen).unwrap_or(alone), alone };
-        let prompt = self.weights.tokens(&request, seen, apart, now)?;
-        self.writing.begin(slot, request.generate, prompt)
     }
 }
 
 impl Model<Vision> for Describer {
     fn capacity(&self) -> Capacity {
-        self.weights.plan.capacity()
-    }
-
-    /// A request without pictures joins those under way at once.
-    fn admit(&mut self, slot: Slot, request: DescribeRequest, _: &JobContext) -> Result<(), ModelError> {
-        self.weights.plan.check(&request)?;
-        let looking = Looking::new(request);
-        if looking.request.images.is_empty() {
-            return self.begin(slot, looking);
+        match &self.way {
+            Way::Inlaid(model) => model.capacity(),
+            Way::Blip(model) => model.capacity(),
         }
-        self.waiting.push_back((slot, looking));
-        Ok(())
     }
 
-    /// One view of a picture, one token for every running answer, and a part of the prompts that are new.
+    fn admit(&mut self, slot: Slot, request: DescribeRequest, job: &JobContext) -> Result<(), ModelError> {
+        match &mut self.way {
+            Way::Inlaid(model) => model.admit(slot, request, job),
+            Way::Blip(model) => model.admit(slot, request, job),
+        }
+    }
+
     fn step(&mut self, out: &mut Outbox<Vision>) -> Result<(), ModelError> {
-        self.look(out);
-        self.writing.step(out)
+        match &mut self.way {
+            Way::Inlaid(model) => model.step(out),
+            Way::Blip(model) => model.step(out),
+        }
     }
 
     fn cancel(&mut self, slot: Slot) {
-        self.waiting.retain(|(waiting, _)| *waiting != slot);
-        self.writing.cancel(slot);
+        match &mut self.way {
+            Way::Inlaid(model) => model.cancel(slot),
+            Way::Blip(model) => model.cancel(slot),
+        }
     }
 }

@@ -1,30 +1,18 @@
 //! Vision: pictures and text in, text out.
 //!
-//! A network that reads pictures makes rows of each, as wide as a decoder's vectors of tokens, and the decoder reads
-//! them where the prompt shows the picture. So a text with pictures is a text: it is scheduled, cached, given up and
-//! read again like any other ([`decoder`](super::decoder)), among others that show none.
-//!
 //! [`VisionPlan`] is what the small files of a model folder say. [`VisionWeights`] adds the weights and is shared;
-//! [`Describer`] is the model one worker owns. A request waits in it until all of its pictures are seen (`looking`),
-//! one view in each step. Families that cut pictures into tiles see a tile in a step, so that texts under way go on
-//! between them; where a picture is one view, as large as `max_pixels` lets it be in Qwen, they wait for all of it. Then
-//! its prompt is put into words (`wording`) and joins them. What was made of a picture is kept for the next question.
+//! [`Describer`] is the model one worker owns. There are two ways for a network that writes to see:
 //!
-//! The families differ in how pictures are prepared, in the network that reads them, and in what stands for them in
-//! a prompt: each is a [`Family`](family::Family) in a file of its own.
+//! - a decoder of any family reads rows made of pictures among the tokens of its prompt ([`inlaid`]);
+//! - each layer of BLIP's own looks at a picture beside the text ([`blip`]).
 
+mod blip;
 mod describer;
-mod family;
-mod gemma;
-mod idefics3;
-mod llava;
-mod looking;
+mod inlaid;
 mod patches;
 mod plan;
-mod projector;
-mod qwen;
+mod refusal;
 mod weights;
-mod wording;
 
 pub use describer::Describer;
 pub use plan::VisionPlan;

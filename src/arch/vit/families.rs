@@ -83,6 +83,17 @@ pub(crate) fn read_idefics_tower(config: Option<&Value>) -> Result<VitConfig, Ar
     Ok(VitConfig { head: Head::Tokens { normalised: true }, ..config })
 }
 
+/// The same of BLIP, with sizes of its own where the file says none.
+pub(crate) fn read_blip_tower(config: Option<&Value>) -> Result<VitConfig, ArchError> {
+    let mut tower = parse_tower(config)?;
+    tower.image_size.get_or_insert(Side::One(384));
+    let (eps, activation) = (tower.layer_norm_eps.unwrap_or(1e-5), tower.hidden_act.as_deref());
+    let (sizes, kind) = (tower.sizes(16)?, ProcessorKind::Blip);
+    let activation = activation.unwrap_or("gelu");
+    let config = VitConfig::like_vit(Architecture::Blip, sizes, eps, activation, &Layout::BLIP, kind)?;
+    Ok(VitConfig { head: Head::Tokens { normalised: true }, ..config })
+}
+
 fn parse_tower(config: Option<&Value>) -> Result<Tower, ArchError> {
     let Some(config) = config.filter(|config| !config.is_null()) else { return Ok(Tower::default()) };
     let parsed = serde_json::from_value(config.clone());

@@ -1,5 +1,7 @@
 //! How checkpoints call a vision transformer's tensors.
 
+use crate::arch::encoder::Qkv;
+
 /// The names of a network's parts. A linear layer's or a norm's numbers are under `<name>.weight` and
 /// `<name>.bias`.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +16,7 @@ pub(crate) struct Layout {
     /// The list of layers; the names below are inside one of them.
     pub(crate) layers: &'static str,
     pub(crate) attention_norm: &'static str,
-    pub(crate) qkv: [&'static str; 3],
+    pub(crate) qkv: Qkv,
     pub(crate) attention_output: &'static str,
     pub(crate) feed_forward_norm: &'static str,
     pub(crate) up: &'static str,
@@ -35,13 +37,21 @@ impl Layout {
         norm_first: "pre_layrnorm",
         layers: "encoder.layers",
         attention_norm: "layer_norm1",
-        qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        qkv: Qkv::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
         attention_output: "self_attn.out_proj",
         feed_forward_norm: "layer_norm2",
         up: "mlp.fc1",
         down: "mlp.fc2",
         scales: ["", ""],
         last_norm: "post_layernorm",
+    };
+
+    /// The names of BLIP.
+    pub(super) const BLIP: Self = Self {
+        places: "embeddings.position_embedding",
+        qkv: Qkv::Joined("self_attn.qkv"),
+        attention_output: "self_attn.projection",
+        ..Self::CLIP
     };
 
     /// The names of `ViT`.
@@ -53,7 +63,11 @@ impl Layout {
         norm_first: "",
         layers: "encoder.layer",
         attention_norm: "layernorm_before",
-        qkv: ["attention.attention.query", "attention.attention.key", "attention.attention.value"],
+        qkv: Qkv::Apart([
+            "attention.attention.query",
+            "attention.attention.key",
+            "attention.attention.value",
+        ]),
         attention_output: "attention.output.dense",
         feed_forward_norm: "layernorm_after",
         up: "intermediate.dense",

@@ -20,7 +20,7 @@ mod sizes;
 
 pub use config::VitConfig;
 pub(crate) use config::{Head, Places};
-pub(crate) use families::{FAMILIES, is_vit, read, read_idefics_tower, read_tower};
+pub(crate) use families::{FAMILIES, is_vit, read, read_blip_tower, read_idefics_tower, read_tower};
 pub(crate) use layout::Layout;
 pub(crate) use network::Network;
 pub(crate) use patches::Grid;

@@ -153,7 +153,7 @@ fn load_layer(scope: &Scope<'_>, config: &VitConfig) -> std::result::Result<Laye
     let (layout, width, inner) = (config.layout, config.hidden_size, config.intermediate_size);
     let norm = |name| scope.layer_norm(name, width, config.norm_eps, Bias::Present);
     let attention = SelfAttention {
-        qkv: scope.joined(layout.qkv, width, [width; 3], config.qkv_bias)?,
+        qkv: layout.qkv.load(scope, width, config.qkv_bias)?,
         output: load_output(scope, config, (layout.attention_output, width), layout.scales[0])?,
         heads: config.num_attention_heads,
         head_size: config.head_size(),

@@ -20,13 +20,13 @@ pub(super) struct Questions<'a> {
 
 impl<'a> Questions<'a> {
     pub(super) fn new(pool: &'a Pool<Vision>, key: &'a str, plan: &VisionPlan, tokens: usize) -> Self {
-        let prompt = if plan.decoder().has_chat_template() {
+        let prompt = if plan.has_chat_template() {
             Prompt::Chat(Chat::new(vec![Message::user(QUESTION)]))
         } else {
             Prompt::Raw(QUESTION.to_owned())
         };
         let mut generate = GenerateRequest::new(prompt).max_tokens(tokens);
-        never_ending(&mut generate, plan.decoder().ending_tokens());
+        never_ending(&mut generate, plan.ending_tokens());
         Self { pool, key, generate }
     }
 }

@@ -96,6 +96,16 @@ impl Writes {
         }
     }
 
+    fn of_seer(plan: &VisionPlan) -> Self {
+        Self {
+            context_length: plan.context_length(),
+            max_tokens: plan.max_tokens(),
+            kv_bytes_per_token: plan.kv_bytes_per_token(),
+            kv_format: plan.kv_format().to_string(),
+            chat_template: plan.has_chat_template(),
+        }
+    }
+
     fn lines(&self) -> Vec<(&'static str, String)> {
         let Self { context_length, max_tokens, kv_bytes_per_token, kv_format, chat_template } = self;
         let cache = format!("{kv_bytes_per_token} for each token of a text under way, in {kv_format}");
@@ -208,11 +218,11 @@ pub(super) fn of_seer(
     stored: &Stored,
 ) -> Result<Report, Failure> {
     let (vision_tower, patch_size) = plan.tower();
-    let writes = Writes::of(plan.decoder());
+    let writes = Writes::of_seer(plan);
     let tokens_per_image = plan.tokens_per_image();
     let skills = Skills::Describes { writes, vision_tower, patch_size, tokens_per_image };
     let does = Capabilities::Vision;
-    let (architecture, computes_in) = (plan.architecture().model_type(), plan.decoder().computes_in());
+    let (architecture, computes_in) = (plan.architecture().model_type(), plan.computes_in());
     let model = Model { label, does, architecture, computes_in };
     let footprint = plan.footprint(args.threads(does)).map_err(crate::Error::from)?;
     Ok(Report::new(args, model, skills, footprint, stored))
@@ -331,7 +341,10 @@ impl Skills {
             Self::Describes { writes, vision_tower, patch_size, tokens_per_image } => {
                 let reads =
                     format!("pictures with {vision_tower}, in patches of {patch_size} x {patch_size}");
-                let each = format!("about {tokens_per_image} tokens each");
+                let each = match tokens_per_image {
+                    0 => "beside the text".to_owned(),
+                    tokens => format!("about {tokens} tokens each"),
+                };
                 let mut lines = vec![("reads", reads), ("pictures", each)];
                 lines.extend(writes.lines());
                 lines

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::family::Together;
-use super::weights::VisionWeights;
+use super::weights::InlaidWeights;
 use crate::arch::decoder::{Inlay, NewText, PromptTokens};
 use crate::capability::{DescribeRequest, ImagePlace, InvalidRequest, ModelError, Prompt};
 use crate::text::{CivilTime, GuardedText, Shown};
@@ -18,7 +18,7 @@ pub(super) struct Apart {
     pub(super) alone: u64,
 }
 
-impl VisionWeights {
+impl InlaidWeights {
     /// The tokens of a prompt with `seen` in the places of its pictures. `now` is what a chat template may know of the
     /// time.
     pub(super) fn tokens(

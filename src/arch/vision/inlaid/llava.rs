@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::family::{Eyes, Family, Prepared, Rows};
-use super::patches::{fixed_preprocessor, load_tower};
 use super::projector::Projector;
 use crate::arch::bounds::{bad, not_supported};
+use crate::arch::vision::patches::{fixed_preprocessor, load_tower};
 use crate::arch::vit::{self, Grid, Head, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor};

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::plan::{of_image, too_many};
-use super::weights::VisionWeights;
+use super::plan::too_many;
+use super::weights::InlaidWeights;
 use crate::arch::decoder::{Inlay, InlayKey, Inlays};
+use crate::arch::vision::refusal::{of_image, refused};
 use crate::capability::{DescribeRequest, ModelError};
-use crate::image::{DecodingRoom, ImageError, PixelValues, fetch};
+use crate::image::{DecodingRoom, PixelValues, fetch};
 use crate::kernels::threads;
 
 /// A request whose pictures are not all seen yet.
@@ -52,7 +53,7 @@ impl Looking {
     /// What is wrong with a picture, or with all of them together.
     pub(super) fn go_on(
         &mut self,
-        weights: &VisionWeights,
+        weights: &InlaidWeights,
         inlays: &mut Inlays,
     ) -> Result<Progress, ModelError> {
         let index = self.seen.len();
@@ -97,7 +98,7 @@ impl Looking {
     }
 
     /// Refuses a request of which so many more rows are too many.
-    fn check_length(&self, weights: &VisionWeights, rows: usize) -> Result<(), ModelError> {
+    fn check_length(&self, weights: &InlaidWeights, rows: usize) -> Result<(), ModelError> {
         let before: usize = self.seen.iter().map(|inlay| inlay.ids.len()).sum();
         let most = weights.plan.decoder.max_tokens();
         let tokens = before.saturating_add(rows);
@@ -109,7 +110,7 @@ impl Looking {
 }
 
 /// The rows of a view, one after the other.
-fn see(weights: &VisionWeights, view: &PixelValues) -> Result<Vec<f32>, ModelError> {
+fn see(weights: &InlaidWeights, view: &PixelValues) -> Result<Vec<f32>, ModelError> {
     let rows =
         threads::awake(|| weights.eyes.see(view).and_then(|rows| rows.flatten_all()?.to_vec1::<f32>()));
     let rows = rows.map_err(ModelError::failed)?;
@@ -117,12 +118,4 @@ fn see(weights: &VisionWeights, view: &PixelValues) -> Result<Vec<f32>, ModelErr
         return Ok(rows);
     }
     Err(ModelError::Numeric("what was made of a picture has a number that is not finite".to_owned()))
-}
-
-/// A file that cannot be read now may be readable later; all else stays as it is.
-fn refused(index: usize, error: &ImageError) -> ModelError {
-    if error.may_pass() {
-        return ModelError::failed(error.to_string());
-    }
-    of_image(index, error).into()
 }

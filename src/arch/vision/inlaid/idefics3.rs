@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::family::{Controls, Eyes, Family, Prepared, Rows};
-use super::patches::{load_tower, squares};
 use crate::arch::bounds::{bad, within};
 use crate::arch::preprocessing::read_preprocessor;
+use crate::arch::vision::patches::{load_tower, squares};
 use crate::arch::vit::{self, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor, Tiling};

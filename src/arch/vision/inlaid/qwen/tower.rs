@@ -10,7 +10,7 @@ use candle_core::{Device, Result, Tensor};
 use super::MAX_SIDE;
 use super::config::TowerConfig;
 use crate::arch::encoder::{FeedForward, Gate, Layer, Orientation, SelfAttention, usual_scale};
-use crate::arch::vision::family::Eyes;
+use crate::arch::vision::inlaid::family::Eyes;
 use crate::arch::{ArchError, Bias, Scope};
 use crate::image::PixelValues;
 use crate::kernels::{Activation, Linear, Norm, Rope, RopeStyle};

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::family::{Controls, Eyes, Family, Prepared, Rows, Together};
-use super::patches::{fixed_preprocessor, load_tower, squares};
 use crate::arch::bounds::{bad, within};
+use crate::arch::vision::patches::{fixed_preprocessor, load_tower, squares};
 use crate::arch::vit::{self, VitConfig};
 use crate::arch::{ArchError, Bias, Scope, read_required};
 use crate::image::{Picture, PixelValues, Preprocessor};

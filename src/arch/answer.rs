@@ -1,8 +1,7 @@
-//! One answer to a request, as it grows.
+//! One answer to a request, as it grows, whatever network its logits come from.
 
 use std::sync::Arc;
 
-use super::scheduler::TextId;
 use crate::capability::{
     Choice, FinishReason, GenerateRequest, ModelError, Token, TokenLogprob, TokenLogprobs,
 };
@@ -13,8 +12,7 @@ use crate::text::{
 
 /// One answer under way.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) text: TextId,
+pub(crate) struct Answer {
     index: usize,
     sampler: Sampler,
     stream: TokenStream,
@@ -28,17 +26,16 @@ pub(super) struct Answer {
 
 /// What ends answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Endings<'a> {
+pub(crate) struct Endings<'a> {
     /// The model's own tokens for it.
-    pub(super) model: &'a [u32],
-    pub(super) request: &'a [u32],
-    pub(super) max_tokens: usize,
+    pub(crate) model: &'a [u32],
+    pub(crate) request: &'a [u32],
+    pub(crate) max_tokens: usize,
 }
 
 impl Answer {
     /// The `index`-th answer to `request`, whose prompt has the tokens `prompt`.
-    pub(super) fn new(
-        text: TextId,
+    pub(crate) fn new(
         index: usize,
         request: &GenerateRequest,
         prompt: &[u32],
@@ -48,7 +45,6 @@ impl Answer {
     ) -> Self {
         let sampler = Sampler::new(&request.sampling, request.logprobs, prompt, seed_of_choice(seed, index));
         Self {
-            text,
             index,
             sampler,
             stream: TokenStream::new(tokenizer.clone(), &request.stop),
@@ -61,7 +57,7 @@ impl Answer {
     }
 
     /// Takes the next token from its logits.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         logits: &[f32],
         ends: Endings<'_>,
@@ -98,12 +94,12 @@ impl Answer {
         Ok(piece)
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
     /// The answer, once it has ended.
-    pub(super) fn into_choice(self) -> Choice {
+    pub(crate) fn into_choice(self) -> Choice {
         Choice {
             text: self.written,
             token_ids: self.token_ids,
