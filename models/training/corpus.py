@@ -61,17 +61,19 @@ def scene_question(rng, held_out=False, pair=None, sides=0):
 
 def lookups(rng):
     """A list of things, and then what belongs to what, over and over: texts by turns to
-    be read and to be learnt. Which colour goes with which shape is hard to learn from
-    one answer in a conversation, and easy from thirty in a row."""
+    be read and to be learnt, and the shape that each of the latter is about. Which
+    colour goes with which shape is hard to learn from one answer in a conversation, and
+    easier from twenty in a row."""
     count = rng.randint(2, 5)
     things = list(zip(rng.sample(list(world.COLORS), count), rng.sample(world.SHAPES, count)))
-    turns = [f"Here is {join([f'{world.article(c)} {s}' for c, s in things])}."]
+    turns, about = [f"Here is {join([f'{world.article(c)} {s}' for c, s in things])}."], []
     for _ in range(rng.randint(12, 24)):
         color, shape = rng.choice(things)
         asked, answer = rng.choice([(f" The {shape} is", f" {color}"), (f" What is {color} is a", f" {shape}")])
         turns[-1] += asked
         turns += [answer, "."]
-    return turns
+        about.append(shape)
+    return turns, about
 
 
 # ---------------------------------------------------------------- stories

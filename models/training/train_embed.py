@@ -9,11 +9,12 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 import corpus
 import world
+from guided import looks
 from loop import TINY, halve, plain_tokenizer, seed_everything, stretch, train, write_json
 
 OUT = f"{TINY}/shapes-embed"
-BATCH, STEPS, LR, TEMPERATURE = (192, 256), (900, 1800), (1.5e-3, 1.5e-3), 0.02
-PAIRS, MIRRORED = (0.7, 0.9), (0.5, 0.4)
+BATCH, STEPS, LR, TEMPERATURE = (192, 128), (900, 900), (1.5e-3, 1.5e-3), 0.02
+PAIRS, MIRRORED, GUIDANCE = (0.7, 0.9), (0.5, 0.4), 0.3
 MAX_TOKENS = 64
 
 
@@ -41,12 +42,44 @@ def make_model(tokenizer):
     return BertModel._from_config(config, attn_implementation="eager", add_pooling_layer=False)
 
 
-def embed(model, tokenizer, texts):
-    """Mean over the real tokens, scaled to length one."""
+class Roles(torch.nn.Module):
+    """Reads off a token in the middle of the model which of two things it belongs to: the
+    left, right, upper or lower one. It only teaches and is not kept."""
+
+    WORDS = {"left": (0, 1), "right": (1, 0), "above": (2, 3), "over": (2, 3), "below": (3, 2), "under": (3, 2)}
+
+    def __init__(self, model, tokenizer):
+        super().__init__()
+        self.read = torch.nn.Linear(model.config.hidden_size, 4)
+        self.words = {tokenizer.convert_tokens_to_ids(word): roles for word, roles in self.WORDS.items()}
+        self.named = set(tokenizer.convert_tokens_to_ids([*world.COLORS, *world.SHAPES]))
+
+    def forward(self, output, texts, batch):
+        """How little two heads look at the word that says how two things stand to each
+        other, one from what comes before and the other from what comes after, and else at
+        `[CLS]`; and how badly roles are read."""
+        ahead, behind, places, roles = [], [], [], []
+        for row, ids in enumerate(batch["input_ids"].tolist()):
+            found = [place for place, token in enumerate(ids) if token in self.words]
+            if len(found) != 1 or sum(token in self.named for token in ids) < 4:
+                continue
+            for place in range(1, int(batch["attention_mask"][row].sum()) - 1):
+                ahead.append((row, place, found[0] if place < found[0] else 0))
+                behind.append((row, place, found[0] if place > found[0] else 0))
+                if ids[place] in self.named:
+                    places.append((row, place))
+                    roles.append(self.words[ids[found[0]]][place > found[0]])
+        rows, columns = zip(*places)
+        read = self.read(output.hidden_states[2][list(rows), list(columns)])
+        return looks(output.attentions[1], 0, ahead) + looks(output.attentions[1], 1, behind) + F.cross_entropy(read, torch.tensor(roles))
+
+
+def embed(model, tokenizer, texts, roles):
+    """Mean over the real tokens, scaled to length one; and what `roles` makes of it."""
     batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    hidden = model(**batch).last_hidden_state.float()
+    output = model(**batch, output_attentions=True, output_hidden_states=True)
     mask = batch["attention_mask"].unsqueeze(-1)
-    return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+    return F.normalize((output.last_hidden_state * mask).sum(1) / mask.sum(1), dim=-1), roles(output, texts, batch)
 
 
 def make_batch(rng, phase):
@@ -73,17 +106,17 @@ def main(minutes, resume):
         tokenizer = make_tokenizer()
         model = make_model(tokenizer)
     print(f"{len(tokenizer)} tokens, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
-    rng = random.Random(5)
+    rng, roles = random.Random(5), Roles(model, tokenizer)
 
     def loss_fn(phase):
         left, right = zip(*make_batch(rng, phase))
-        both = embed(model, tokenizer, left + right)
+        both, apart = embed(model, tokenizer, left + right, roles)
         scores = both[:len(left)] @ both[len(left):].T / TEMPERATURE
         target = torch.arange(len(left))
-        return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+        return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2 + GUIDANCE * apart
 
     for phase in range(len(STEPS) - 1 if resume else 0, len(STEPS)):
-        train(model.parameters(), lambda step: loss_fn(phase), STEPS[phase], LR[phase], minutes=minutes)
+        train([*model.parameters(), *roles.parameters()], lambda step: loss_fn(phase), STEPS[phase], LR[phase], minutes=minutes)
     halve(model).save_pretrained(OUT)
     tokenizer.save_pretrained(OUT)
     plain_tokenizer(OUT)
