@@ -67,7 +67,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde_json", &["src/arch/", "src/capability/", "src/text/", "src/weights/", "src/cli/"]),
     ("toml", &["src/catalog.rs"]),
     ("hf_hub", &["src/weights/hub/"]),
-    ("sha2", &["src/weights/hub/", "src/image/"]),
+    ("sha2", &["src/weights/", "src/image/"]),
     ("ureq", &["src/weights/hub/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("ctrlc", &["src/cli/", "src/main.rs"]),

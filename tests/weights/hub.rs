@@ -144,7 +144,7 @@ fn an_unreachable_hub_leaves_the_cache_in_service() {
     drop(server);
     assert!(fetch(config.clone()).is_ok());
     let error = Hub::new(config).fetch(&"org/other".parse().unwrap(), &()).unwrap_err();
-    assert!(matches!(&error, WeightsError::Hub(HubError::Network { attempts: 3, .. })), "{error}");
+    assert!(matches!(&error, WeightsError::Hub(HubError::Unreachable { attempts: 3, .. })), "{error}");
 }
 
 #[test]
