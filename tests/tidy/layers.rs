@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("text", &["capability", "contain"]),
     ("image", &["capability", "contain"]),
     ("arch", &["kernels", "weights", "text", "image", "capability", "memory", "id"]),
-    ("catalog", &["weights", "id"]),
+    ("catalog", &["weights", "capability", "id"]),
     ("error", &["catalog", "arch", "pool", "weights"]),
     (
         "engine",
@@ -65,7 +65,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokenizers", &["src/text/", "src/weights/gguf/"]),
     ("safetensors", &["src/weights/", "src/cli/"]),
     ("serde_json", &["src/arch/", "src/capability/", "src/text/", "src/weights/", "src/cli/"]),
-    ("toml", &["src/catalog.rs"]),
+    ("toml", &["src/catalog/"]),
     ("hf_hub", &["src/weights/hub/"]),
     ("sha2", &["src/weights/", "src/image/"]),
     ("ureq", &["src/weights/hub/"]),
