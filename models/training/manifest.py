@@ -17,7 +17,7 @@ import tomllib
 from pathlib import Path
 
 MODELS = Path(__file__).resolve().parents[1]
-FORMS = {"f32": ["--dtype", "f32"], "bf16": ["--dtype", "bf16"], "q4_k": ["--dtype", "bf16", "--quantize", "q4_k"]}
+FORMS = {"f32": ["--dtype", "f32"], "bf16": ["--dtype", "bf16"], "q4_k": ["--dtype", "f32", "--quantize", "q4_k"]}
 
 
 def command():

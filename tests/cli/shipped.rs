@@ -44,7 +44,7 @@ fn inspect(folder: &Path, options: &[&str]) -> Value {
 fn lines_of(folder: &Path) -> String {
     let report = inspect(folder, &[]);
     let writes = ["text-to-text", "vision"].contains(&report["capability"].as_str().unwrap());
-    let q4_k = ["--dtype", "bf16", "--quantize", "q4_k"];
+    let q4_k = ["--dtype", "f32", "--quantize", "q4_k"];
     let forms: [(&str, &[&str]); 3] =
         [("f32", &["--dtype", "f32"]), ("bf16", &["--dtype", "bf16"]), ("q4_k", &q4_k)];
     let known = forms.iter().filter(|(form, _)| writes || *form != "q4_k");
