@@ -18,9 +18,9 @@ use crate::weights::{Hub, HubConfig, ModelFiles, Sha256};
 /// Fetch models into the cache, to be used without a network
 ///
 /// Brings every file that serving a model needs: its descriptions, its tokenizer, its weights as safetensors.
-/// They lie in the cache that Python's huggingface_hub uses, so what either has fetched the other finds. What
-/// is complete is not fetched again; what was interrupted goes on where it stopped. Files whose digest the
-/// catalog knows are checked.
+/// They lie in the cache that Python's `huggingface_hub` uses, so what either has fetched the other finds.
+/// What is complete is not fetched again; what was interrupted goes on where it stopped. Files whose digest
+/// the catalog knows are checked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -99,13 +99,12 @@ impl Pull {
             output.json(pulled)?;
         } else {
             let Pulled { model, source, path, bytes, fetched, verified } = pulled;
-            match (source == path, fetched) {
-                (true, _) => {
-                    output.line(format_args!("{model}: on this machine, nothing is to be fetched"))?
-                }
-                (false, 0) => output.line(format_args!("{model}: complete already"))?,
-                (false, _) => output.line(format_args!("{model}: fetched"))?,
-            }
+            let what = match (source == path, fetched) {
+                (true, _) => "on this machine, nothing is to be fetched",
+                (false, 0) => "complete already",
+                (false, _) => "fetched",
+            };
+            output.line(format_args!("{model}: {what}"))?;
             let checked = match verified {
                 0 => "",
                 _ => ", with the digests that the catalog says",

@@ -40,7 +40,7 @@ fn the_page_has_a_table_for_each_capability_on_80_columns() {
     assert!(shipped.contains("  here ") && shipped.ends_with("MIT OR Apache-2.0"), "{shipped}");
     let [fetched] = rows("all-minilm-l6-v2 ")[..] else { panic!("{page}") };
     assert!(
-        fetched.contains("~") && fetched.contains("  hub ") && fetched.ends_with("Apache-2.0"),
+        fetched.contains('~') && fetched.contains("  hub ") && fetched.ends_with("Apache-2.0"),
         "{fetched}"
     );
     assert_eq!(rows("clip-vit-l-14 ").len(), 2, "it embeds pictures and texts");
@@ -127,7 +127,7 @@ fn what_was_fetched_before_says_so() {
 #[test]
 fn all_of_a_model_takes_several_lines() {
     let long = list(&["--long", "--capability", "text-to-image"]).stdout;
-    let of = long.split("sd-turbo\n").nth(1).unwrap();
+    let (_, of) = long.split_once("\nsd-turbo\n").unwrap();
     for line in [
         "    does         text-to-image\n",
         "    network      stable-diffusion in f32\n",
