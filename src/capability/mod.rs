@@ -13,6 +13,7 @@
 //! Public types here are plain Rust (`String`, `Vec<f32>`, encoded images): no tensor crosses this line.
 
 mod batched;
+mod capabilities;
 mod image_embedding;
 mod model;
 mod tasks;
@@ -22,6 +23,7 @@ mod text_to_text;
 mod vision;
 
 pub use batched::{BatchModel, Batched};
+pub use capabilities::{Capabilities, UnknownCapability};
 pub use image_embedding::{EmbedImageRequest, ImageEmbedding, ImageSource, ImageVector};
 pub use model::{CancelToken, Capacity, InvalidRequest, JobContext, Model, ModelError, Outbox, Slot};
 pub(crate) use model::{Cancelable, Update};

@@ -59,7 +59,7 @@ impl Demo {
         let began = Instant::now();
         let catalogs = self.catalog.open()?;
         let missing = || Failure::UnknownModel { name: MODEL.to_owned(), known: catalogs.names() };
-        let folder = catalogs.source(MODEL).ok_or_else(missing)??;
+        let folder = catalogs.source(MODEL).ok_or_else(missing)?;
         let folder = folder.resolve().and_then(ModelFiles::folder).map_err(crate::Error::from)?;
         let mut show = Show { output: Output::stdout(), folder };
         show.say("millpond demo: what works today, on a model that ships with it, offline.")?;

@@ -11,7 +11,7 @@ use crate::capability::InvalidRequest;
 use crate::catalog::CatalogError;
 use crate::id::ByteSize;
 use crate::pool::{PoolError, SpawnError};
-use crate::weights::{SourceError, WeightsError};
+use crate::weights::{Sha256, SourceError, WeightsError};
 
 /// Why the command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,15 @@ pub(super) enum Failure {
     /// There is no catalog to look names up in.
     #[error("there is no catalog: no models in {}", list(&looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()))]
     NoCatalog { looked: Vec<PathBuf> },
+    /// A file of a model is not the one that its manifest was written for.
+    #[error("{model}: {file} {}", match found {
+        Some(found) => format!("has the SHA-256 {found}, and its manifest says {expected}"),
+        None => "is in its manifest and not in its folder".to_owned(),
+    })]
+    Digest { model: String, file: String, expected: Sha256, found: Option<Sha256> },
+    /// Some of several models were not fetched; each has been complained about.
+    #[error("{failed} of {of} models could not be pulled")]
+    NotAllPulled { failed: usize, of: usize },
     /// A line of the input is no text.
     #[error("line {line} of standard input is not valid UTF-8 from byte {byte} on")]
     NotUtf8 { line: usize, byte: usize },
@@ -136,6 +145,10 @@ impl Failure {
             Self::NoCatalog { .. } => {
                 Some("run from millpond's source folder, or name the folder of the manifests with --catalog")
             }
+            Self::Digest { .. } => Some(
+                "delete the file and fetch the model again; if it was meant to change, correct the manifest",
+            ),
+            Self::NotAllPulled { .. } => Some("what was fetched stays; run the same again to go on"),
             Self::NotUtf8 { .. } => Some("convert the input first, for example with iconv -t UTF-8"),
             Self::LineTooLong { .. } => Some("one text per line: is this a text file?"),
             Self::Input(_) | Self::Thread(_) | Self::Signals(_) => Some(SEE_MORE),
@@ -157,7 +170,7 @@ fn hint_for(error: &crate::Error) -> &'static str {
         crate::Error::Weights(WeightsError::Source(_))
         | crate::Error::Arch(ArchError::MissingFile { .. }) => MODEL_NAMES,
         crate::Error::Weights(WeightsError::Hub(_)) => {
-            "a folder that is on this machine needs no hub: give its path to -m"
+            "`millpond list` shows what is here already; a folder that is on this machine needs no hub: give its path"
         }
         crate::Error::Weights(_) => "download the model again, or convert it to safetensors",
         crate::Error::Arch(ArchError::Unsupported {
@@ -169,8 +182,8 @@ fn hint_for(error: &crate::Error) -> &'static str {
         }) => "leave the option out: models that embed or draw compute in f32 or bf16, see --dtype",
         crate::Error::Arch(ArchError::Unsupported { .. }) => "README.md says which models are served",
         crate::Error::Arch(_) => "`millpond inspect` tells what the model's files say",
-        crate::Error::Catalog(CatalogError::Source { .. } | CatalogError::Manifest { .. }) => {
-            "correct the manifest; models/shapes-embed.toml is an example"
+        crate::Error::Catalog(CatalogError::Manifest { .. }) => {
+            "correct the manifest; `millpond list --help` shows one"
         }
         _ => SEE_MORE,
     }

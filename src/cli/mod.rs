@@ -26,6 +26,7 @@ mod list;
 mod model;
 mod output;
 mod progress;
+mod pull;
 mod question_args;
 mod run;
 mod stream;
@@ -57,6 +58,8 @@ Examples:
   millpond draw -m stabilityai/sd-turbo \"a mill by a pond\" --out mill.png
   millpond describe -m llava-hf/llava-1.5-7b-hf --image photo.jpg \"What is this?\"
   millpond run -m ./model.gguf                          a conversation, at the terminal
+  millpond list                                         models with short names, and which of them fit
+  millpond pull all-minilm-l6-v2                        fetches one, to be used without a network
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
 
@@ -86,6 +89,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
     List(list::List),
+    Pull(pull::Pull),
 }
 
 /// Runs the command that the process was started with.
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::List(verb) => verb.run(),
+        Verb::Pull(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

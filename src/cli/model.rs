@@ -1,7 +1,6 @@
 //! The arguments of every verb that loads a model, and what they lead to.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,7 +16,7 @@ use crate::kernels::{Dtype, KvFormat};
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::gguf::Quantization;
-use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder, ModelSource, SourceError, WeightsError};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder};
 
 /// More workers or threads are a slip of the finger.
 const MOST: usize = 1024;
@@ -88,7 +87,7 @@ impl ModelArgs {
     /// The model's files, fetched if need be. Nothing is loaded.
     pub(super) fn files(&self) -> Result<ModelFiles, Failure> {
         let hub = Hub::new(HubConfig::from_env());
-        let files = self.source()?.resolve_with(&hub, &Downloads::default());
+        let files = self.catalog.find(&self.model)?.source.resolve_with(&hub, &Downloads::default());
         Ok(files.map_err(crate::Error::from)?)
     }
 
@@ -132,10 +131,7 @@ impl ModelArgs {
 
     /// The memory that models may take.
     pub(super) fn budget(&self) -> MemoryBudget {
-        match self.memory {
-            Some(most) => MemoryBudget::capped(MemoryBudget::DEFAULT_FRACTION, most),
-            None => MemoryBudget::system(),
-        }
+        budget_of(self.memory)
     }
 
     /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
@@ -155,52 +151,12 @@ impl ModelArgs {
     pub(super) fn threads(&self, does: Capabilities) -> NonZeroUsize {
         self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config(does).max_workers))
     }
-
-    /// A path that exists, else a name of the catalog, else a model on the hub.
-    fn source(&self) -> Result<ModelSource, Failure> {
-        let name = self.model.as_str();
-        let not_found = || WeightsError::from(SourceError::NotFound { name: name.to_owned() });
-        if Path::new(name).exists() {
-            return Ok(name.parse().map_err(WeightsError::from).map_err(crate::Error::from)?);
-        }
-        if looks_like_a_path(name) {
-            return Err(crate::Error::from(not_found()).into());
-        }
-        let parsed = name.parse::<ModelSource>();
-        if name.contains('/') {
-            return Ok(parsed.map_err(WeightsError::from).map_err(crate::Error::from)?);
-        }
-        let catalogs = self.catalog.open()?;
-        match (catalogs.source(name), parsed) {
-            (Some(source), _) => source,
-            (None, Err(error)) if !matches!(error, SourceError::InvalidModelId(_)) => {
-                Err(crate::Error::from(WeightsError::from(error)).into())
-            }
-            (None, _) => Err(Failure::UnknownModel { name: name.to_owned(), known: catalogs.names() }),
-        }
-    }
 }
 
-/// Whether nobody could mean a model on the hub by it.
-fn looks_like_a_path(name: &str) -> bool {
-    let repo = name.split('@').next().unwrap_or(name);
-    name.is_empty()
-        || name.starts_with(['/', '.', '~'])
-        || name.contains('\\')
-        || repo.matches('/').count() > 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_told_from_model_ids() {
-        for path in ["/models/x", "./x", "../x", "~/x", "a/b/c", "a/b/", r"a\b", ""] {
-            assert!(looks_like_a_path(path), "{path}");
-        }
-        for name in ["x", "org/name", "org/name@refs/pr/21"] {
-            assert!(!looks_like_a_path(name), "{name}");
-        }
+/// The memory that models may take, where the user says no more than that, or nothing.
+pub(super) fn budget_of(memory: Option<ByteSize>) -> MemoryBudget {
+    match memory {
+        Some(most) => MemoryBudget::capped(MemoryBudget::DEFAULT_FRACTION, most),
+        None => MemoryBudget::system(),
     }
 }

@@ -1,5 +1,6 @@
 //! Progress bars, on standard error where that is a terminal.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,24 +34,42 @@ fn style(template: &str) -> ProgressStyle {
 
 /// One bar after the other, one for each file.
 #[derive(Default)]
-pub(super) struct Downloads(Mutex<Option<ProgressBar>>);
+pub(super) struct Downloads {
+    bar: Mutex<Option<ProgressBar>>,
+    files: AtomicUsize,
+}
+
+impl Downloads {
+    /// How many files were not there yet.
+    pub(super) fn files(&self) -> usize {
+        self.files.load(Ordering::Relaxed)
+    }
+}
 
 impl DownloadProgress for Downloads {
     fn started(&self, file: &str, total: ByteSize) {
+        self.files.fetch_add(1, Ordering::Relaxed);
         let bar = ProgressBar::new(total.bytes())
-            .with_style(style("{msg} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}"))
+            .with_style(style(
+                "{msg:!24} [{wide_bar}] {percent:>3}% of {total_bytes}  {bytes_per_sec}  {eta} left",
+            ))
             .with_message(file.to_owned());
-        *self.0.lock() = Some(bar);
+        *self.bar.lock() = Some(bar);
     }
 
     fn advanced(&self, _: &str, done: ByteSize) {
-        if let Some(bar) = &*self.0.lock() {
+        if let Some(bar) = &*self.bar.lock() {
+            let first = bar.position() == 0;
             bar.set_position(done.bytes());
+            if first {
+                // What an earlier attempt left came at no speed.
+                bar.reset_eta();
+            }
         }
     }
 
     fn finished(&self, _: &str) {
-        if let Some(bar) = self.0.lock().take() {
+        if let Some(bar) = self.bar.lock().take() {
             bar.finish();
         }
     }

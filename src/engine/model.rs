@@ -1,32 +1,14 @@
 //! What a model can do, and how it is to do it.
 
-use std::fmt;
-
 use crate::arch::{
     ArchError, Architecture, DecoderFamily, DecoderOptions, Parts, gemma_sees, has_pooling, is_pipeline,
     is_vision, is_vit,
 };
-use crate::capability::{Capability, ImageEmbedding, TextEmbedding, TextToImage, TextToText, Vision};
+pub use crate::capability::Capabilities;
 use crate::error::Error;
 use crate::kernels::{Dtype, KvFormat};
 use crate::weights::ModelFiles;
 use crate::weights::gguf::Quantization;
-
-/// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Capabilities {
-    /// It embeds texts.
-    TextEmbedding,
-    /// It continues texts and answers conversations.
-    TextToText,
-    /// It embeds pictures.
-    ImageEmbedding,
-    /// It draws what a text describes.
-    TextToImage,
-    /// It answers questions about pictures.
-    Vision,
-}
 
 impl Capabilities {
     /// What the model in `files` can do, by its architecture; a decoder embeds if a `modules.json` says how to
@@ -66,18 +48,6 @@ impl Capabilities {
             family if is_vision(family) => (Self::Vision, None),
             family if is_vit(family) => (Self::ImageEmbedding, None),
             _ => (Self::TextEmbedding, None),
-        })
-    }
-}
-
-impl fmt::Display for Capabilities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TextEmbedding => TextEmbedding::NAME,
-            Self::TextToText => TextToText::NAME,
-            Self::ImageEmbedding => ImageEmbedding::NAME,
-            Self::TextToImage => TextToImage::NAME,
-            Self::Vision => Vision::NAME,
         })
     }
 }

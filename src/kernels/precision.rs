@@ -34,6 +34,12 @@ impl Dtype {
     pub const ALL: [(&'static str, Self); 3] =
         [("auto", Self::Auto), ("f32", Self::F32), ("bf16", Self::Bf16)];
 
+    /// Whether that means bf16 on this processor.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_bf16(self) -> bool {
+        self.precision() == Precision::Bf16
+    }
+
     /// What that means on this processor.
     pub(crate) fn precision(self) -> Precision {
         match self {

@@ -10,6 +10,10 @@ use super::json::{read_json, read_text};
 use super::plain_name::is_relative;
 use super::safetensors::{WeightFiles, find_weights, only_safetensors};
 use super::source::SourceError;
+use crate::id::ByteSize;
+
+/// Models have folders in folders in their own, and no more.
+const MAX_DEPTH: usize = 4;
 
 /// A folder in Hugging Face or diffusers layout.
 ///
@@ -101,6 +105,11 @@ impl ModelFolder {
         }
     }
 
+    /// How many bytes its files have together. What cannot be read, and what lies absurdly deep, counts nothing.
+    pub fn size_on_disk(&self) -> ByteSize {
+        ByteSize::new(bytes_below(&self.root, MAX_DEPTH))
+    }
+
     /// Says what is there instead of weights.
     fn no_weights(&self) -> SourceError {
         let folder = self.label.to_string();
@@ -119,6 +128,17 @@ impl ModelFolder {
     pub(super) fn label_arc(&self) -> Arc<str> {
         self.label.clone()
     }
+}
+
+fn bytes_below(folder: &Path, depth: usize) -> u64 {
+    let Ok(entries) = folder.read_dir() else { return 0 };
+    let bytes = entries.filter_map(Result::ok).map(|entry| match entry.file_type() {
+        // A link to a folder could lead round in a circle; no model has one.
+        Ok(kind) if kind.is_dir() && depth > 0 => bytes_below(&entry.path(), depth - 1),
+        Ok(kind) if kind.is_dir() => 0,
+        _ => entry.path().metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |file| file.len()),
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 fn last_component(path: &Path) -> String {

@@ -36,6 +36,7 @@
 //! # Ok::<(), millpond::weights::WeightsError>(())
 //! ```
 
+mod digest;
 mod error;
 mod folder;
 pub mod gguf;
@@ -49,6 +50,7 @@ mod source;
 mod store;
 pub mod validate;
 
+pub use digest::{NoSha256, Sha256};
 pub use error::WeightsError;
 pub use folder::ModelFolder;
 pub use gguf::{GgufError, GgufFile};
@@ -56,6 +58,7 @@ pub use gguf::{GgufError, GgufFile};
 pub use hub::{DownloadProgress, Hub, HubConfig, HubError};
 pub use json::{JsonError, MAX_JSON, OutOfRange, check_range};
 pub use model_id::{InvalidModelId, ModelId};
+pub(crate) use plain_name::{is_plain, is_relative};
 pub use safetensors::{MAX_SHARDS, ShardError, WeightFiles};
 pub use source::{ModelFiles, ModelSource, SourceError};
 pub use store::WeightStore;

@@ -5,7 +5,7 @@
 //! no stream, no control character, no Windows device.
 
 /// Whether `name` is one plain file or folder name.
-pub(super) fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && !name.chars().all(|c| c == '.')
@@ -17,7 +17,7 @@ pub(super) fn is_plain(name: &str) -> bool {
 }
 
 /// Whether `path` is plain names joined by single slashes.
-pub(super) fn is_relative(path: &str) -> bool {
+pub(crate) fn is_relative(path: &str) -> bool {
     path.len() <= 1024 && path.split('/').all(is_plain)
 }
 

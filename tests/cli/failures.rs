@@ -10,7 +10,7 @@ fn embed(options: &[&str]) -> Run {
 
 #[test]
 fn wrong_usage_exits_with_2_and_prints_nothing() {
-    let table: [&[&str]; 17] = [
+    let table: [&[&str]; 19] = [
         &[],
         &["swim"],
         &["embed"],
@@ -28,6 +28,8 @@ fn wrong_usage_exits_with_2_and_prints_nothing() {
         &["bench", "swimming", "-m", MODEL],
         &["bench", "embed", "-m", MODEL, "--requests", "0"],
         &["list", "everything"],
+        &["list", "--capability", "swimming"],
+        &["pull"],
     ];
     for args in table {
         let run = millpond(args);
@@ -47,7 +49,7 @@ fn models_that_are_not_there_are_told_apart() {
         ("", "there is no \"\""),
         (empty.path().to_str().unwrap(), "has no config.json"),
         (readme, "is no model"),
-        ("no-such-name", "the catalog has shapes-embed"),
+        ("no-such-name", "the catalog has all-minilm-l6-v2, "),
         ("weights.bin", "pickle"),
         ("org/name", "the network is off"),
         ("org/na me", "is no model id"),

@@ -6,6 +6,12 @@ mod embed;
 mod embed_image;
 mod failures;
 mod generate;
+#[path = "../weights/hub_server.rs"]
+#[allow(dead_code, reason = "the faults of a hub are tested where it is spoken to")]
+mod hub_server;
+mod list;
+mod pull;
+mod shipped;
 mod signals;
 mod support;
 mod verbs;

@@ -8,7 +8,9 @@ use crate::support::{MODEL, fixture, millpond};
 
 #[test]
 fn help_teaches_by_example() {
-    for verb in ["demo", "embed", "embed-image", "generate", "draw", "run", "inspect", "bench", "list"] {
+    for verb in
+        ["demo", "embed", "embed-image", "generate", "draw", "run", "inspect", "bench", "list", "pull"]
+    {
         let help = millpond([verb, "--help"]).ok().stdout;
         assert!(help.contains("Examples:\n  millpond "), "{verb}: {help}");
         let examples = help.split("Examples:").nth(1).unwrap();
@@ -108,40 +110,6 @@ fn inspect_shows_the_prompts() {
     let model = fixture("max-f16");
     let report = only(millpond(["inspect", "-m", model.to_str().unwrap(), "--json"]).ok().json());
     assert_eq!(report["prompts"], serde_json::json!(["passage", "query"]));
-}
-
-#[test]
-fn list_shows_the_models_that_ship() {
-    let lines = millpond(["list", "--json"]).ok().json();
-    let shipped = lines.iter().find(|line| line["name"] == "shapes-embed").expect("it ships");
-    assert_eq!((&shipped["capability"], &shipped["present"]), (&"text-embedding".into(), &true.into()));
-    assert!(millpond(["list"]).ok().stdout.contains("shapes-embed  text-embedding"));
-}
-
-#[test]
-fn list_shows_a_catalog_of_ones_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = |source: &str| {
-        format!(
-            "capability = 'text-embedding'\ndescription = 'x'\nlicense = 'MIT'\nsource = {{ {source} }}\n"
-        )
-    };
-    std::fs::write(folder.path().join("far.toml"), manifest("hub = 'org/name@v1'")).unwrap();
-    std::fs::write(
-        folder.path().join("near.toml"),
-        manifest(&format!("folder = '{}'", fixture("mean").display())),
-    )
-    .unwrap();
-    let path = folder.path().to_str().unwrap();
-    let lines = millpond(["list", "--json", "--catalog", path]).ok().json();
-    let [far, near] = &lines[..] else { panic!("{lines:?}") };
-    assert_eq!(
-        (&far["name"], &far["source"], &far["kind"]),
-        (&"far".into(), &"org/name@v1".into(), &"hub".into())
-    );
-    assert_eq!((&near["kind"], &near["present"]), (&"folder".into(), &true.into()));
-    let embedded = millpond(["embed", "-m", "near", "--catalog", path, "--json", "the mill"]).ok();
-    assert_eq!(embedded.embeddings()[0].embedding.len(), 32);
 }
 
 #[test]

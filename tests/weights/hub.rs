@@ -144,7 +144,7 @@ fn an_unreachable_hub_leaves_the_cache_in_service() {
     drop(server);
     assert!(fetch(config.clone()).is_ok());
     let error = Hub::new(config).fetch(&"org/other".parse().unwrap(), &()).unwrap_err();
-    assert!(matches!(&error, WeightsError::Hub(HubError::Network { attempts: 3, .. })), "{error}");
+    assert!(matches!(&error, WeightsError::Hub(HubError::Unreachable { attempts: 3, .. })), "{error}");
 }
 
 #[test]
@@ -178,6 +178,42 @@ fn shards_and_module_folders_come_too() {
     assert!(folder.file("1_Pooling/config.json").is_some());
     assert!(load(&folder.subfolder("2_Dense").unwrap()).contains("linear.bias"));
     assert_eq!(server.count(".onnx"), 0);
+}
+
+/// As pipelines are published: with a checker of pictures that nobody runs, and all of it once more in one file.
+#[test]
+fn of_a_pipeline_only_what_is_served_comes() {
+    let part = |name: &str| json!(["diffusers", name]);
+    let index = json!({
+        "_class_name": "StableDiffusionPipeline",
+        "unet": part("UNet2DConditionModel"),
+        "safety_checker": part("StableDiffusionSafetyChecker"),
+        "image_encoder": [null, null],
+    });
+    let weights = tiny_weights();
+    let server = serve(Repository::of(&[
+        ("model_index.json", index.to_string().as_bytes()),
+        ("sd_tiny.safetensors", &weights),
+        ("unet/config.json", b"{}"),
+        ("unet/diffusion_pytorch_model.safetensors", &weights),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", &weights),
+        ("safety_checker/config.json", b"{}"),
+        ("safety_checker/model.safetensors", &weights),
+    ]));
+    let cache = TempDir::new().unwrap();
+    let folder = fetch(config(&server, &cache)).unwrap();
+    assert!(folder.subfolder("unet").unwrap().weight_files().is_ok());
+    for never in
+        ["sd_tiny.safetensors", "fp16.safetensors", "/model.safetensors", "safety_checker/config.json"]
+    {
+        assert_eq!(server.count(never), 0, "{never} must not be downloaded");
+    }
+    let bytes = index.to_string().len() + 2 + weights.len();
+    assert_eq!(folder.size_on_disk(), ByteSize::new(bytes as u64), "links count what they lead to");
+    let hub = Hub::new(config(&server, &cache));
+    drop(server);
+    assert_eq!(hub.cached(&id()).unwrap().path(), folder.path());
+    assert!(hub.cached(&"org/other".parse().unwrap()).is_none());
 }
 
 #[test]

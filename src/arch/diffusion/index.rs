@@ -34,8 +34,17 @@ impl Family {
         ("FluxPipeline", Self::Flux),
     ];
 
+    /// All of them, in a word each.
+    pub(super) const NAMES: [&'static str; 5] = [
+        Self::StableDiffusion.name(),
+        Self::LatentConsistency.name(),
+        Self::StableDiffusionXl.name(),
+        Self::StableDiffusion3.name(),
+        Self::Flux.name(),
+    ];
+
     /// In a word.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::StableDiffusion => "stable-diffusion",
             Self::LatentConsistency => "latent-consistency",

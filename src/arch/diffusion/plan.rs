@@ -81,7 +81,10 @@ impl DiffusionPlan {
         Ok(Self { index, schedule, denoiser, autoencoder, prompts, precision, defaults })
     }
 
-    /// The family of pipelines, in a word.
+    /// All families of pipelines.
+    pub const FAMILIES: [&'static str; 5] = Family::NAMES;
+
+    /// The family of pipelines, in a word: one of [`FAMILIES`](Self::FAMILIES).
     pub fn family(&self) -> &'static str {
         self.index.family.name()
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
+use crate::weights::digest::Sha256;
 use crate::weights::model_id::ModelId;
 
 /// How often a file that another process holds is looked at.
@@ -49,15 +50,9 @@ impl Etag {
 }
 
 impl Etag {
-    /// The digest it states, if it is one: 64 hexadecimal digits.
-    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
-        let digits = <&[u8; 64]>::try_from(self.0.as_bytes()).ok()?;
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            let value = |digit: u8| char::from(digit).to_digit(16).map(|v| v as u8);
-            *byte = value(pair[0])? << 4 | value(pair[1])?;
-        }
-        Some(digest)
+    /// The digest it states, if it is one.
+    pub(super) fn sha256(&self) -> Option<Sha256> {
+        self.0.parse().ok()
     }
 }
 

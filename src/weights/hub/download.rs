@@ -4,14 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::cache::{Commit, Etag, RepoCache};
 use super::config::HubConfig;
 use super::error::HubError;
 use super::http::{Answer, Http};
 use super::{DownloadProgress, with_retries};
 use crate::id::ByteSize;
+use crate::weights::digest::Sha256;
 
 const BUFFER: usize = 128 * 1024;
 
@@ -83,6 +82,7 @@ impl Download<'_> {
         let file = OpenOptions::new().create(true).append(true).open(partial).map_err(&disk)?;
         let mut have = file.metadata().map_err(&disk)?.len();
         self.progress.started(self.file, ByteSize::new(size));
+        self.progress.advanced(self.file, ByteSize::new(have.min(size)));
         let answer = match have {
             0 => answer,
             _ if have < size => {
@@ -155,16 +155,7 @@ impl Download<'_> {
         let what = self.what();
         let disk = HubError::disk(&what);
         let Some(announced) = etag.sha256() else { return Ok(()) };
-        let mut digest = Sha256::new();
-        let mut file = File::open(partial).map_err(&disk)?;
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match file.read(&mut buffer).map_err(&disk)? {
-                0 => break,
-                n => digest.update(&buffer[..n]),
-            }
-        }
-        if digest.finalize()[..] == announced {
+        if Sha256::of_file(partial).map_err(&disk)? == announced {
             return Ok(());
         }
         fs::remove_file(partial).map_err(&disk)?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[allow(missing_docs, reason = "each variant's message describes its fields")]
 pub enum HubError {
     #[error(
-        "{model} is not in the cache ({missing} is missing) and the network is off; unset HF_HUB_OFFLINE or pull it first"
+        "no network: {model} is not in the cache ({missing} is missing) and the network is off; unset HF_HUB_OFFLINE"
     )]
     Offline { model: String, missing: String },
     #[error("the hub has no {what}; check the name and the revision")]
@@ -20,6 +20,10 @@ pub enum HubError {
         "the hub does not give {what} to this user: it does not exist, or is private or gated; set HF_TOKEN"
     )]
     Unauthorized { what: String },
+    #[error(
+        "no network: the hub could not be reached for {what} in {attempts} attempts: {detail}; check the connection, the proxy and HF_ENDPOINT"
+    )]
+    Unreachable { what: String, attempts: u32, detail: String },
     #[error(
         "{what} could not be fetched in {attempts} attempts: {detail}; check the network and HF_ENDPOINT"
     )]
@@ -54,7 +58,10 @@ impl HubError {
     /// Whether the same request may succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Network { .. } | Self::Truncated { .. } | Self::Corrupt { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Network { .. }
+            | Self::Truncated { .. }
+            | Self::Corrupt { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }
@@ -63,6 +70,7 @@ impl HubError {
     /// The error after the last attempt.
     pub(super) fn after(self, tried: u32) -> Self {
         match self {
+            Self::Unreachable { what, detail, .. } => Self::Unreachable { what, attempts: tried, detail },
             Self::Network { what, detail, .. } => Self::Network { what, attempts: tried, detail },
             other => other,
         }

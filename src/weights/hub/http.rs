@@ -94,6 +94,12 @@ impl Http {
                 ErrorKind::InvalidUrl | ErrorKind::UnknownScheme => {
                     HubError::BadReply { what, detail: "its address is no http or https URL" }
                 }
+                kind @ (ErrorKind::Dns
+                | ErrorKind::ConnectionFailed
+                | ErrorKind::ProxyConnect
+                | ErrorKind::ProxyUnauthorized) => {
+                    HubError::Unreachable { what, attempts: 1, detail: kind.to_string() }
+                }
                 // The message may hold the whole signed URL of a content network; the kind says enough.
                 kind => HubError::Network { what, attempts: 1, detail: kind.to_string() },
             },

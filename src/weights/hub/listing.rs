@@ -43,6 +43,9 @@ const DESCRIPTIONS: [&str; 20] = [
     "vocab.txt",
 ];
 
+/// The part of a pipeline that is as large as others and not served: it judges the pictures.
+const NEVER_RUN: &str = "safety_checker";
+
 /// The files of one commit of one model.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -110,7 +113,7 @@ pub(super) fn part_folders(folder: &ModelFolder) -> Result<Vec<String>, WeightsE
     let pipeline: BTreeMap<String, Value> = folder.read_json("model_index.json")?.unwrap_or_default();
     let parts = pipeline.into_iter().filter(|(_, value)| value.is_array()).map(|(name, _)| name);
     let mut folders: Vec<String> = modules.into_iter().map(|module| module.path).chain(parts).collect();
-    folders.retain(|path| is_relative(path));
+    folders.retain(|path| is_relative(path) && path != NEVER_RUN);
     folders.sort();
     folders.dedup();
     Ok(folders)

@@ -46,7 +46,7 @@ pub trait DownloadProgress: Send + Sync {
     fn started(&self, file: &str, total: crate::ByteSize) {
         let _ = (file, total);
     }
-    /// `done` bytes of `file` are here, those of earlier attempts included.
+    /// `done` bytes of `file` are here, those of earlier attempts included: first as many as they left.
     fn advanced(&self, file: &str, done: crate::ByteSize) {
         let _ = (file, done);
     }
@@ -102,6 +102,12 @@ impl Hub {
         }
     }
 
+    /// The folder of `id` in the cache, if it can be served from there. Asks no network and reads no more than
+    /// headers.
+    pub fn cached(&self, id: &ModelId) -> Option<ModelFolder> {
+        cached_folder(id, &RepoCache::new(&self.config.cache_dir, id)).ok()
+    }
+
     fn listing(&self, id: &ModelId, cache: &RepoCache, retry: &Retry) -> Result<Listing, HubError> {
         let what = id.to_string();
         let info = with_retries(retry, || {
@@ -134,7 +140,10 @@ impl Hub {
         for dir in &dirs {
             listing.descriptions(dir).iter().try_for_each(|file| get(file).map(drop))?;
         }
-        dirs.push(String::new());
+        // A pipeline's weights are in its parts; beside them there may be the same once more in one file.
+        if !listing.has("model_index.json") {
+            dirs.push(String::new());
+        }
         for dir in &dirs {
             let Some(weights) = listing.weights(dir) else { continue };
             let path = get(&weights)?;
