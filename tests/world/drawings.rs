@@ -37,9 +37,11 @@ fn names(description: &str, scene: &Single) -> bool {
         && description.ends_with(&format!(" on a {background} background"))
 }
 
-fn drawings_are_what_they_were_asked_to_be(dtype: Dtype) {
-    let scenes = Scenes::read();
+/// Draws the first `count` of the fixture's fifty prompts, each of another held-out combination.
+fn drawings_are_what_they_were_asked_to_be(dtype: Dtype, count: usize) {
+    let mut scenes = Scenes::read();
     assert_eq!(scenes.drawn.len(), 50);
+    scenes.drawn.truncate(count);
     let engine = serve(&["shapes-diffusion", "shapes-clip", "shapes-llava"], dtype);
     let asked: Vec<&Single> = scenes.drawn.iter().map(|(number, _)| &scenes.singles[*number]).collect();
     let drawn = draw(&engine, &scenes.drawn);
@@ -64,18 +66,19 @@ fn drawings_are_what_they_were_asked_to_be(dtype: Dtype) {
         ("whole scene, seen by shapes-clip", Score::of(whole)),
         ("color, shape and background, told by shapes-llava", named),
     ];
+    println!("shapes-diffusion in {dtype}: {:.0} % told right of {count} drawings", 100.0 * named.share());
     holds("shapes-diffusion", dtype, &scores);
     assert!(named.share() >= FLOOR, "only {:.0} % of the drawings are told right", 100.0 * named.share());
 }
 
 #[test]
 fn drawings_are_what_they_were_asked_to_be_in_f32() {
-    drawings_are_what_they_were_asked_to_be(Dtype::F32);
+    drawings_are_what_they_were_asked_to_be(Dtype::F32, 50);
 }
 
 #[test]
 fn drawings_are_what_they_were_asked_to_be_in_bf16() {
-    drawings_are_what_they_were_asked_to_be(Dtype::Bf16);
+    drawings_are_what_they_were_asked_to_be(Dtype::Bf16, 20);
 }
 
 #[test]

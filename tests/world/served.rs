@@ -29,13 +29,14 @@ pub(crate) fn serve(models: &[&str], dtype: Dtype) -> Engine {
     engine
 }
 
+/// The vectors of texts, of length 1.
 pub(crate) fn embed(engine: &Engine, model: &str, texts: &[&str]) -> Vec<Vec<f32>> {
-    let requests = texts.iter().map(|text| EmbedRequest::new(*text));
+    let requests = texts.iter().map(|text| EmbedRequest::new(*text).normalize(true));
     let answers = engine.embed_all(model, requests).unwrap();
     answers.into_iter().map(|embedding| embedding.values).collect()
 }
 
-/// The vectors of pictures, of length 1, as those of texts are.
+/// The vectors of pictures, of length 1.
 pub(crate) fn see(engine: &Engine, model: &str, pictures: &[ImageSource]) -> Vec<Vec<f32>> {
     let requests = pictures.iter().map(|picture| EmbedImageRequest::new(picture.clone()).normalize(true));
     let answers = engine.embed_all_images(model, requests).unwrap();

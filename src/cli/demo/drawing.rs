@@ -17,7 +17,7 @@ use crate::image::{Picture, Resample, encode_png};
 use crate::pool::PoolEvent;
 
 /// No training has shown this colour and shape on this background.
-const ASKED: &str = "a large purple star in the center on a white background";
+const ASKED: &str = "a large purple triangle in the center on a gray background";
 
 /// Columns that the picture takes on the page.
 const SIDE: u32 = 32;

@@ -44,7 +44,8 @@ impl Page {
         self.act += 1;
         let title = format!("{}. {title}", self.act);
         let room = WIDTH.saturating_sub(title.len());
-        self.say(format_args!("\n{title}{model:>room$}"))
+        let line = format!("{title}{model:>room$}");
+        self.say(format_args!("\n{}", line.trim_end()))
     }
 
     /// A text that comes in parts, which are given to the one that is called.

@@ -1,9 +1,10 @@
 //! What the pools did: as they do it, and in a table at the end.
 
+use std::time::Duration;
+
 use crossbeam_channel::Receiver;
 
 use super::page::{INDENT, Page};
-use crate::cli::bench::milliseconds;
 use crate::cli::events::in_words;
 use crate::cli::failure::Failure;
 use crate::engine::Engine;
@@ -58,12 +59,31 @@ pub(super) fn tell(page: &mut Page, engine: &Engine) -> Result<(), Failure> {
 }
 
 fn row(pool: &str, key: &KeyStatus) -> String {
-    let [loading, answer] = [key.load_time.mean(), key.run_time.quantile(0.5)].map(milliseconds);
+    let [loading, answer] = [key.load_time.mean(), key.run_time.quantile(0.5)].map(in_unit);
     format!(
-        "{INDENT}{:<16} {pool:<15} {:>7} {:>8} {:>9} {loading:>5.0} ms {answer:>5.1} ms",
+        "{INDENT}{:<16} {pool:<15} {:>7} {:>8} {:>9} {loading:>8} {answer:>8}",
         key.key.to_string(),
         key.ready,
         key.completed + key.failed,
         key.memory.to_string(),
     )
+}
+
+fn in_unit(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds >= 1.0 => format!("{seconds:.1} s"),
+        seconds => format!("{:.1} ms", 1e3 * seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        for (micros, text) in [(840, "0.8 ms"), (131_060, "131.1 ms"), (2_097_152, "2.1 s")] {
+            assert_eq!(in_unit(Duration::from_micros(micros)), text);
+        }
+    }
 }

@@ -22,7 +22,8 @@ pub(super) fn ask(page: &mut Page, engine: &Engine) -> Result<(), Failure> {
     let requests = ASKED.map(|text| about(image, text));
     let answers = engine.vision().submit_all(DESCRIBES, requests).map_err(crate::Error::from)?;
     for (text, answer) in ASKED.iter().zip(answers) {
-        page.say(format_args!("{INDENT}{:<32} {}", format!("> {text}"), answer.choices[0].text))?;
+        page.say(format_args!("{INDENT}> {text}"))?;
+        page.say(format_args!("{INDENT}{}", answer.choices[0].text))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::SEES;
 use super::gallery::{images, shrunken};
 use super::page::{INDENT, Page};
 use super::sentences::likeness;
-use crate::capability::EmbedImageRequest;
+use crate::capability::{EmbedImageRequest, EmbedRequest};
 use crate::cli::failure::Failure;
 use crate::engine::Engine;
 
@@ -25,8 +25,8 @@ pub(super) fn pictures(page: &mut Page, engine: &Engine) -> Result<(), Failure> 
     page.say(format_args!("{INDENT}{}", numbers.trim_end()))?;
     let requests = images.map(|image| EmbedImageRequest::new(image).normalize(true));
     let pictures = engine.embed_all_images(SEES, requests)?;
-    for text in ASKED {
-        let asked = engine.embed(SEES, text)?;
+    let requests = ASKED.map(|text| EmbedRequest::new(text).normalize(true));
+    for (text, asked) in ASKED.iter().zip(engine.embed_all(SEES, requests)?) {
         let alike = pictures.iter().map(|picture| likeness(&asked.values, &picture.values));
         let best = alike.enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let (number, likeness) = best.map_or((0, 0.0), |(index, likeness)| (index + 1, likeness));
