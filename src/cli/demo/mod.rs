@@ -43,8 +43,8 @@ const PICTURE: &str = "millpond-demo.png";
 ///
 /// Five models that ship with millpond find a sentence, write a story, find pictures, answer questions about one, and
 /// draw another, all in one process and under one memory budget. Prints what the pools did. Pictures are shown in
-/// colour on a terminal, and in shades of grey where the output goes elsewhere or NO_COLOR is set. The picture that is
-/// drawn is saved in the current folder as millpond-demo.png; one that an earlier demo left there is replaced.
+/// colour on a terminal, and in shades of grey where the output goes elsewhere or `NO_COLOR` is set. The picture that
+/// is drawn is saved in the current folder as millpond-demo.png; one that an earlier demo left there is replaced.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -27,7 +27,7 @@ impl Shades {
         match self {
             Self::Colors => pairs.map(|(upper, lower)| colored(upper, lower)).collect(),
             Self::Grays => {
-                let levels = || pixels.iter().map(brightness);
+                let levels = || pixels.iter().copied().map(brightness);
                 let range = (levels().fold(f32::MAX, f32::min), levels().fold(f32::MIN, f32::max));
                 pairs.map(|(upper, lower)| gray(upper, lower, range)).collect()
             }
@@ -41,8 +41,8 @@ fn colored(upper: &[Rgb], lower: &[Rgb]) -> String {
     let mut last = None;
     for (front, back) in upper.iter().zip(lower) {
         if last != Some((front, back)) {
-            let ([r, g, b], [s, h, c]) = (front, back);
-            write!(line, "\x1b[38;2;{r};{g};{b};48;2;{s};{h};{c}m").expect("a string takes everything");
+            write!(line, "\x1b[38;2;{};48;2;{}m", levels(*front), levels(*back))
+                .expect("a string takes everything");
             last = Some((front, back));
         }
         line.push('▀');
@@ -50,10 +50,15 @@ fn colored(upper: &[Rgb], lower: &[Rgb]) -> String {
     line + "\x1b[0m"
 }
 
+/// As terminals are told.
+fn levels([r, g, b]: Rgb) -> String {
+    format!("{r};{g};{b}")
+}
+
 /// The mean of both rows, within the darkest and the lightest that there is.
 fn gray(upper: &[Rgb], lower: &[Rgb], (darkest, lightest): (f32, f32)) -> String {
     let shade = |(one, other): (&Rgb, &Rgb)| {
-        let level = (brightness(one) + brightness(other)) / 2.0;
+        let level = f32::midpoint(brightness(*one), brightness(*other));
         let share = (level - darkest) / (lightest - darkest).max(1.0);
         GRAYS[((share * GRAYS.len() as f32) as usize).min(GRAYS.len() - 1)]
     };
@@ -61,8 +66,8 @@ fn gray(upper: &[Rgb], lower: &[Rgb], (darkest, lightest): (f32, f32)) -> String
 }
 
 /// As the eye sees it, by ITU-R BT.601.
-fn brightness([r, g, b]: &Rgb) -> f32 {
-    0.299 * f32::from(*r) + 0.587 * f32::from(*g) + 0.114 * f32::from(*b)
+fn brightness([r, g, b]: Rgb) -> f32 {
+    0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub(super) fn pictures(page: &mut Page, engine: &Engine) -> Result<(), Failure> 
     let small = images.iter().map(|image| shrunken(image, SIDE)).collect::<Result<Vec<_>, _>>()?;
     page.row(&small)?;
     let width = SIDE as usize + 1;
-    let numbers: String = (1..=images.len()).map(|number| format!("{number:<width$}")).collect();
-    page.say(format_args!("{INDENT}{}", numbers.trim_end()))?;
+    let numbers: Vec<_> = (1..=images.len()).map(|number| format!("{number:<width$}")).collect();
+    page.say(format_args!("{INDENT}{}", numbers.concat().trim_end()))?;
     let requests = images.map(|image| EmbedImageRequest::new(image).normalize(true));
     let pictures = engine.embed_all_images(SEES, requests)?;
     let requests = ASKED.map(|text| EmbedRequest::new(text).normalize(true));

@@ -35,7 +35,7 @@ pub(super) fn write(page: &mut Page, engine: &Engine) -> Result<(), Failure> {
         tell(answer.choices[0].text.strip_prefix(told.as_str()).unwrap_or_default())?;
         Ok((first, began.elapsed(), answer.completion_tokens()))
     })?;
-    let rate = tokens.saturating_sub(1) as f64 / (took - first).as_secs_f64().max(1e-6);
+    let rate = tokens.saturating_sub(1) as f64 / took.saturating_sub(first).as_secs_f64().max(1e-6);
     let first = milliseconds(first);
     page.say(format_args!(
         "{INDENT}({tokens} tokens: the first after {first:.0} ms, loading included, then {rate:.0} a second)"
