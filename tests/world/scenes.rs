@@ -18,7 +18,7 @@ pub(crate) struct Scenes {
     /// A caption of each scene, and another; the first are of the singles.
     pub(crate) paraphrases: Vec<(String, String)>,
     /// A question on a scene that it describes, and the answer.
-    pub(crate) asked_of_scenes: Vec<(String, String)>,
+    pub(crate) asked_of_texts: Vec<(String, String)>,
     /// The number of a tile, a question about it, and the answer.
     pub(crate) asked_of_pictures: Vec<(usize, String, String)>,
     /// The number of a single, and what to draw.

@@ -19,7 +19,7 @@ fn paraphrases_find_their_scene(dtype: Dtype) {
 }
 
 fn questions_about_described_scenes_are_answered(dtype: Dtype) {
-    let asked = Scenes::read().asked_of_scenes;
+    let asked = Scenes::read().asked_of_texts;
     let engine = serve(&["shapes-llm"], dtype);
     let questions: Vec<_> = asked.iter().map(|(question, _)| question.as_str()).collect();
     let answers = answer(&engine, "shapes-llm", &questions);
