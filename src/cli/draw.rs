@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::files::{prompt_argument, read_tensor};
+use super::files::{check_folder, prompt_argument, read_tensor};
 use super::follow::follow;
 use super::interrupt::Interrupt;
 use super::model::ModelArgs;
@@ -92,7 +92,7 @@ impl Draw {
         let interrupt = Interrupt::listen()?;
         let request = self.request()?;
         request.validate()?;
-        self.check_folder()?;
+        check_folder(&self.out)?;
         let engine = self.model.engine(self.model.files()?, Capabilities::TextToImage)?;
         interrupt.orderly();
         let ticket = engine.text_to_image().submit(&self.model.model, request).map_err(crate::Error::from)?;
@@ -119,19 +119,6 @@ impl Draw {
         (request.seed, request.n, request.clip_skip) = (self.seed, self.n, self.clip_skip);
         request.latents = self.latents.as_deref().map(latents).transpose()?;
         Ok(request)
-    }
-
-    /// Before anything is computed: there is a folder for the picture.
-    fn check_folder(&self) -> Result<(), Failure> {
-        let folder = match self.out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if self.out.file_name().is_some() && folder.is_dir() {
-            return Ok(());
-        }
-        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Err(Failure::Unwritable { file: self.out.display().to_string(), source })
     }
 
     fn write(&self, drawing: &Drawing, steps: u32) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
-//! Small files that users write: conversations, schemas, tensors, prompts on standard input.
+//! Small files that users write: conversations, schemas, tensors, prompts on standard input. And where pictures go.
 
 use std::fs::File;
-use std::io::{Error, Read, stdin};
+use std::io::{Error, ErrorKind, Read, stdin};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -50,6 +50,18 @@ fn read_prompt() -> Result<String, Failure> {
         let line = before.split(|byte| *byte == b'\n').count();
         Failure::NotUtf8 { line, byte: valid - line_began + 1 }
     })
+}
+
+/// Before anything is computed that is to go there: there is a folder for the file.
+pub(super) fn check_folder(file: &Path) -> Result<(), Failure> {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if file.file_name().is_some() && folder.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::Unwritable { file: file.display().to_string(), source: Error::from(ErrorKind::NotFound) })
 }
 
 fn read(

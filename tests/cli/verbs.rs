@@ -1,7 +1,10 @@
 //! The other verbs, and the help that teaches them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 
+use millpond::capability::ImageSource;
+use millpond::image::decode;
 use serde_json::Value;
 
 use crate::support::{MODEL, fixture, millpond};
@@ -140,23 +143,39 @@ fn bench_says_when_texts_cannot_be_so_long() {
 
 #[test]
 fn the_demo_shows_everything_on_80_columns() {
-    let shown = millpond(["demo"]).ok().stdout;
-    for line in shown.lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("drawn.png");
+    let shown = millpond([OsStr::new("demo"), OsStr::new("--out"), out.as_os_str()]).ok().stdout;
+    for line in shown.lines().filter(|line| !line.contains("saved as")) {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    for part in
-        ["1. Text embedding", "2. One pool", "3. Any closure", "4. One budget", "5. What the pools did"]
-    {
-        assert!(shown.contains(part), "{part}: {shown}");
+    assert!(!shown.contains('\x1b'), "plain where it is no terminal: {shown}");
+    for act in [
+        "1. Find a sentence",
+        "2. Write a story",
+        "3. Find pictures by what they show",
+        "4. Ask about picture 2",
+        "5. Draw a picture",
+        "6. What the pools did",
+    ] {
+        assert!(shown.contains(act), "{act}: {shown}");
     }
     for told in [
-        "worker-1 starts, its key had none",
-        "succeeds at attempt 3",
+        "answers a second from 1 worker",
+        "> a big triangle in the middle, on gray  picture 4",
+        "a yellow square left of a blue circle on a black background",
         "to make room",
-        "it can never fit",
-        "text-to-image    no built-in models yet",
-        "text-embedding          ",
+        "20 steps in",
+        "shapes-diffusion text-to-image         1        1",
     ] {
         assert!(shown.contains(told), "{told}: {shown}");
     }
+    let drawn = decode(&ImageSource::path(out)).unwrap();
+    assert_eq!((drawn.width(), drawn.height()), (64, 64));
+}
+
+#[test]
+fn the_demo_does_not_begin_where_it_could_not_save() {
+    millpond(["demo", "--out", "no-such-folder/drawn.png"])
+        .failed("no-such-folder/drawn.png cannot be written");
 }
