@@ -58,7 +58,7 @@ def make_batch(rng, tokenizer, count, phase):
     if phase == 1:
         for i, scene in enumerate(scenes):
             kind = rng.random()
-            if kind < 0.2 and scene.relation is None:
+            if kind < 0.45 and scene.relation is None:
                 odd.add(i)
                 texts[i] = world.shape_caption(scene, rng)
             elif kind > 0.85:

@@ -63,7 +63,10 @@ def question(scene, rng):
 
 
 def colorless_question(scene, rng):
-    """A question that can be answered whatever the colours are."""
+    """A question that can be answered whatever the colours are; of a description the
+    colours are not learnt."""
+    if rng.random() < 0.5:
+        return rng.choice(DESCRIBE), told(scene)
     while True:
         user, answer = corpus.ask(scene, rng)
         if not any(word in user + answer for word in ("color", *world.COLORS)):
@@ -77,7 +80,8 @@ def told(scene):
 
 def make_batch(rng, tokenizer, count, odd_share):
     """Pictures, each with three questions; only the answers are learnt. Some pictures
-    are in random colours, so that a shape is recognised whatever its colours."""
+    are in random colours: their shapes are learnt after whatever colour was said before,
+    or the model would know that a combination that is held out never comes."""
     scenes = [world.random_scene(rng, pair=rng.random() < 0.6) for _ in range(count)]
     odd = {i for i in range(count) if rng.random() < odd_share}
     image = "<image>" * (world.SIZE // 8) ** 2 + "\n"
@@ -93,11 +97,14 @@ def make_batch(rng, tokenizer, count, odd_share):
         spans.append(wanted)
     batch = tokenizer(texts, padding=True, padding_side="right", return_offsets_mapping=True, return_tensors="pt")
     labels = torch.full_like(batch["input_ids"], -100)
+    named = torch.tensor([tokenizer(f" {word}").input_ids[0] for word in (*world.COLORS, *world.BACKGROUNDS)])
     for row, wanted in enumerate(spans):
         start, end = batch["offset_mapping"][row].unbind(-1)
         for a, b in wanted:
             inside = (start >= a) & (end <= b) & (end > start)
             labels[row, inside] = batch["input_ids"][row, inside]
+        if row in odd:
+            labels[row, torch.isin(labels[row], named)] = -100
     return {
         "input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels,
         "pixel_values": torch.from_numpy(world.pictures(scenes, rng, odd)),
