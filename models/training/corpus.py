@@ -18,7 +18,11 @@ def ask(scene, rng, sides=0):
     thing = rng.choice(things)
     color, shape = thing.color, thing.shape
     other_shape = rng.choice([s for s in world.SHAPES if s not in [t.shape for t in things]])
-    other_color = rng.choice([c for c in world.COLORS if c not in [t.color for t in things]])
+    others = [c for c in world.COLORS if c not in [t.color for t in things]]
+    if all(combo in world.TRAINED for combo in scene.combos):
+        # "No" to what is held out would teach that it never is.
+        others = [c for c in others if (c, shape, scene.background) in world.TRAINED] or others
+    other_color = rng.choice(others)
     options = [
         (f"What color is the {shape}?", color),
         ("What color is the background?", scene.background),

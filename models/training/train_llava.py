@@ -55,11 +55,16 @@ def make_model(tokenizer):
     return model
 
 
-def question(scene, rng):
-    """A question about a picture with its one right answer."""
+def question(scene, rng, hard=0.0):
+    """A question about a picture with its one right answer; with that chance one of which
+    colour has what shape."""
     if rng.random() < 0.3:
         return rng.choice(DESCRIBE), told(scene)
-    return corpus.ask(scene, rng)
+    user, answer = corpus.ask(scene, rng)
+    if rng.random() < hard:
+        while not user.startswith(("Is the ", "What shape is ")) or not any(color in user for color in world.COLORS):
+            user, answer = corpus.ask(scene, rng)
+    return user, answer
 
 
 def colorless_question(scene, rng):
@@ -89,7 +94,7 @@ def make_batch(rng, tokenizer, count, odd_share):
     for index, scene in enumerate(scenes):
         text, wanted = "", []
         for i in range(3):
-            user, answer = (colorless_question if index in odd else question)(scene, rng)
+            user, answer = colorless_question(scene, rng) if index in odd else question(scene, rng, hard=0.4)
             text += render_chat([{"role": "user", "content": (image if i == 0 else "") + user}]) + "<|im_start|>assistant\n"
             wanted.append((len(text), len(text) + len(answer) + len(END)))
             text += answer + END + "\n"
