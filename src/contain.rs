@@ -23,7 +23,7 @@ pub(crate) fn describe(error: &impl fmt::Display) -> String {
         .unwrap_or_else(|message| format!("an error that cannot be shown: {message}"))
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> Arc<str> {
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> Arc<str> {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Arc::from(text.unwrap_or("a panic without a message"))

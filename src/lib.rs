@@ -37,6 +37,9 @@ mod engine;
 #[cfg(feature = "candle")]
 mod error;
 
+#[cfg(feature = "server")]
+pub mod server;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 

@@ -47,6 +47,11 @@ impl<C: Capability> Pool<C> {
         self.owner.lanes.iter().map(|entry| entry.key().clone()).collect()
     }
 
+    /// Whether something is registered under this key.
+    pub fn has_key(&self, key: impl AsRef<str>) -> bool {
+        self.owner.lanes.contains_key(key.as_ref())
+    }
+
     /// Whether some worker serves this key.
     pub fn has_workers(&self, key: impl AsRef<str>) -> bool {
         let serves = |lane: Arc<Lane<C>>| lane.roster.read().iter().any(|seat| seat.handle.cell().serves());

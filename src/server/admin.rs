@@ -1,0 +1,116 @@
+//! Steering the pools: load, unload, pin, resize.
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::post;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::api_error::ApiError;
+use super::app::App;
+use super::json_body::JsonBody;
+use crate::capability::Capability;
+use crate::engine::Capabilities;
+use crate::pool::{Pool, PoolError};
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new()
+        .route("/admin/load", post(load))
+        .route("/admin/unload", post(unload))
+        .route("/admin/pin", post(pin))
+        .route("/admin/unpin", post(unpin))
+        .route("/admin/resize", post(resize))
+}
+
+/// Which model is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    model: String,
+    /// One of the things it can do. Default: all of them.
+    capability: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resize {
+    model: String,
+    capability: Option<String>,
+    workers: usize,
+}
+
+/// What is done to a key.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Load,
+    Unload,
+    Pin(bool),
+    Resize(usize),
+}
+
+/// The most workers that a key may be asked to have.
+const MOST_WORKERS: usize = 64;
+
+async fn load(State(app): State<App>, JsonBody(target): JsonBody<Target>) -> Result<Json<Value>, ApiError> {
+    give(app, target, Order::Load).await
+}
+
+async fn unload(State(app): State<App>, JsonBody(target): JsonBody<Target>) -> Result<Json<Value>, ApiError> {
+    give(app, target, Order::Unload).await
+}
+
+async fn pin(State(app): State<App>, JsonBody(target): JsonBody<Target>) -> Result<Json<Value>, ApiError> {
+    give(app, target, Order::Pin(true)).await
+}
+
+async fn unpin(State(app): State<App>, JsonBody(target): JsonBody<Target>) -> Result<Json<Value>, ApiError> {
+    give(app, target, Order::Pin(false)).await
+}
+
+async fn resize(State(app): State<App>, JsonBody(resize): JsonBody<Resize>) -> Result<Json<Value>, ApiError> {
+    let Resize { model, capability, workers } = resize;
+    if !(1..=MOST_WORKERS).contains(&workers) {
+        return Err(ApiError::invalid("workers", format!("{workers} is not in 1..={MOST_WORKERS}")));
+    }
+    give(app, Target { model, capability }, Order::Resize(workers)).await
+}
+
+/// Carries an order out for each thing that the model can do. Waits for loads, on a thread that may wait.
+async fn give(app: App, target: Target, order: Order) -> Result<Json<Value>, ApiError> {
+    let wanted = match &target.capability {
+        Some(name) => {
+            vec![name.parse().map_err(|unknown| ApiError::invalid("capability", format!("{unknown}")))?]
+        }
+        None => Capabilities::ALL.to_vec(),
+    };
+    let key = app.find(Some(&target.model), &wanted)?;
+    let able: Vec<_> = wanted.into_iter().filter(|capability| app.can(&key, *capability)).collect();
+    let work = move || able.into_iter().try_for_each(|capability| carry_out(&app, &key, capability, order));
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done?,
+        Err(_) => return Err(ApiError::draining()),
+    }
+    Ok(Json(json!({ "done": true })))
+}
+
+fn carry_out(app: &App, key: &str, capability: Capabilities, order: Order) -> Result<(), PoolError> {
+    let engine = app.engine();
+    match capability {
+        Capabilities::TextEmbedding => order.apply(engine.text_embedding(), key),
+        Capabilities::TextToText => order.apply(engine.text_to_text(), key),
+        Capabilities::ImageEmbedding => order.apply(engine.image_embedding(), key),
+        Capabilities::Vision => order.apply(engine.vision(), key),
+        Capabilities::TextToImage => order.apply(engine.text_to_image(), key),
+    }
+}
+
+impl Order {
+    fn apply<C: Capability>(self, pool: &Pool<C>, key: &str) -> Result<(), PoolError> {
+        match self {
+            Self::Load => pool.preload(key),
+            Self::Unload => pool.unload(key),
+            Self::Pin(pinned) => pool.pin(key, pinned),
+            Self::Resize(workers) => pool.resize(key, workers),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The JSON of a request, read within limits.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+
+use super::api_error::ApiError;
+use super::app::App;
+use super::config::Limits;
+
+/// The body of a request as `T`. An unusable one is refused with the field that is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let limits = app.config().limits;
+        let bytes = read(request, limits).await?;
+        parse(&bytes, limits.depth).map(Self)
+    }
+}
+
+/// The bytes of a request's body.
+///
+/// # Errors
+///
+/// 413 beyond the limits, 408 if they do not come in time, 415 if they are compressed.
+pub(super) async fn read(request: Request, limits: Limits) -> Result<Bytes, ApiError> {
+    let headers = request.headers();
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed"));
+    }
+    let most = usize::try_from(limits.body.bytes()).unwrap_or(usize::MAX);
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > most) {
+        return Err(too_large(limits));
+    }
+    let collecting = collect(request.into_body(), announced.unwrap_or(0), limits);
+    match tokio::time::timeout(limits.body_timeout, collecting).await {
+        Ok(collected) => collected,
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+}
+
+/// Copies pieces together: small ones, kept as they come, take many times their size.
+async fn collect(mut body: Body, announced: usize, limits: Limits) -> Result<Bytes, ApiError> {
+    let most = usize::try_from(limits.body.bytes()).unwrap_or(usize::MAX);
+    // What is announced need not come.
+    let mut bytes = Vec::with_capacity(announced.min(64 << 10));
+    let mut pieces = 0;
+    while let Some(frame) = body.frame().await {
+        let broken = |_| ApiError::new(StatusCode::BAD_REQUEST, "the body broke off");
+        let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
+        pieces += 1;
+        if bytes.len() + piece.len() > most || pieces > limits.pieces {
+            return Err(too_large(limits));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.into())
+}
+
+fn too_large(limits: Limits) -> ApiError {
+    let message =
+        format!("the body is larger than {} or comes in more than {} pieces", limits.body, limits.pieces);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("body_too_large")
+}
+
+/// `bytes` as `T`.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, ApiError> {
+    if nests_deeper(bytes, depth) {
+        return Err(malformed(format!("the body nests deeper than {depth} levels")));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.inner();
+        if cause.is_syntax() || cause.is_eof() {
+            return malformed(format!("the body is no JSON: {cause}"));
+        }
+        let param: String = path.chars().take(128).collect();
+        let message = format!("{param}: {cause}");
+        if param == "." { malformed(cause.to_string()) } else { ApiError::invalid(param, message) }
+    })?;
+    reader.end().map_err(|cause| malformed(format!("something follows the body's JSON: {cause}")))?;
+    Ok(value)
+}
+
+fn malformed(message: String) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, message).code("invalid_json")
+}
+
+/// Whether arrays and objects in `json` nest deeper than `most`; what is no JSON may get either answer.
+fn nests_deeper(json: &[u8], most: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in json {
+        match (quoted, escaped, byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, false, b'"') => quoted = !quoted,
+            (false, _, b'[' | b'{') => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            (false, _, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Wanted {
+        model: String,
+        #[serde(default)]
+        numbers: Vec<u8>,
+    }
+
+    fn refused(json: &str) -> (Option<String>, String) {
+        let error = parse::<Wanted>(json.as_bytes(), 3).unwrap_err();
+        assert_eq!(error.status, StatusCode::BAD_REQUEST);
+        (error.param, error.message)
+    }
+
+    #[test]
+    fn the_wrong_field_is_named() {
+        let wanted = Wanted { model: "m".to_owned(), numbers: vec![1, 2] };
+        assert_eq!(parse::<Wanted>(br#" {"model": "m", "numbers": [1, 2], "other": 3} "#, 3), Ok(wanted));
+        assert_eq!(refused(r#"{"model": "m", "numbers": [1, 256]}"#).0.as_deref(), Some("numbers[1]"));
+        assert_eq!(refused(r#"{"model": 7}"#).0.as_deref(), Some("model"));
+        assert!(refused("{}").1.contains("missing field `model`"));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for wrong in ["", "{", "nonsense", "{\"model\": \"m\"} trailing", "{\"model\": \"\u{7}\"}"] {
+            assert_eq!(refused(wrong).0, None, "{wrong}");
+        }
+        assert!(parse::<Wanted>(b"{\"model\": \"\xff\"}", 3).is_err());
+        assert!(refused(r#"{"model": "m", "model": "n"}"#).1.contains("duplicate"));
+    }
+
+    #[test]
+    fn depth_counts_outside_of_texts_only() {
+        assert!(!nests_deeper(br#"{"a": [[]], "b": "[[[[\"[["}"#, 3));
+        assert!(nests_deeper(br#"{"a": [[[]]]}"#, 3));
+        assert!(refused(&"[".repeat(250_000)).1.contains("deeper than 3"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The five pools over HTTP.
+//!
+//! A [`Server`] puts an [`Engine`](crate::Engine) behind the interfaces that clients already speak: OpenAI's, the Open
+//! Inference Protocol's, and Ollama's; beside them are health, metrics, the pools' state, orders to them, and a page
+//! to look at all of it. HTTP, JSON and tokio live here and nowhere below: a handler reads a request within limits,
+//! submits it to a pool, and awaits the ticket. A client that goes away drops the handler, the handler drops the
+//! ticket, and that cancels the request.
+//!
+//! ```no_run
+//! use millpond::Engine;
+//! use millpond::server::{App, Server, ServerConfig};
+//!
+//! let engine = Engine::new()?;
+//! engine.add("minilm", "sentence-transformers/all-MiniLM-L6-v2")?;
+//! let server = Server::bind(App::new(engine, ServerConfig::default()))?;
+//! println!("http://{}", server.address());
+//! server.run(|| {})?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | to change | look in |
+//! | --- | --- |
+//! | what a request may be | `config.rs`, `json_body.rs` |
+//! | who may come in | `guard.rs`, `api_keys.rs` |
+//! | how errors look | `api_error.rs` |
+//! | how it stops | `listen.rs`, `signals.rs` |
+//! | what is listed and canceled | `in_flight.rs`, `status.rs` |
+//! | a dialect | the folder of its name |
+
+mod admin;
+mod api_error;
+mod api_keys;
+mod app;
+mod arrival;
+mod config;
+mod directory;
+mod generation;
+mod guard;
+mod health;
+mod in_flight;
+mod json_body;
+mod listen;
+mod signals;
+mod status;
+
+pub use api_error::{ApiError, ErrorKind};
+pub use api_keys::{ApiKeys, WeakKey};
+pub use app::App;
+pub use config::{Exposed, Limits, ServerConfig};
+pub use directory::{Directory, Listing};
+pub use in_flight::{InFlight, RequestStatus};
+pub use listen::{Running, ServeError, Server, Stopped};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// All routes. The guard goes first, whatever the path.
+fn routes(app: App) -> Router {
+    let routes = Router::new().merge(health::routes()).merge(status::routes()).merge(admin::routes());
+    routes
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app)
+}
+
+async fn no_route() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("unknown_url")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not know the method")
+        .code("method_not_allowed")
+}
+
+/// A handler's panic costs its request and nothing else.
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+
+    let message = crate::contain::message_of(&*panic);
+    tracing::error!(%message, "a handler panicked");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed on this request; its log says why")
+        .into_response()
+}
