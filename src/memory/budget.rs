@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
-use serde::{Deserialize, Serialize};
 
 use super::probe::{MemoryProbe, MemoryReading, SystemProbe};
 use super::reclaim::Reclaim;
+use super::status::{Holder, MemoryStatus, OverBudget};
 use crate::contain::contain;
 use crate::id::ByteSize;
 use crate::sync::Mutex;
@@ -25,8 +25,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
     probe: Option<Box<dyn MemoryProbe>>,
     fraction: f64,
-    cap: ByteSize,
-    /// Told, without blocking, whenever bytes come back.
+    /// Told, without blocking, whenever bytes come back or the cap is another.
     listeners: Mutex<Vec<Sender<()>>>,
     /// Who could give bytes back. Weak: a pool that is gone holds nothing.
     reclaimers: Mutex<Vec<Weak<dyn Reclaim>>>,
@@ -34,7 +33,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Ledger {
-    limit: u64,
+    /// What the last reading allows.
+    share: u64,
+    /// What is allowed whatever there is.
+    cap: u64,
     /// What the system could still give at the last reading. `promised` bytes of it are spoken for.
     available: u64,
     reserved: u64,
@@ -65,8 +67,12 @@ struct Entry {
 }
 
 impl Ledger {
+    fn limit(&self) -> u64 {
+        self.share.min(self.cap)
+    }
+
     fn free(&self) -> u64 {
-        let by_limit = self.limit.saturating_sub(self.reserved);
+        let by_limit = self.limit().saturating_sub(self.reserved);
         by_limit.min(self.available.saturating_sub(self.promised))
     }
 
@@ -74,7 +80,7 @@ impl Ledger {
         OverBudget {
             need: ByteSize::new(need),
             free: ByteSize::new(self.free()),
-            limit: ByteSize::new(self.limit),
+            limit: ByteSize::new(self.limit()),
             holders: self.holders(),
         }
     }
@@ -111,12 +117,12 @@ impl MemoryBudget {
     pub const DEFAULT_FRACTION: f64 = 0.8;
 
     fn build(fraction: f64, cap: ByteSize, probe: Option<Box<dyn MemoryProbe>>) -> Self {
-        let ledger = Ledger { limit: cap.bytes(), available: u64::MAX, ..Ledger::default() };
+        let (share, available) = (u64::MAX, u64::MAX);
+        let ledger = Ledger { share, cap: cap.bytes(), available, ..Ledger::default() };
         let shared = Shared {
             ledger: Mutex::new(ledger),
             probe,
             fraction,
-            cap,
             listeners: Mutex::new(Vec::new()),
             reclaimers: Mutex::new(Vec::new()),
         };
@@ -128,10 +134,17 @@ impl MemoryBudget {
     /// Reads the probe again. Reservations already granted are not touched.
     pub fn refresh(&self) {
         let Some(reading) = self.0.read() else { return };
-        let limit = reading.total.min(reading.cgroup_limit).fraction(self.0.fraction).min(self.0.cap);
+        let share = reading.total.min(reading.cgroup_limit).fraction(self.0.fraction);
         let mut ledger = self.0.ledger.lock();
-        ledger.limit = limit.bytes();
-        ledger.available = reading.available.bytes();
+        (ledger.share, ledger.available) = (share.bytes(), reading.available.bytes());
+    }
+
+    /// At most `cap` from now on, in place of the cap that it was made with. Reservations already granted are
+    /// not touched: pools give up what is idle until the rest fits.
+    pub fn set_cap(&self, cap: ByteSize) {
+        self.0.ledger.lock().cap = cap.bytes();
+        // A higher one is as good as bytes that come back.
+        self.ring();
     }
 
     /// Sets aside `bytes` for `label`, or says why not. Decided in one step against the last reading.
@@ -163,7 +176,7 @@ impl MemoryBudget {
     pub fn status(&self) -> MemoryStatus {
         let ledger = self.0.ledger.lock();
         MemoryStatus {
-            limit: ByteSize::new(ledger.limit),
+            limit: ByteSize::new(ledger.limit()),
             reserved: ByteSize::new(ledger.reserved),
             free: ByteSize::new(ledger.free()),
             holders: ledger.holders(),
@@ -180,18 +193,18 @@ impl MemoryBudget {
         ByteSize::new(self.0.ledger.lock().promised)
     }
 
-    /// The limit as of the last reading.
+    /// The limit as of the last reading, or the cap where that is less.
     pub fn limit(&self) -> ByteSize {
-        ByteSize::new(self.0.ledger.lock().limit)
+        ByteSize::new(self.0.ledger.lock().limit())
     }
 
     /// How far reservations exceed a limit that has fallen since they were granted.
     pub fn overdraft(&self) -> ByteSize {
         let ledger = self.0.ledger.lock();
-        ByteSize::new(ledger.reserved.saturating_sub(ledger.limit))
+        ByteSize::new(ledger.reserved.saturating_sub(ledger.limit()))
     }
 
-    /// `listener` gets a message, if it has room for one, whenever bytes come back.
+    /// `listener` gets a message, if it has room for one, whenever bytes come back or the cap is another.
     pub(crate) fn on_release(&self, listener: Sender<()>) {
         self.0.listeners.lock().push(listener);
     }
@@ -230,11 +243,13 @@ impl MemoryBudget {
             ledger.promised -= entry.promised;
         }
         drop(ledger);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        let mut listeners = self.0.listeners.lock();
         // A full listener has a message waiting already; one that is gone is forgotten.
-        self.0
-            .listeners
-            .lock()
-            .retain(|listener| !matches!(listener.try_send(()), Err(error) if error.is_disconnected()));
+        listeners.retain(|listener| !matches!(listener.try_send(()), Err(error) if error.is_disconnected()));
     }
 }
 
@@ -283,10 +298,11 @@ impl Reservation {
         self.budget.refresh();
         let mut ledger = self.budget.0.ledger.lock();
         let ledger = &mut *ledger;
+        let room = ledger.limit().saturating_sub(ledger.reserved);
         let Some(entry) = ledger.holders.get_mut(&self.id) else { return Ok(()) };
         ledger.promised -= std::mem::take(&mut entry.promised);
         let (old, new) = (entry.bytes, actual.bytes());
-        if new > old && new - old > ledger.limit.saturating_sub(ledger.reserved) {
+        if new > old && new - old > room {
             return Err(ledger.refusal(new - old));
         }
         entry.bytes = new;
@@ -327,60 +343,4 @@ impl Drop for Measurement {
     fn drop(&mut self) {
         self.budget.0.ledger.lock().measuring -= 1;
     }
-}
-
-/// A reservation was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverBudget {
-    /// What was asked for.
-    pub need: ByteSize,
-    /// What could have been granted.
-    pub free: ByteSize,
-    /// The limit on all reservations together.
-    pub limit: ByteSize,
-    /// Who holds what.
-    pub holders: Vec<Holder>,
-}
-
-impl fmt::Display for OverBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { need, free, limit, holders } = self;
-        write!(f, "needs {need}, {free} free of a budget of {limit}")?;
-        if need > limit {
-            return f.write_str("; it can never fit: raise the memory fraction or choose a smaller model");
-        }
-        let mut largest: Vec<_> = holders.iter().collect();
-        largest.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
-        for (index, holder) in largest.iter().take(4).enumerate() {
-            write!(f, "{} {} ({})", if index == 0 { "; held by" } else { "," }, holder.label, holder.bytes)?;
-        }
-        if largest.len() > 4 {
-            write!(f, " and {} more", largest.len() - 4)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for OverBudget {}
-
-/// One reservation, as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// What it is for.
-    pub label: Arc<str>,
-    /// How much it holds.
-    pub bytes: ByteSize,
-}
-
-/// A budget's figures at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemoryStatus {
-    /// The limit on all reservations together.
-    pub limit: ByteSize,
-    /// What is reserved.
-    pub reserved: ByteSize,
-    /// What would be granted.
-    pub free: ByteSize,
-    /// Who holds what.
-    pub holders: Vec<Holder>,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam_channel::bounded;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -21,6 +22,7 @@ enum Op {
     Total(u64),
     Available(u64),
     Refresh,
+    Cap(u64),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -34,6 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => bytes().prop_map(Op::Total),
         1 => bytes().prop_map(Op::Available),
         1 => Just(Op::Refresh),
+        1 => bytes().prop_map(Op::Cap),
     ]
 }
 
@@ -43,26 +46,31 @@ struct Machine {
     available: AtomicU64,
 }
 
-/// What the budget should know: the last reading, and what each holder holds and has not yet taken.
+/// What the budget should know: the last reading, the cap, and what each holder holds and has not yet taken.
 struct Model {
-    limit: u64,
+    total: u64,
     available: u64,
+    cap: u64,
     held: Vec<(Reservation, u64, u64)>,
 }
 
 impl Model {
+    fn limit(&self) -> u64 {
+        self.total.min(self.cap)
+    }
+
     fn reserved(&self) -> u64 {
         self.held.iter().map(|(_, bytes, _)| bytes).sum()
     }
 
     fn free(&self) -> u64 {
         let promised: u64 = self.held.iter().map(|(.., promised)| promised).sum();
-        let by_limit = self.limit.saturating_sub(self.reserved());
+        let by_limit = self.limit().saturating_sub(self.reserved());
         by_limit.min(self.available.saturating_sub(promised))
     }
 
     fn read(&mut self, machine: &Machine) {
-        self.limit = machine.total.load(Ordering::Relaxed);
+        self.total = machine.total.load(Ordering::Relaxed);
         self.available = machine.available.load(Ordering::Relaxed);
     }
 }
@@ -86,9 +94,9 @@ fn apply(op: &Op, budget: &MemoryBudget, machine: &Machine, model: &mut Model) -
         }
         Op::Settle(index, actual) if index < model.held.len() => {
             model.read(machine);
-            let others = model.reserved() - model.held[index].1;
+            let (limit, others) = (model.limit(), model.reserved() - model.held[index].1);
             let (reservation, bytes, promised) = &mut model.held[index];
-            let fits = actual <= *bytes || u128::from(others) + u128::from(actual) <= u128::from(model.limit);
+            let fits = actual <= *bytes || u128::from(others) + u128::from(actual) <= u128::from(limit);
             prop_assert_eq!(reservation.settle(ByteSize::new(actual)).is_ok(), fits);
             *promised = 0;
             if fits {
@@ -116,6 +124,10 @@ fn apply(op: &Op, budget: &MemoryBudget, machine: &Machine, model: &mut Model) -
             budget.refresh();
             model.read(machine);
         }
+        Op::Cap(bytes) => {
+            budget.set_cap(ByteSize::new(bytes));
+            model.cap = bytes;
+        }
     }
     Ok(())
 }
@@ -135,22 +147,39 @@ proptest! {
             available: ByteSize::new(seen.available.load(Ordering::Relaxed)),
             resident: ByteSize::ZERO,
         });
-        let mut model = Model { limit: 1000, available: 800, held: Vec::new() };
+        let mut model = Model { total: 1000, available: 800, cap: u64::MAX, held: Vec::new() };
         for op in &ops {
             let before = budget.reserved();
             apply(op, &budget, &machine, &mut model)?;
             let status = budget.status();
             prop_assert_eq!(status.reserved.bytes(), model.reserved());
             prop_assert_eq!(status.free.bytes(), model.free());
-            prop_assert_eq!(status.limit.bytes(), model.limit);
+            prop_assert_eq!(status.limit.bytes(), model.limit());
             let listed: ByteSize = status.holders.iter().map(|holder| holder.bytes).sum();
             prop_assert_eq!(listed, status.reserved);
             // Only a limit that fell can be below what is reserved, and then nothing is added.
             prop_assert!(status.reserved <= status.limit || status.reserved <= before);
-            prop_assert_eq!(budget.overdraft().bytes(), model.reserved().saturating_sub(model.limit));
+            prop_assert_eq!(budget.overdraft().bytes(), model.reserved().saturating_sub(model.limit()));
         }
         model.held.clear();
         prop_assert_eq!(budget.status().reserved, ByteSize::ZERO);
         prop_assert_eq!(budget.status().holders, []);
     }
+}
+
+#[test]
+fn a_cap_holds_at_once_and_who_was_refused_hears_of_a_higher_one() {
+    let [low, high] = [60, 100].map(ByteSize::new);
+    let budget = MemoryBudget::fixed(high);
+    let held = budget.try_reserve("held", ByteSize::new(70)).unwrap();
+    budget.set_cap(low);
+    assert_eq!((budget.limit(), budget.reserved(), budget.overdraft().bytes()), (low, held.bytes(), 10));
+    assert_eq!(budget.try_reserve("late", ByteSize::new(1)).unwrap_err().limit, low);
+    budget.refresh();
+    assert_eq!(budget.limit(), low, "no reading undoes it");
+    let (ring, higher) = bounded(1);
+    budget.on_release(ring);
+    budget.set_cap(high);
+    higher.try_recv().unwrap();
+    budget.try_reserve("late", ByteSize::new(30)).unwrap();
 }
