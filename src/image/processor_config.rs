@@ -6,6 +6,7 @@ use super::MAX_PIXELS;
 use super::fitting::Fitting;
 use super::patch_budget::PatchBudget;
 use super::preprocess::{Channels, Preprocessor, Size};
+use super::processor_kind::{CLIP_MEAN, CLIP_STD, HALVES, ProcessorKind};
 use super::resample::Resample;
 use super::tiles::Tiling;
 
@@ -33,18 +34,6 @@ pub enum PreprocessorError {
         /// What it may say.
         expected: &'static str,
     },
-}
-
-/// The kinds of preprocessing, which differ in what they do where the file is silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProcessorKind {
-    Clip,
-    Siglip,
-    Siglip2,
-    Gemma3,
-    Bit,
-    Vit,
-    Blip,
 }
 
 /// The file, as far as it bears on a network that reads one picture as one.
@@ -102,62 +91,6 @@ enum ChannelsEntry {
 
 /// The longest side that a picture is resized to.
 const MAX_RESULT: u64 = 4096;
-
-const CLIP_MEAN: Channels = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: Channels = [0.268_629_54, 0.261_302_58, 0.275_777_11];
-const HALVES: Channels = [0.5; 3];
-
-impl ProcessorKind {
-    /// By the class's name in transformers, whichever of its back ends that is of.
-    fn named(class: &str) -> Result<Self, PreprocessorError> {
-        let family = class.strip_suffix("Fast").or_else(|| class.strip_suffix("Pil")).unwrap_or(class);
-        let family =
-            family.strip_suffix("ImageProcessor").or_else(|| family.strip_suffix("FeatureExtractor"));
-        match family {
-            Some("CLIP") => Ok(Self::Clip),
-            Some("Siglip") => Ok(Self::Siglip),
-            Some("Siglip2") => Ok(Self::Siglip2),
-            Some("Gemma3") => Ok(Self::Gemma3),
-            Some("Bit") => Ok(Self::Bit),
-            Some("ViT") => Ok(Self::Vit),
-            Some("Blip") => Ok(Self::Blip),
-            _ => Err(PreprocessorError::Unsupported {
-                what: "image_processor_type",
-                found: class.chars().take(96).collect(),
-                supported: "CLIP-, Siglip-, Siglip2-, Gemma3-, Bit-, ViT- and BlipImageProcessor, Fast or not",
-            }),
-        }
-    }
-
-    /// Whether a single number is the short side rather than both.
-    fn keeps_shape(self) -> bool {
-        matches!(self, Self::Clip | Self::Bit)
-    }
-
-    fn size(self) -> Size {
-        match self {
-            Self::Clip | Self::Bit => Size::ShortSide(224),
-            Self::Siglip | Self::Siglip2 | Self::Gemma3 | Self::Vit => {
-                Size::Exactly { height: 224, width: 224 }
-            }
-            Self::Blip => Size::Exactly { height: 384, width: 384 },
-        }
-    }
-
-    fn resample(self) -> Resample {
-        match self {
-            Self::Vit | Self::Siglip2 | Self::Gemma3 => Resample::Bilinear,
-            Self::Clip | Self::Siglip | Self::Bit | Self::Blip => Resample::Bicubic,
-        }
-    }
-
-    fn channels(self) -> (Channels, Channels) {
-        match self {
-            Self::Clip | Self::Bit | Self::Blip => (CLIP_MEAN, CLIP_STD),
-            Self::Siglip | Self::Siglip2 | Self::Gemma3 | Self::Vit => (HALVES, HALVES),
-        }
-    }
-}
 
 impl PreprocessorConfig {
     /// What it comes down to; `fallback` where the file does not say of which kind it is.
