@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::capability::{
-    Choice, FinishReason, GenerateRequest, ModelError, Token, TokenLogprob, TokenLogprobs,
+    Choice, FinishReason, GenerateRequest, InvalidRequest, ModelError, Token, TokenLogprob, TokenLogprobs,
 };
 use crate::text::{
     Constraint, Piece, PromptTokenizer, SampledLogprobs, Sampler, SamplingScratch, TokenStream,
@@ -31,6 +31,27 @@ pub(crate) struct Endings<'a> {
     pub(crate) model: &'a [u32],
     pub(crate) request: &'a [u32],
     pub(crate) max_tokens: usize,
+}
+
+/// Refuses an answer that leaves a prompt no room in a text of `max_tokens` tokens, and tokens that a model with so
+/// many in its `vocabulary` does not have.
+pub(crate) fn check_answer(
+    request: &GenerateRequest,
+    vocabulary: usize,
+    max_tokens: usize,
+) -> Result<(), InvalidRequest> {
+    if request.max_tokens >= max_tokens {
+        let reason = format!("prompt and answer have {max_tokens} tokens at most");
+        return Err(InvalidRequest::new("max_tokens", reason));
+    }
+    let biased = request.sampling.logit_bias.keys().map(|id| ("logit_bias", *id));
+    let stops = request.stop_token_ids.iter().map(|id| ("stop_token_ids", *id));
+    match biased.chain(stops).find(|(_, id)| *id as usize >= vocabulary) {
+        Some((field, id)) => {
+            Err(InvalidRequest::new(field, format!("there is no token {id}: the model has {vocabulary}")))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Answer {

@@ -10,8 +10,9 @@ use super::forms::Forms;
 use super::network::KvCache;
 use super::scheduler::Limits;
 use crate::ByteSize;
+use crate::arch::answer::check_answer;
 use crate::arch::{ArchError, read_required};
-use crate::capability::{Capacity, GenerateRequest, InvalidRequest, Prompt};
+use crate::capability::{Capacity, GenerateRequest, InvalidRequest};
 use crate::kernels::{BLOCK_TOKENS, Dtype, KvFormat};
 use crate::memory::Footprint;
 use crate::text::{ChatConfig, PromptTokenizer};
@@ -170,29 +171,13 @@ impl DecoderPlan {
     /// All of [`validate`](Self::validate) but the form.
     pub(crate) fn check(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
         request.validate()?;
-        if request.max_tokens >= self.max_tokens() {
-            let reason = format!("prompt and answer have {} tokens at most", self.max_tokens());
-            return Err(InvalidRequest::new("max_tokens", reason));
-        }
-        let vocabulary = self.config.vocab_size;
-        let biased = request.sampling.logit_bias.keys().map(|id| ("logit_bias", *id));
-        let stops = request.stop_token_ids.iter().map(|id| ("stop_token_ids", *id));
-        match biased.chain(stops).find(|(_, id)| *id as usize >= vocabulary) {
-            Some((field, id)) => {
-                Err(InvalidRequest::new(field, format!("there is no token {id}: the model has {vocabulary}")))
-            }
-            None => Ok(()),
-        }
+        check_answer(request, self.config.vocab_size, self.max_tokens())
     }
 
     /// What a request weighs: about the tokens of its prompt, a quarter of its bytes, and those of its answers.
     pub fn cost(&self, request: &GenerateRequest) -> u64 {
-        let bytes = match &request.prompt {
-            Prompt::Raw(text) => text.len(),
-            Prompt::Chat(chat) => chat.bytes(),
-        };
         let answers = request.max_tokens.saturating_mul(request.n);
-        (bytes / 4).saturating_add(answers).min(self.cache_tokens) as u64
+        (request.prompt.bytes() / 4).saturating_add(answers).min(self.cache_tokens) as u64
     }
 
     /// How many texts, and how many tokens by [`cost`](Self::cost), a worker takes at once.

@@ -12,8 +12,8 @@ use crate::kernels::threads;
 /// One worker's vision: shared weights, a cache of its own, and the requests admitted.
 ///
 /// Each step looks at one view of a picture (a tile where a family cuts pictures, else all of it), gives every running
-/// answer one token, and reads a part of the prompts that are new. Requests whose pictures are seen join the others in
-/// the order they came.
+/// answer one token, and reads of the prompts that are new a part, or, of captions, all. Requests whose pictures are
+/// seen join the others in the order they came.
 #[derive(Debug)]
 pub struct Describer {
     weights: Arc<VisionWeights>,

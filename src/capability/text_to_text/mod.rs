@@ -36,6 +36,17 @@ pub enum Prompt {
     Chat(Chat),
 }
 
+#[cfg(any(feature = "candle", test))]
+impl Prompt {
+    /// How many bytes of text it holds, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Raw(text) => text.len(),
+            Self::Chat(chat) => chat.bytes(),
+        }
+    }
+}
+
 impl From<Chat> for Prompt {
     fn from(chat: Chat) -> Self {
         Self::Chat(chat)

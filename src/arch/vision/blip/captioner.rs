@@ -3,25 +3,23 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::memory::Reading;
-use super::request::Captioning;
+use super::memory::{Reading, TextMemory};
+use super::request::{Captioning, Waiting};
 use super::weights::BlipWeights;
-use crate::capability::{
-    Capacity, DescribeRequest, ImageSource, InvalidRequest, JobContext, Model, ModelError, Outbox, Prompt,
-    Slot, Vision,
-};
-use crate::kernels::threads;
+use crate::capability::{Capacity, DescribeRequest, JobContext, Model, ModelError, Outbox, Slot, Vision};
+use crate::kernels::{BLOCK_TOKENS, threads};
 use crate::text::SamplingScratch;
 
 /// One worker's captions: shared weights, what is kept of texts and pictures, and the requests admitted.
 ///
-/// Each step gives every running text one token; then it sees one picture, reads the prompt that goes with it, and
-/// gives its texts their first.
+/// Each step sees one picture, and then computes the prompt that goes with it beside one token of every text under
+/// way. A picture is seen once there is room for its texts at their longest: requests join in the order they came.
 #[derive(Debug)]
 pub(crate) struct Captioner {
     weights: Arc<BlipWeights>,
-    /// Requests whose pictures are not seen, with the tokens of their prompts, in the order they came.
-    waiting: VecDeque<(Slot, DescribeRequest, Vec<u32>)>,
+    memory: TextMemory,
+    /// Requests whose pictures are not seen, in the order they came.
+    waiting: VecDeque<Waiting>,
     under_way: BTreeMap<Slot, Captioning>,
     scratch: SamplingScratch,
     seeds: fastrand::Rng,
@@ -31,8 +29,10 @@ pub(crate) struct Captioner {
 impl Captioner {
     /// A model on `weights`, of which it copies none.
     pub(crate) fn new(weights: Arc<BlipWeights>) -> Self {
+        let memory = TextMemory::new(&weights.plan.config.text, weights.plan.blocks());
         Self {
             weights,
+            memory,
             waiting: VecDeque::new(),
             under_way: BTreeMap::new(),
             scratch: SamplingScratch::default(),
@@ -41,11 +41,10 @@ impl Captioner {
         }
     }
 
-    /// How many tokens could still be kept, and how many in all.
+    /// How many tokens no request has room for, and how many there is room for in all.
     pub(crate) fn free_tokens(&self) -> (usize, usize) {
-        let kept: usize = self.under_way.values().map(Captioning::kept_tokens).sum();
-        let all = self.weights.plan.cache_tokens();
-        (all.saturating_sub(kept), all)
+        let (free, all) = self.memory.free();
+        (free * BLOCK_TOKENS, all * BLOCK_TOKENS)
     }
 
     pub(crate) fn pictures_read(&self) -> u64 {
@@ -57,20 +56,41 @@ impl Captioner {
         self.under_way.len() * self.weights.plan.config.picture_rows()
     }
 
-    /// One token for every text under way.
+    /// Lets whoever waits longest join those under way, if there is room: sees the picture.
+    fn begin(&mut self, out: &mut Outbox<Vision>) {
+        let Some(blocks) = self.waiting.front().and_then(|first| self.memory.take(first.blocks())) else {
+            return;
+        };
+        let waiting = self.waiting.pop_front().expect("it was just looked at");
+        let slot = waiting.slot;
+        match self.weights.see(&waiting.image) {
+            Ok(picture) => {
+                self.pictures_read += 1;
+                let seed = self.seeds.u64(..);
+                let captioning = Captioning::new(&self.weights, waiting, picture, blocks, seed);
+                self.under_way.insert(slot, captioning);
+            }
+            Err(error) => {
+                self.memory.give_back(&blocks);
+                out.fail(slot, error);
+            }
+        }
+    }
+
+    /// Has texts read what they have not read yet, and gives each its next token.
     fn go_on(&mut self, out: &mut Outbox<Vision>) -> Result<(), ModelError> {
-        let mut readings: Vec<Reading<'_>> = self.under_way.values_mut().map(Captioning::reading).collect();
+        let readings: Vec<Reading<'_>> = self.under_way.values().map(Captioning::reading).collect();
         if readings.is_empty() {
             return Ok(());
         }
         let network = &self.weights.network;
-        let logits =
-            threads::awake(|| network.go_on(&mut readings).and_then(|logits| logits.to_vec2::<f32>()));
-        let logits = logits.map_err(ModelError::failed)?;
-        let (mut rest, slots) = (logits.as_slice(), self.under_way.keys().copied().collect::<Vec<_>>());
-        for slot in slots {
-            let own = rest.len().min(self.under_way[&slot].open());
-            let (rows, others) = rest.split_at(own);
+        let read = threads::awake(|| network.read(&readings, &mut self.memory)?.to_vec2::<f32>());
+        let logits = read.map_err(ModelError::failed)?;
+        let texts = readings.iter().map(|reading| reading.texts.len());
+        let texts: Vec<(Slot, usize)> = self.under_way.keys().copied().zip(texts).collect();
+        let mut rest = logits.as_slice();
+        for (slot, texts) in texts {
+            let (rows, others) = rest.split_at(texts);
             rest = others;
             self.take(slot, rows, out);
         }
@@ -78,58 +98,27 @@ impl Captioner {
     }
 
     /// Gives a request's texts their next tokens; ends it where those were the last.
-    fn take(&mut self, slot: Slot, rows: &[Vec<f32>], out: &mut Outbox<Vision>) {
+    fn take(&mut self, slot: Slot, logits: &[Vec<f32>], out: &mut Outbox<Vision>) {
         let Some(captioning) = self.under_way.get_mut(&slot) else { return };
-        let mut rows = rows.iter();
-        match captioning.take(|| rows.next().map(Vec::as_slice), &self.weights, &mut self.scratch) {
+        match captioning.take(logits, &self.weights, &mut self.scratch) {
             Ok(tokens) => tokens.into_iter().for_each(|token| out.event(slot, token)),
             Err(error) => {
-                self.under_way.remove(&slot);
+                self.end(slot);
                 return out.fail(slot, error);
             }
         }
-        if captioning.open() == 0 {
-            let captioning = self.under_way.remove(&slot).expect("it was just looked at");
+        if captioning.has_ended() {
+            let captioning = self.end(slot).expect("it was just looked at");
             out.finish(slot, captioning.into_completion());
         }
     }
 
-    /// Lets whoever waits longest join those under way.
-    fn begin(&mut self, out: &mut Outbox<Vision>) {
-        let Some((slot, request, prompt)) = self.waiting.pop_front() else { return };
-        if let Err(error) = self.see(slot, request, prompt, out) {
-            out.fail(slot, error);
-        }
+    /// Takes a request out of those under way, whose room is free for others.
+    fn end(&mut self, slot: Slot) -> Option<Captioning> {
+        let captioning = self.under_way.remove(&slot)?;
+        self.memory.give_back(&captioning.blocks);
+        Some(captioning)
     }
-
-    /// Sees a picture and reads its prompt. All of the request's texts draw their first token from the same logits.
-    fn see(
-        &mut self,
-        slot: Slot,
-        request: DescribeRequest,
-        prompt: Vec<u32>,
-        out: &mut Outbox<Vision>,
-    ) -> Result<(), ModelError> {
-        let weights = self.weights.clone();
-        let picture = weights.see(only(&request)?)?;
-        self.pictures_read += 1;
-        let read: candle_core::Result<_> = threads::awake(|| {
-            let (memory, logits) = weights.network.begin(&prompt, &picture)?;
-            Ok((memory, logits.to_vec2::<f32>()?))
-        });
-        let (memory, logits) = read.map_err(ModelError::failed)?;
-        let rows = vec![logits.concat(); request.generate.n];
-        let seed = self.seeds.u64(..);
-        let captioning = Captioning::new(&weights, request.generate, prompt, picture, &memory, seed);
-        self.under_way.insert(slot, captioning);
-        self.take(slot, &rows, out);
-        Ok(())
-    }
-}
-
-/// The picture of a request that was found to have one.
-fn only(request: &DescribeRequest) -> Result<&ImageSource, InvalidRequest> {
-    request.images.first().ok_or_else(|| InvalidRequest::new("images", "there is none"))
 }
 
 impl Model<Vision> for Captioner {
@@ -138,24 +127,22 @@ impl Model<Vision> for Captioner {
     }
 
     fn admit(&mut self, slot: Slot, request: DescribeRequest, _: &JobContext) -> Result<(), ModelError> {
-        self.weights.plan.check(&request)?;
-        let text = match &request.generate.prompt {
-            Prompt::Raw(text) => text.as_str(),
-            Prompt::Chat(_) => "",
-        };
-        let prompt = self.weights.prompt(text, request.generate.max_tokens)?;
-        self.waiting.push_back((slot, request, prompt));
+        let (image, beginning) = self.weights.plan.asked(&request)?;
+        let prompt = self.weights.prompt(beginning, request.generate.max_tokens)?;
+        let waiting = Waiting { slot, image: image.clone(), request: request.generate, prompt };
+        // The weight of a request is that of its bytes, and some tokenizers make more tokens of a text than it has.
+        self.weights.plan.has_room(waiting.blocks().saturating_mul(BLOCK_TOKENS))?;
+        self.waiting.push_back(waiting);
         Ok(())
     }
 
     fn step(&mut self, out: &mut Outbox<Vision>) -> Result<(), ModelError> {
-        self.go_on(out)?;
         self.begin(out);
-        Ok(())
+        self.go_on(out)
     }
 
     fn cancel(&mut self, slot: Slot) {
-        self.waiting.retain(|(waiting, ..)| *waiting != slot);
-        self.under_way.remove(&slot);
+        self.waiting.retain(|waiting| waiting.slot != slot);
+        self.end(slot);
     }
 }

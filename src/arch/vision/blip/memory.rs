@@ -1,86 +1,98 @@
 //! What is kept of texts and pictures: keys and values, layer by layer.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use crate::kernels::{Attention, Span};
+use super::config::TextConfig;
+use crate::kernels::{Attention, KvFormat, PagedKv, PagedText, Span};
 
-/// Of one text: what its tokens so far have become in each layer.
-#[derive(Clone, Debug)]
+/// Of all texts of one worker, in blocks of which a text holds any.
+#[derive(Debug)]
 pub(super) struct TextMemory {
-    /// Of each layer `[tokens, 2 x hidden]`: all keys of a token, then its values.
-    layers: Vec<Vec<f32>>,
-    tokens: usize,
+    layers: Vec<PagedKv>,
+    /// The blocks that no text holds.
+    free: Vec<u32>,
+    blocks: usize,
 }
 
 /// Of one picture: what its rows have become in each layer, `[rows, 2 x hidden]`.
 #[derive(Debug)]
 pub(super) struct PictureMemory(pub(super) Vec<Tensor>);
 
-/// The texts of one request that read a token, and what they are about.
+/// Texts of one request that read, and what they are about.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
     pub(super) picture: &'a PictureMemory,
-    /// At least one: the text, and the token.
-    pub(super) texts: Vec<(&'a mut TextMemory, u32)>,
+    /// At least one.
+    pub(super) texts: Vec<Part<'a>>,
+}
+
+/// What one text reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    /// At least one.
+    pub(super) tokens: &'a [u32],
+    /// The place of the first of them in its text.
+    pub(super) position: usize,
+    /// As of [`PagedText`].
+    pub(super) blocks: &'a [u32],
 }
 
 impl TextMemory {
-    /// Of no tokens.
-    pub(super) fn new(layers: usize) -> Self {
-        Self { layers: vec![Vec::new(); layers], tokens: 0 }
+    /// Of so many blocks.
+    pub(super) fn new(config: &TextConfig, blocks: usize) -> Self {
+        let (heads, size) = (config.num_attention_heads, config.head_size());
+        let layer = |_| PagedKv::new(KvFormat::F32, blocks, heads, size);
+        let layers = (0..config.num_hidden_layers).map(layer).collect();
+        Self { layers, free: (0..blocks as u32).rev().collect(), blocks }
     }
 
-    /// How many tokens were read.
-    pub(super) fn tokens(&self) -> usize {
-        self.tokens
+    /// So many blocks, unless there are fewer that no text holds.
+    pub(super) fn take(&mut self, blocks: usize) -> Option<Vec<u32>> {
+        let left = self.free.len().checked_sub(blocks)?;
+        Some(self.free.split_off(left))
     }
 
-    /// Counts tokens that every layer has kept.
-    pub(super) fn count(&mut self, tokens: usize) {
-        self.tokens += tokens;
+    /// No text holds these any more.
+    pub(super) fn give_back(&mut self, blocks: &[u32]) {
+        self.free.extend_from_slice(blocks);
     }
 
-    /// Keeps the keys and values of `rows`, which have queries of `width` numbers before them.
-    pub(super) fn keep(&mut self, layer: usize, rows: &[Vec<f32>], width: usize) {
-        rows.iter().for_each(|row| self.layers[layer].extend_from_slice(&row[width..]));
+    /// How many blocks no text holds, and how many there are.
+    pub(super) fn free(&self) -> (usize, usize) {
+        (self.free.len(), self.blocks)
+    }
+
+    pub(super) fn of_layer(&mut self, layer: usize) -> &mut PagedKv {
+        &mut self.layers[layer]
     }
 }
 
-/// Has the newest token of each text look at all of its text. `qkv` is `[texts, 3 x hidden]`, the result `[texts,
-/// hidden]`.
-pub(super) fn look_back(
-    heads: Attention<'_>,
-    layer: usize,
-    qkv: &Tensor,
-    readings: &mut [Reading<'_>],
-) -> Result<Tensor> {
-    let width = qkv.dim(1)? / 3;
-    let (mut all, mut spans, mut end) = (Vec::new(), Vec::new(), 0);
-    let texts = readings.iter_mut().flat_map(|reading| reading.texts.iter_mut());
-    for (place, (row, (memory, _))) in qkv.to_vec2::<f32>()?.iter().zip(texts).enumerate() {
-        memory.keep(layer, std::slice::from_ref(row), width);
-        all.extend_from_slice(&memory.layers[layer]);
-        let start = end;
-        end += memory.tokens + 1;
-        spans.push(Span { queries: place..place + 1, keys: start..end });
+impl<'a> Part<'a> {
+    /// Where each of the tokens is in its text.
+    pub(super) fn places(&self) -> std::ops::Range<u32> {
+        self.position as u32..(self.position + self.tokens.len()) as u32
     }
-    let keys_values = Tensor::from_vec(all, (end, 2 * width), &Device::Cpu)?;
-    heads.across(&qkv.narrow(1, 0, width)?.contiguous()?, &keys_values, &spans)
+
+    pub(super) fn paged(&self) -> PagedText<'a> {
+        let Self { tokens, position, blocks } = *self;
+        PagedText { tokens: tokens.len(), position, blocks, together: &[] }
+    }
 }
 
-/// Has texts look at pictures: `queries`, `[tokens, hidden]`, so many of them at each picture in turn.
+/// Has texts look at their pictures: `queries`, `[tokens, hidden]`, are those of all that is read, in order.
 pub(super) fn look_at(
     heads: Attention<'_>,
     layer: usize,
     queries: &Tensor,
-    pictures: &[(usize, &PictureMemory)],
+    readings: &[Reading<'_>],
 ) -> Result<Tensor> {
     let mut start = 0;
-    let seen = pictures.iter().map(|(tokens, picture)| {
-        let asking = queries.narrow(0, start, *tokens)?;
+    let seen = readings.iter().map(|Reading { picture, texts }| {
+        let tokens = texts.iter().map(|text| text.tokens.len()).sum();
+        let asking = queries.narrow(0, start, tokens)?;
         start += tokens;
         let rows = &picture.0[layer];
-        heads.across(&asking, rows, &[Span { queries: 0..*tokens, keys: 0..rows.dim(0)? }])
+        heads.across(&asking, rows, &[Span { queries: 0..tokens, keys: 0..rows.dim(0)? }])
     });
     let seen = seen.collect::<Result<Vec<_>>>()?;
     match seen.as_slice() {

@@ -8,7 +8,7 @@
 //!
 //! [`BlipPlan`] is what the small files say, [`BlipWeights`] what workers share. A [`Captioner`] sees one picture in a
 //! step and reads its prompt at once, beside one token of every text under way. Of a picture only its keys and values
-//! in each layer are kept (`memory`), while its request is under way.
+//! in each layer are kept (`memory`), while its request is under way: for the next one it is read anew.
 
 mod captioner;
 mod config;

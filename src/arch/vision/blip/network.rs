@@ -1,15 +1,12 @@
 //! The network that writes: what all workers of a model share.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::config::TextConfig;
-use super::memory::{PictureMemory, Reading, TextMemory, look_at, look_back};
+use super::memory::{Part, PictureMemory, Reading, TextMemory, look_at};
 use crate::arch::encoder::{FeedForward, Gate, rows, usual_scale};
 use crate::arch::{ArchError, Bias, Scope};
-use crate::kernels::{Activation, Attention, Linear, Norm};
-
-/// What a token's score for one behind it loses: as good as all.
-const HIDDEN: f32 = -1e9;
+use crate::kernels::{Activation, Attention, Direction, Linear, Norm, PagedAttention, PagedText, RopeStyle};
 
 /// Embeddings, layers and what tells the next token.
 #[derive(Debug)]
@@ -25,8 +22,8 @@ pub(super) struct Network {
     transform_norm: Norm,
     /// `[hidden]` to `[vocabulary]`.
     words: Linear,
-    heads: usize,
-    scale: f32,
+    /// How texts look at themselves; at pictures with as many heads.
+    attention: PagedAttention,
 }
 
 /// One layer: its text, then the picture, then each token by itself; each added to what it was given, and normalised.
@@ -74,8 +71,7 @@ impl Network {
             activation: config.activation,
             transform_norm: head.layer_norm("transform.LayerNorm", width, eps, Bias::Present)?,
             words: Linear::joined(&[weight], &[bias], scope.precision())?,
-            heads: config.num_attention_heads,
-            scale: usual_scale(config.head_size()),
+            attention: looking_back(config),
         })
     }
 
@@ -85,43 +81,30 @@ impl Network {
         Ok(PictureMemory(layers.collect::<Result<_>>()?))
     }
 
-    /// Reads the beginning of a text, of at least one token, about a picture. The logits of what comes next are
-    /// `[1, vocabulary]`.
-    pub(super) fn begin(&self, tokens: &[u32], picture: &PictureMemory) -> Result<(TextMemory, Tensor)> {
-        let mut memory = TextMemory::new(self.layers.len());
-        let places: Vec<u32> = (0..tokens.len() as u32).collect();
-        let mut xs = self.embed(tokens, &places)?;
-        let hiding = hiding(self.heads, tokens.len())?;
-        let heads = Attention { bias: Some(&hiding), ..self.heads() };
-        for (number, layer) in self.layers.iter().enumerate() {
-            let qkv = layer.qkv.forward(&xs)?;
-            memory.keep(number, &qkv.to_vec2()?, qkv.dim(1)? / 3);
-            #[allow(clippy::single_range_in_vec_init, reason = "one text is a span like any other")]
-            let attended = heads.forward(&qkv, &[0..tokens.len()])?;
-            xs = layer.after(&xs, &attended, |queries| {
-                look_at(self.heads(), number, queries, &[(tokens.len(), picture)])
-            })?;
-        }
-        memory.count(tokens.len());
-        let last = xs.narrow(0, tokens.len() - 1, 1)?;
-        Ok((memory, self.tell(&last)?))
-    }
-
-    /// Has texts read a token each. The logits of what comes next are `[texts, vocabulary]`, in order.
-    pub(super) fn go_on(&self, readings: &mut [Reading<'_>]) -> Result<Tensor> {
-        let texts = readings.iter().flat_map(|reading| &reading.texts);
-        let (tokens, places): (Vec<u32>, Vec<u32>) =
-            texts.map(|(memory, token)| (*token, memory.tokens() as u32)).unzip();
+    /// Has texts read, and keeps what becomes of their tokens in `memory`. The logits of what comes after the last
+    /// token of each are `[texts, vocabulary]`, in order. There must be at least one.
+    pub(super) fn read(&self, readings: &[Reading<'_>], memory: &mut TextMemory) -> Result<Tensor> {
+        let parts = || readings.iter().flat_map(|reading| &reading.texts);
+        let tokens: Vec<u32> = parts().flat_map(|part| part.tokens).copied().collect();
+        let places: Vec<u32> = parts().flat_map(Part::places).collect();
+        let texts: Vec<PagedText<'_>> = parts().map(Part::paged).collect();
+        let heads =
+            Attention { heads: self.attention.heads, scale: self.attention.scale, window: None, bias: None };
         let mut xs = self.embed(&tokens, &places)?;
         for (number, layer) in self.layers.iter().enumerate() {
             let qkv = layer.qkv.forward(&xs)?;
-            let attended = look_back(self.heads(), number, &qkv, readings)?;
-            let pictures = readings.iter().map(|reading| (reading.texts.len(), reading.picture));
-            let pictures: Vec<_> = pictures.collect();
-            xs = layer.after(&xs, &attended, |queries| look_at(self.heads(), number, queries, &pictures))?;
+            let attended = self.attention.forward(&qkv, None, &texts, memory.of_layer(number))?;
+            xs = layer.attention_norm.forward_add(layer.attention_output.forward(&attended)?, &xs)?;
+            let seen = look_at(heads, number, &layer.queries.forward(&xs)?, readings)?;
+            xs = layer.cross_norm.forward_add(layer.cross_output.forward(&seen)?, &xs)?;
+            xs = layer.output_norm.forward_add(layer.feed_forward.forward(&xs)?, &xs)?;
         }
-        readings.iter_mut().flat_map(|reading| &mut reading.texts).for_each(|(memory, _)| memory.count(1));
-        self.tell(&xs)
+        let mut end = 0;
+        let last = texts.iter().map(|text| {
+            end += text.tokens as u32;
+            end - 1
+        });
+        self.tell(&rows(&xs, &last.collect::<Vec<_>>())?)
     }
 
     /// `[tokens, hidden]`
@@ -137,10 +120,6 @@ impl Network {
     fn tell(&self, xs: &Tensor) -> Result<Tensor> {
         let transformed = self.transform.forward_activated(xs, self.activation)?;
         self.words.forward(&self.transform_norm.forward(&transformed)?)
-    }
-
-    fn heads(&self) -> Attention<'static> {
-        Attention { heads: self.heads, scale: self.scale, window: None, bias: None }
     }
 }
 
@@ -169,26 +148,19 @@ impl Layer {
             output_norm: norm("output.LayerNorm")?,
         })
     }
-
-    /// All of the layer behind its texts' looking at themselves. `look` has queries, `[tokens, hidden]`, look at
-    /// pictures.
-    fn after(
-        &self,
-        xs: &Tensor,
-        attended: &Tensor,
-        look: impl FnOnce(&Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let xs = self.attention_norm.forward_add(self.attention_output.forward(attended)?, xs)?;
-        let seen = look(&self.queries.forward(&xs)?)?;
-        let xs = self.cross_norm.forward_add(self.cross_output.forward(&seen)?, &xs)?;
-        self.output_norm.forward_add(self.feed_forward.forward(&xs)?, &xs)
-    }
 }
 
-/// What is added to scores by distance, so that so many tokens see only those before them: `[heads, 2 x tokens - 1]`.
-fn hiding(heads: usize, tokens: usize) -> Result<Tensor> {
-    let reach = tokens - 1;
-    let line = (0..=2 * reach).map(|at| if at > reach { HIDDEN } else { 0.0 });
-    let all: Vec<f32> = std::iter::repeat_n(line, heads).flatten().collect();
-    Tensor::from_vec(all, (heads, 2 * reach + 1), &Device::Cpu)
+/// A token looks at itself and at what is before it in its text.
+fn looking_back(config: &TextConfig) -> PagedAttention {
+    PagedAttention {
+        heads: config.num_attention_heads,
+        kv_heads: config.num_attention_heads,
+        head_size: config.head_size(),
+        scale: usual_scale(config.head_size()),
+        cap: None,
+        direction: Direction::Backward,
+        window: None,
+        norms: None,
+        style: RopeStyle::Halves,
+    }
 }

@@ -4,17 +4,18 @@ use std::num::NonZeroUsize;
 
 use super::config::{BlipConfig, TextConfig};
 use crate::ByteSize;
+use crate::arch::answer::check_answer;
 use crate::arch::bounds::not_supported;
 use crate::arch::encoder::layer_numbers;
 use crate::arch::vision::patches::fixed_preprocessor;
 use crate::arch::vision::refusal::of_image;
 use crate::arch::{ArchError, DecoderOptions};
 use crate::capability::{
-    Capacity, DescribeRequest, GenerateRequest, ImagePlace, ImagePlaces, InvalidRequest, Prompt,
+    Capacity, DescribeRequest, GenerateRequest, ImagePlace, ImagePlaces, ImageSource, InvalidRequest, Prompt,
     ResponseFormat,
 };
 use crate::image::{MAX_DECODING, MAX_ENCODED, Preprocessor, check};
-use crate::kernels::{KvFormat, Precision};
+use crate::kernels::{BLOCK_TOKENS, KvFormat, Precision};
 use crate::memory::Footprint;
 use crate::weights::ModelFolder;
 
@@ -31,9 +32,8 @@ pub(crate) struct BlipPlan {
     pub(super) preprocessor: Preprocessor,
     pub(super) folder: ModelFolder,
     precision: Precision,
-    /// How many tokens, of all texts under way, a worker keeps.
-    cache_tokens: usize,
-    ends: [u32; 1],
+    /// How many blocks of tokens, of all texts under way, a worker keeps.
+    blocks: usize,
 }
 
 impl BlipPlan {
@@ -53,9 +53,10 @@ impl BlipPlan {
         let config = BlipConfig::read(folder)?;
         let preprocessor = fixed_preprocessor(folder, &config.tower)?;
         let longest = config.text.max_positions;
-        let cache_tokens = options.cache_tokens.unwrap_or(REQUESTS * longest).max(longest.max(LEAST_COST));
-        let (folder, precision, ends) = (folder.clone(), options.dtype.precision(), [config.text.end]);
-        Ok(Self { config, preprocessor, folder, precision, cache_tokens, ends })
+        let wanted = options.cache_tokens.unwrap_or(REQUESTS * longest);
+        let blocks = wanted.max(longest.max(LEAST_COST)).div_ceil(BLOCK_TOKENS);
+        let (folder, precision) = (folder.clone(), options.dtype.precision());
+        Ok(Self { config, preprocessor, folder, precision, blocks })
     }
 
     /// How many tokens prompt and answer can have together.
@@ -65,7 +66,7 @@ impl BlipPlan {
 
     /// The token that ends an answer.
     pub(crate) fn ends(&self) -> &[u32] {
-        &self.ends
+        std::slice::from_ref(&self.config.text.end)
     }
 
     pub(crate) fn precision(&self) -> Precision {
@@ -88,13 +89,25 @@ impl BlipPlan {
     ///
     /// [`InvalidRequest`] for all but one picture before a raw prompt, and as other models that write.
     pub(crate) fn check(&self, request: &DescribeRequest) -> Result<(), InvalidRequest> {
+        self.asked(request).map(drop)
+    }
+
+    /// The picture of a request, and what its caption begins with.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub(super) fn asked<'a>(
+        &self,
+        request: &'a DescribeRequest,
+    ) -> Result<(&'a ImageSource, &'a str), InvalidRequest> {
         request.validate()?;
         let wrong = |field, reason: String| Err(InvalidRequest::new(field, reason));
-        if let Prompt::Chat(_) = request.generate.prompt {
+        let Prompt::Raw(beginning) = &request.generate.prompt else {
             let reason = "this model captions pictures and knows no conversations: give it the words that the \
                           caption begins with, as a raw prompt, or none";
             return wrong("messages", reason.to_owned());
-        }
+        };
         let [image] = request.images.as_slice() else {
             return wrong(
                 "images",
@@ -110,44 +123,33 @@ impl BlipPlan {
             let reason = "this model sees its picture before all text, and nothing in a prompt stands for it";
             return wrong("places", reason.to_owned());
         }
-        self.check_answer(&request.generate)?;
-        check(image).map_err(|error| of_image(0, &error))
-    }
-
-    fn check_answer(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
-        let wrong = |field, reason: String| Err(InvalidRequest::new(field, reason));
-        if request.response_format != ResponseFormat::Text {
+        if request.generate.response_format != ResponseFormat::Text {
             return wrong("response_format", "this model's captions cannot be held to a form".to_owned());
         }
-        if request.max_tokens >= self.max_tokens() {
-            let reason = format!("prompt and answer have {} tokens at most", self.max_tokens());
-            return wrong("max_tokens", reason);
-        }
-        let weight = self.weight(request);
-        if weight > self.cache_tokens {
-            let reason = format!(
-                "so many answers take {weight} tokens, and a worker keeps {}: ask for fewer, or shorter ones",
-                self.cache_tokens
-            );
-            return wrong("n", reason);
-        }
-        let vocabulary = self.config.text.vocab_size;
-        let biased = request.sampling.logit_bias.keys().map(|id| ("logit_bias", *id));
-        let stops = request.stop_token_ids.iter().map(|id| ("stop_token_ids", *id));
-        match biased.chain(stops).find(|(_, id)| *id as usize >= vocabulary) {
-            Some((field, id)) => wrong(field, format!("there is no token {id}: the model has {vocabulary}")),
-            None => Ok(()),
-        }
+        check_answer(&request.generate, self.config.text.vocab_size, self.max_tokens())?;
+        self.has_room(self.weight(&request.generate))?;
+        check(image).map_err(|error| of_image(0, &error))?;
+        Ok((image, beginning))
     }
 
-    /// The most tokens that a request's texts have together: no token of a prompt is less than a byte.
+    /// Refuses texts that have more tokens together than a worker keeps.
+    pub(super) fn has_room(&self, tokens: usize) -> Result<(), InvalidRequest> {
+        let all = self.cache_tokens();
+        if tokens <= all {
+            return Ok(());
+        }
+        let reason = format!(
+            "so many answers take {tokens} tokens, and a worker keeps {all}: ask for fewer, or shorter ones"
+        );
+        Err(InvalidRequest::new("n", reason))
+    }
+
+    /// The most tokens that a request's texts have room for together, in whole blocks: no token of most prompts is
+    /// less than a byte.
     fn weight(&self, request: &GenerateRequest) -> usize {
-        let bytes = match &request.prompt {
-            Prompt::Raw(text) => text.len(),
-            Prompt::Chat(chat) => chat.bytes(),
-        };
+        let bytes = request.prompt.bytes();
         let text = bytes.saturating_add(2).saturating_add(request.max_tokens).min(self.max_tokens());
-        text.max(LEAST_COST).saturating_mul(request.n)
+        text.max(LEAST_COST).next_multiple_of(BLOCK_TOKENS).saturating_mul(request.n)
     }
 
     /// What a request weighs: the tokens that its texts can have.
@@ -156,12 +158,17 @@ impl BlipPlan {
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
-        Capacity { jobs: REQUESTS as u32, cost: self.cache_tokens as u64 }
+        Capacity { jobs: REQUESTS as u32, cost: self.cache_tokens() as u64 }
     }
 
-    /// How many tokens, of all texts under way, a worker keeps.
-    pub(super) fn cache_tokens(&self) -> usize {
-        self.cache_tokens
+    /// How many blocks of tokens, of all texts under way, a worker keeps.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// How many tokens those are.
+    fn cache_tokens(&self) -> usize {
+        self.blocks.saturating_mul(BLOCK_TOKENS)
     }
 
     /// What loading takes: all tensors as they are kept; and for each worker of so many threads the keys and values of
@@ -189,22 +196,22 @@ impl BlipPlan {
 
     /// How many numbers are kept of texts and pictures, at most.
     fn kept_numbers(&self) -> u64 {
-        let rows = self.cache_tokens.saturating_add(REQUESTS * self.config.picture_rows());
+        let rows = self.cache_tokens().saturating_add(REQUESTS * self.config.picture_rows());
         (rows as u64).saturating_mul(self.config.text.kept_numbers() as u64)
     }
 
     /// How many numbers the larger of a picture's pass and a step of all texts holds at once.
     fn step_numbers(&self, threads: NonZeroUsize) -> u64 {
-        let (rows, TextConfig { hidden_size, vocab_size, max_positions, intermediate_size, .. }) =
+        let (rows, TextConfig { vocab_size, max_positions, intermediate_size, .. }) =
             (self.config.picture_rows(), &self.config.text);
         let picture = self.config.tower.pass_numbers(rows, rows, threads);
-        let texts = self.cache_tokens / LEAST_COST;
+        let texts = self.cache_tokens() / LEAST_COST;
         let heads = (self.config.text.num_attention_heads, self.config.text.head_size());
-        let (tokens, longest) = (texts.max(*max_positions), rows.max(*max_positions));
-        let layer = layer_numbers(tokens, longest, heads, *intermediate_size, threads);
-        // All texts' keys and values in one layer, and logits as they come and as they are looked through.
-        let beside = (self.cache_tokens as u64).saturating_mul(2 * *hidden_size as u64);
+        // A prompt is read whole; after it a text has a token to read, and some of its prompt if another read that.
+        let tokens = texts.saturating_mul(BLOCK_TOKENS).saturating_add(*max_positions);
+        let layer = layer_numbers(tokens, rows.max(*max_positions), heads, *intermediate_size, threads);
+        // As they come and as they are looked through.
         let logits = (texts as u64).saturating_mul(2 * *vocab_size as u64);
-        picture.max(layer.saturating_add(beside).saturating_add(logits))
+        picture.max(layer.saturating_add(logits))
     }
 }

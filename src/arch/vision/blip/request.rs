@@ -1,10 +1,36 @@
-//! A request whose picture is seen, as its texts grow.
+//! A request: before its picture is seen, and then as its texts grow.
 
-use super::memory::{PictureMemory, Reading, TextMemory};
+use super::memory::{Part, PictureMemory, Reading};
 use super::weights::BlipWeights;
 use crate::arch::answer::{Answer, Endings};
-use crate::capability::{GenerateRequest, ModelError, TextCompletion, Token};
+use crate::capability::{GenerateRequest, ImageSource, ModelError, Slot, TextCompletion, Token};
+use crate::kernels::BLOCK_TOKENS;
 use crate::text::SamplingScratch;
+
+/// A request whose picture is not seen yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) slot: Slot,
+    pub(super) image: ImageSource,
+    pub(super) request: GenerateRequest,
+    /// What all of its texts begin with: at least one token.
+    pub(super) prompt: Vec<u32>,
+}
+
+impl Waiting {
+    /// How many blocks its texts hold together at their longest.
+    pub(super) fn blocks(&self) -> usize {
+        let (shared, own) = self.shared_and_own();
+        shared + own * self.request.n
+    }
+
+    /// The blocks that the prompt fills, which are one for all texts, and those that each text has for itself.
+    fn shared_and_own(&self) -> (usize, usize) {
+        let shared = self.prompt.len() / BLOCK_TOKENS;
+        let whole = (self.prompt.len() + self.request.max_tokens).div_ceil(BLOCK_TOKENS);
+        (shared, whole - shared)
+    }
+}
 
 /// Texts about one picture, which begin alike.
 #[derive(Debug)]
@@ -13,72 +39,80 @@ pub(super) struct Captioning {
     prompt: Vec<u32>,
     picture: PictureMemory,
     texts: Vec<Text>,
+    /// All that the texts hold.
+    pub(super) blocks: Vec<u32>,
 }
 
 /// One of them.
 #[derive(Debug)]
 struct Text {
     answer: Answer,
-    memory: TextMemory,
-    /// The token that it reads next.
-    newest: u32,
+    /// Where its keys and values are, first to last.
+    blocks: Vec<u32>,
+    /// How many of its tokens were read.
+    read: usize,
+    /// Those that come after them.
+    unread: Vec<u32>,
 }
 
 impl Captioning {
-    /// Texts that have read their `prompt`, of which `memory` is kept, and no more. `seed` is for answers that are
+    /// The texts of a request whose picture is seen, with the blocks that it asked for. The first of them is to read
+    /// all of the prompt, the others what of it is not in blocks that are one for all. `seed` is for answers that are
     /// drawn and not told another.
     pub(super) fn new(
         weights: &BlipWeights,
-        request: GenerateRequest,
-        prompt: Vec<u32>,
+        waiting: Waiting,
         picture: PictureMemory,
-        memory: &TextMemory,
+        blocks: Vec<u32>,
         seed: u64,
     ) -> Self {
+        let (shared, own) = waiting.shared_and_own();
+        let Waiting { request, prompt, .. } = waiting;
         let seed = request.sampling.seed.unwrap_or(seed);
-        let texts = (0..request.n).map(|index| Text {
-            answer: Answer::new(index, &request, &prompt, seed, &weights.tokenizer, None),
-            memory: memory.clone(),
-            newest: weights.plan.config.text.begin,
+        let (shared, rest) = blocks.split_at(shared);
+        let texts = rest.chunks(own).enumerate().map(|(index, own)| {
+            let read = if index == 0 { 0 } else { shared.len() * BLOCK_TOKENS };
+            let answer = Answer::new(index, &request, &prompt, seed, &weights.tokenizer, None);
+            Text { answer, blocks: [shared, own].concat(), read, unread: prompt[read..].to_vec() }
         });
         let texts = texts.collect();
-        Self { request, prompt, picture, texts }
+        Self { request, prompt, picture, texts, blocks }
     }
 
-    /// The texts that are under way, each to read the token that it got last.
-    pub(super) fn reading(&mut self) -> Reading<'_> {
-        let open = self.texts.iter_mut().filter(|text| !text.answer.has_ended());
-        let texts = open.map(|text| (&mut text.memory, text.newest)).collect();
-        Reading { picture: &self.picture, texts }
+    /// What its texts read next: at first the prompt, once for all, and then each that is under way what it has not
+    /// read.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        let readers = if self.texts[0].read == 0 { 1 } else { self.texts.len() };
+        let open = self.texts.iter().filter(|text| !text.answer.has_ended());
+        Reading { picture: &self.picture, texts: open.take(readers).map(Text::part).collect() }
     }
 
-    /// Gives each text that is under way its next token, from the logits that come for it.
-    pub(super) fn take<'a>(
+    /// Gives each text that is under way its next token, from the logits of those that have read: those of the prompt
+    /// are for all.
+    pub(super) fn take(
         &mut self,
-        mut logits: impl FnMut() -> Option<&'a [f32]>,
+        logits: &[Vec<f32>],
         weights: &BlipWeights,
         scratch: &mut SamplingScratch,
     ) -> Result<Vec<Token>, ModelError> {
         let (request, max_tokens) = (&self.request.stop_token_ids, self.request.max_tokens);
         let ends = Endings { model: weights.plan.ends(), request, max_tokens };
-        let open = self.texts.iter_mut().filter(|text| !text.answer.has_ended());
-        let tokens = open.map(|text| {
-            let logits = logits().ok_or_else(|| ModelError::failed("there are fewer logits than texts"))?;
+        let mut open: Vec<_> = self.texts.iter_mut().filter(|text| !text.answer.has_ended()).collect();
+        open.iter_mut().take(logits.len()).for_each(|text| {
+            text.read += text.unread.len();
+            text.unread.clear();
+        });
+        let tokens = open.into_iter().zip(logits.iter().cycle()).map(|(text, logits)| {
             let token = text.answer.take(logits, ends, &weights.tokenizer, scratch)?;
-            text.newest = token.id;
+            text.unread.push(token.id);
             Ok(token)
         });
         tokens.collect()
     }
 
-    /// How many texts are under way.
-    pub(super) fn open(&self) -> usize {
-        self.texts.iter().filter(|text| !text.answer.has_ended()).count()
-    }
-
-    /// How many tokens are kept.
-    pub(super) fn kept_tokens(&self) -> usize {
-        self.texts.iter().map(|text| text.memory.tokens()).sum()
+    /// Whether no text is under way any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.texts.iter().all(|text| text.answer.has_ended())
     }
 
     pub(super) fn into_completion(self) -> TextCompletion {
@@ -87,5 +121,11 @@ impl Captioning {
             prompt_token_ids: self.prompt,
             cached_prompt_tokens: 0,
         }
+    }
+}
+
+impl Text {
+    fn part(&self) -> Part<'_> {
+        Part { tokens: &self.unread, position: self.read, blocks: &self.blocks }
     }
 }
