@@ -44,8 +44,8 @@ def digest(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fill(manifest, folder, digests=True):
-    """Rewrites the lines of `manifest` that `folder` decides."""
+def fill(manifest, folder, unchecked=()):
+    """Rewrites the lines of `manifest` that `folder` decides, and which facts `folder` is no proof of."""
     folder = Path(folder)
     report = inspect(folder)
     forms = dict(FORMS)
@@ -59,13 +59,15 @@ def fill(manifest, folder, digests=True):
         "size": sum(path.stat().st_size for path in files),
         "memory": "{ " + ", ".join(f"{form} = {bytes}" for form, bytes in memory.items()) + " }",
     }
+    if unchecked:
+        lines["unchecked"] = json.dumps(list(unchecked))
     text = manifest.read_text(encoding="utf-8").split("[sha256]")[0].rstrip() + "\n"
     for field, value in lines.items():
         line = f"{field} = {value}"
         text, known = re.subn(rf"(?m)^{field} = .*$", line, text)
         if not known:
             text += line + "\n"
-    if digests:
+    if "sha256" not in unchecked:
         text += "\n[sha256]\n"
         text += "".join(f'"{path.relative_to(folder).as_posix()}" = "{digest(path)}"\n' for path in files)
     manifest.write_text(text, encoding="utf-8")

@@ -4,7 +4,8 @@
 
 builds a folder for each from the numbers of its config.json, as far as they are known here, and a sparse
 safetensors file with its tensors' names and shapes and nothing in it; asks `millpond inspect`; and rewrites
-the lines `size` and `memory` of models/NAME.toml. Needs torch, transformers and diffusers, and no network.
+the lines of models/NAME.toml that such a folder decides, and the one that says that nobody has compared them,
+or the licence, with the files on the hub. Needs torch, transformers and diffusers, and no network.
 """
 
 import json
@@ -20,6 +21,8 @@ import transformers
 
 from manifest import MODELS, fill
 
+# What is known of the models and was never compared with the files on the hub.
+UNCHECKED = ("architecture", "dtype", "license", "memory", "revision", "sha256", "size")
 DTYPES = {"f32": ("F32", 4), "f16": ("F16", 2), "bf16": ("BF16", 2)}
 BERT = {"model_type": "bert"}
 MINI_BERT = {**BERT, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
@@ -314,7 +317,7 @@ def main(names):
     for name in names or [*NETWORKS, *PIPELINES]:
         with tempfile.TemporaryDirectory() as folder:
             (pipeline if name in PIPELINES else network)(Path(folder), name)
-            fill(MODELS / f"{name}.toml", folder, digests=False)
+            fill(MODELS / f"{name}.toml", folder, UNCHECKED)
 
 
 if __name__ == "__main__":

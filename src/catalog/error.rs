@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::id::ByteSize;
+
 /// A catalog could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,12 +30,12 @@ pub enum CatalogError {
         flaw: Flaw,
     },
     /// A manifest is too long to be one.
-    #[error("{} is longer than {most} bytes: that is no manifest", path.display())]
+    #[error("{} is longer than {most}: that is no manifest", path.display())]
     TooLong {
         /// Which.
         path: PathBuf,
         /// How long one may be.
-        most: u64,
+        most: ByteSize,
     },
     /// There are too many manifests.
     #[error("{} has more than {most} manifests: keep those that are used, or divide them among several folders", folder.display())]
@@ -43,6 +45,13 @@ pub enum CatalogError {
         /// How many there may be.
         most: usize,
     },
+}
+
+impl CatalogError {
+    /// The manifest at `path` has a flaw, in this line and of this field as far as that can be told.
+    pub(super) fn manifest(path: &Path, (line, field): (Option<usize>, Option<String>), flaw: Flaw) -> Self {
+        Self::Manifest { path: path.to_owned(), line, field, flaw }
+    }
 }
 
 /// What is wrong with a manifest, and what to write instead.
@@ -55,9 +64,6 @@ pub enum Flaw {
     /// The file's name is no model's.
     #[error("a model's name has letters, digits, '.', '_' and '-', at most 64; rename the file")]
     Name,
-    /// It is a folder, a pipe, a device.
-    #[error("it is no regular file; move it elsewhere, or write a manifest in its place")]
-    NoFile,
     /// A text is empty.
     #[error("it is empty; write what it is")]
     Empty,

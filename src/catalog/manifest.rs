@@ -75,6 +75,23 @@ pub enum StoredDtype {
     Bf16,
 }
 
+impl StoredDtype {
+    /// As manifests spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for StoredDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// Something that a manifest says or leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,6 +105,38 @@ pub enum Fact {
     Revision,
     Sha256,
     Size,
+}
+
+impl Fact {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Architecture,
+        Self::Dtype,
+        Self::License,
+        Self::Memory,
+        Self::Revision,
+        Self::Sha256,
+        Self::Size,
+    ];
+
+    /// As manifests spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Architecture => "architecture",
+            Self::Dtype => "dtype",
+            Self::License => "license",
+            Self::Memory => "memory",
+            Self::Revision => "revision",
+            Self::Sha256 => "sha256",
+            Self::Size => "size",
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// Memory with one worker of four threads, by how the weights are kept. What is not known is left out.
@@ -110,22 +159,13 @@ impl Manifest {
     /// Reads and checks the text of the manifest at `path`.
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self, CatalogError> {
         let manifest: Self = toml::from_str(text).map_err(|error| {
-            let (line, field) = place_of(&error, text);
-            let flaw = Flaw::Toml(error.message().to_owned());
-            CatalogError::Manifest { path: path.to_owned(), line, field, flaw }
+            CatalogError::manifest(path, place_of(&error, text), Flaw::Toml(error.message().to_owned()))
         })?;
-        match manifest.check() {
-            Ok(()) => Ok(manifest),
-            Err((field, flaw)) => {
-                let line = line_of(text, field);
-                Err(CatalogError::Manifest {
-                    path: path.to_owned(),
-                    line,
-                    field: Some(field.to_owned()),
-                    flaw,
-                })
-            }
-        }
+        let flawed = |(field, flaw)| {
+            CatalogError::manifest(path, (line_of(text, field), Some(String::from(field))), flaw)
+        };
+        manifest.check().map_err(flawed)?;
+        Ok(manifest)
     }
 
     fn check(&self) -> Result<(), (&'static str, Flaw)> {

@@ -10,17 +10,17 @@ mod error;
 mod manifest;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::{CatalogError, Flaw};
 pub use manifest::{Fact, Manifest, ManifestSource, PredictedMemory, StoredDtype};
 
-use crate::weights::{ModelSource, is_plain};
+use crate::id::ByteSize;
+use crate::weights::{ModelSource, is_plain, read_bounded};
 
 /// No manifest is longer.
-const MAX_MANIFEST: u64 = 64 << 10;
+const MAX_MANIFEST: ByteSize = ByteSize::kib(64);
 
 /// No catalog has more.
 const MAX_MANIFESTS: usize = 1024;
@@ -52,9 +52,8 @@ impl Catalog {
             if manifests.len() == MAX_MANIFESTS {
                 return Err(CatalogError::TooMany { folder, most: MAX_MANIFESTS });
             }
-            let flawed = |flaw| CatalogError::Manifest { path: path.clone(), line: None, field: None, flaw };
             if !is_name(&stem) {
-                return Err(flawed(Flaw::Name));
+                return Err(CatalogError::manifest(&path, (None, None), Flaw::Name));
             }
             let manifest = Manifest::parse(&read_text(&path)?, &path)?;
             manifests.insert(stem.clone(), Manifest { name: stem, ..manifest });
@@ -72,13 +71,13 @@ impl Catalog {
         self.manifests.get(name)
     }
 
-    /// What to load for this name, if it is in the catalog. Nobody has looked whether it is there.
-    pub fn source(&self, name: &str) -> Option<ModelSource> {
-        Some(match &self.get(name)?.source {
+    /// What to load for `manifest`, which is one of this catalog's. Nobody has looked whether it is there.
+    pub fn source_of(&self, manifest: &Manifest) -> ModelSource {
+        match &manifest.source {
             ManifestSource::Folder(path) => ModelSource::Folder(self.folder.join(path)),
             ManifestSource::Gguf(path) => ModelSource::Gguf(self.folder.join(path)),
             ManifestSource::Hub(id) => ModelSource::Hub(id.clone()),
-        })
+        }
     }
 }
 
@@ -97,17 +96,9 @@ fn is_name(name: &str) -> bool {
 
 fn read_text(path: &Path) -> Result<String, CatalogError> {
     let read = |source| CatalogError::Read { path: path.to_owned(), source };
-    let flawed = |flaw| CatalogError::Manifest { path: path.to_owned(), line: None, field: None, flaw };
-    // Opening a pipe would wait for whoever writes to it.
-    if !std::fs::metadata(path).map_err(read)?.is_file() {
-        return Err(flawed(Flaw::NoFile));
-    }
-    let mut text = String::new();
-    File::open(path).map_err(read)?.take(MAX_MANIFEST + 1).read_to_string(&mut text).map_err(read)?;
-    if text.len() as u64 > MAX_MANIFEST {
-        return Err(CatalogError::TooLong { path: path.to_owned(), most: MAX_MANIFEST });
-    }
-    Ok(text)
+    let too_long = || CatalogError::TooLong { path: path.to_owned(), most: MAX_MANIFEST };
+    let bytes = read_bounded(path, MAX_MANIFEST).map_err(read)?.ok_or_else(too_long)?;
+    String::from_utf8(bytes).map_err(|error| read(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Where names are looked up, and what they lead to.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +10,7 @@ use crate::catalog::{Catalog, Manifest};
 use crate::weights::{ModelSource, SourceError, WeightsError};
 
 /// Which catalog to use.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct CatalogArgs {
     /// The folder of manifests (NAME.toml) that short names are looked up in. Default: ./models, then the
     /// models that came with millpond's source.
@@ -17,28 +18,46 @@ pub(super) struct CatalogArgs {
     catalog: Option<PathBuf>,
 }
 
-/// The catalogs there are, the nearest first.
-pub(super) struct Catalogs(Vec<Catalog>);
+/// What names mean: of several catalogs that have one, the nearest decides.
+pub(super) struct Catalogs(BTreeMap<String, Named>);
 
-/// What a name leads to.
+/// What a name of a catalog means.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub(super) source: ModelSource,
+    pub(super) manifest: Manifest,
+}
+
+/// What a name, a path or an id leads to.
 pub(super) struct Found {
     pub(super) source: ModelSource,
     /// Of a name that a catalog has.
     pub(super) manifest: Option<Manifest>,
 }
 
+impl From<Named> for Found {
+    fn from(Named { source, manifest }: Named) -> Self {
+        Self { source, manifest: Some(manifest) }
+    }
+}
+
 impl CatalogArgs {
+    /// The catalog in `folder`, if one is named.
+    pub(super) fn of(folder: Option<PathBuf>) -> Self {
+        Self { catalog: folder }
+    }
+
     pub(super) fn open(&self) -> Result<Catalogs, Failure> {
         if let Some(folder) = &self.catalog {
-            return Ok(Catalogs(vec![Catalog::open(folder).map_err(crate::Error::from)?]));
+            return Ok(Catalogs::of(&[Catalog::open(folder).map_err(crate::Error::from)?]));
         }
         let looked = folders();
         let opened = looked.iter().filter(|folder| folder.is_dir()).filter_map(|folder| {
             // Nobody said that a folder called "models" is ours: what is not, is passed over.
             Catalog::open(folder).inspect_err(|error| tracing::info!(%error, "no catalog")).ok()
         });
-        let catalogs: Vec<_> = opened.filter(|catalog| catalog.manifests().next().is_some()).collect();
-        if catalogs.is_empty() { Err(Failure::NoCatalog { looked }) } else { Ok(Catalogs(catalogs)) }
+        let catalogs = Catalogs::of(&opened.collect::<Vec<_>>());
+        if catalogs.0.is_empty() { Err(Failure::NoCatalog { looked }) } else { Ok(catalogs) }
     }
 
     /// A path that exists, else a name of the catalog, else a model on the hub.
@@ -56,13 +75,12 @@ impl CatalogArgs {
         if name.contains('/') {
             return Ok(elsewhere(parsed.map_err(WeightsError::from).map_err(crate::Error::from)?));
         }
-        let catalogs = self.open()?;
-        match (catalogs.find(name), parsed) {
-            (Some(found), _) => Ok(found),
-            (None, Err(error)) if !matches!(error, SourceError::InvalidModelId(_)) => {
+        match (self.open()?.get(name), parsed) {
+            (Ok(named), _) => Ok(named.into()),
+            (Err(_), Err(error)) if !matches!(error, SourceError::InvalidModelId(_)) => {
                 Err(crate::Error::from(WeightsError::from(error)).into())
             }
-            (None, _) => Err(Failure::UnknownModel { name: name.to_owned(), known: catalogs.names() }),
+            (Err(unknown), _) => Err(unknown),
         }
     }
 }
@@ -85,28 +103,28 @@ fn folders() -> Vec<PathBuf> {
 }
 
 impl Catalogs {
-    /// All models that names mean, those of the nearest catalog first: a name means the model of the nearest
-    /// that has it.
-    pub(super) fn all(&self) -> Vec<Found> {
-        let mut seen = std::collections::BTreeSet::new();
-        let names = self.0.iter().flat_map(Catalog::manifests).map(|manifest| manifest.name.as_str());
-        names.filter(|name| seen.insert(*name)).filter_map(|name| self.find(name)).collect()
+    /// All names of `catalogs`, of which the nearest comes first.
+    fn of(catalogs: &[Catalog]) -> Self {
+        let mut named = BTreeMap::new();
+        for catalog in catalogs {
+            for manifest in catalog.manifests() {
+                let new = || Named { source: catalog.source_of(manifest), manifest: manifest.clone() };
+                named.entry(manifest.name.clone()).or_insert_with(new);
+            }
+        }
+        Self(named)
     }
 
-    fn find(&self, name: &str) -> Option<Found> {
-        self.0.iter().find_map(|catalog| {
-            Some(Found { source: catalog.source(name)?, manifest: catalog.get(name).cloned() })
-        })
+    /// What `name` means.
+    pub(super) fn get(&self, name: &str) -> Result<Named, Failure> {
+        let unknown =
+            || Failure::UnknownModel { name: name.to_owned(), known: self.0.keys().cloned().collect() };
+        self.0.get(name).cloned().ok_or_else(unknown)
     }
 
-    /// What to load for `name`.
-    pub(super) fn source(&self, name: &str) -> Option<ModelSource> {
-        Some(self.find(name)?.source)
-    }
-
-    /// All names.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.all().into_iter().filter_map(|found| Some(found.manifest?.name)).collect()
+    /// What all names mean, in their order.
+    pub(super) fn into_all(self) -> impl Iterator<Item = Named> {
+        self.0.into_values()
     }
 }
 

@@ -131,7 +131,10 @@ impl ModelArgs {
 
     /// The memory that models may take.
     pub(super) fn budget(&self) -> MemoryBudget {
-        budget_of(self.memory)
+        match self.memory {
+            Some(most) => MemoryBudget::capped(MemoryBudget::DEFAULT_FRACTION, most),
+            None => MemoryBudget::system(),
+        }
     }
 
     /// How the pool behaves: as an engine's does, but with a user who waits and can press Ctrl-C.
@@ -150,13 +153,5 @@ impl ModelArgs {
     /// How many threads each worker computes on.
     pub(super) fn threads(&self, does: Capabilities) -> NonZeroUsize {
         self.threads.unwrap_or_else(|| Cores::available().threads_each(self.config(does).max_workers))
-    }
-}
-
-/// The memory that models may take, where the user says no more than that, or nothing.
-pub(super) fn budget_of(memory: Option<ByteSize>) -> MemoryBudget {
-    match memory {
-        Some(most) => MemoryBudget::capped(MemoryBudget::DEFAULT_FRACTION, most),
-        None => MemoryBudget::system(),
     }
 }

@@ -1,11 +1,14 @@
 //! Standard output, for results and nothing else; and standard error.
 
 use std::fmt;
-use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};
+use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write, stderr, stdout};
 
 use serde::Serialize;
 
 use super::failure::Failure;
+
+/// How many characters a line of the terminal has.
+pub(super) const WIDTH: usize = 80;
 
 /// Buffered; what is not flushed when it goes may be lost.
 pub(super) struct Output(BufWriter<StdoutLock<'static>>);
@@ -45,6 +48,11 @@ fn failed(error: std::io::Error) -> Failure {
         ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::Output(error),
     }
+}
+
+/// Whether what is written there may be in colour: to a terminal, unless the user wants none.
+pub(super) fn in_color(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Says it on standard error. If nobody reads that, there is nobody left to tell.

@@ -1,6 +1,6 @@
 //! Progress bars, on standard error where that is a terminal.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,19 +36,20 @@ fn style(template: &str) -> ProgressStyle {
 #[derive(Default)]
 pub(super) struct Downloads {
     bar: Mutex<Option<ProgressBar>>,
-    files: AtomicUsize,
+    /// Their names: a file whose transfer is cut starts more than once.
+    files: Mutex<BTreeSet<String>>,
 }
 
 impl Downloads {
     /// How many files were not there yet.
     pub(super) fn files(&self) -> usize {
-        self.files.load(Ordering::Relaxed)
+        self.files.lock().len()
     }
 }
 
 impl DownloadProgress for Downloads {
     fn started(&self, file: &str, total: ByteSize) {
-        self.files.fetch_add(1, Ordering::Relaxed);
+        self.files.lock().insert(file.to_owned());
         let bar = ProgressBar::new(total.bytes())
             .with_style(style(
                 "{msg:!24} [{wide_bar}] {percent:>3}% of {total_bytes}  {bytes_per_sec}  {eta} left",

@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::catalogs::{CatalogArgs, Found};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
-use super::output::Output;
+use super::output::{Output, counted};
 use super::progress::Downloads;
 use crate::catalog::Manifest;
 use crate::id::ByteSize;
-use crate::weights::{Hub, HubConfig, ModelFiles, Sha256};
+use crate::weights::{Hub, HubConfig, ModelFiles, ModelSource, Sha256};
 
 /// Fetch models into the cache, to be used without a network
 ///
@@ -47,6 +47,9 @@ pub(super) struct Pull {
 #[derive(Serialize)]
 struct Pulled<'a> {
     model: &'a str,
+    /// What was done, for people.
+    #[serde(skip)]
+    done: &'static str,
     /// The folder or file, or the id on the hub.
     source: String,
     /// Where it lies.
@@ -86,30 +89,32 @@ impl Pull {
         let (folder, path, bytes) = match &files {
             ModelFiles::Folder(folder) => (folder.path(), folder.path(), folder.size_on_disk()),
             ModelFiles::Gguf(file) => {
-                (file.path().parent().unwrap_or(file.path()), file.path(), file.bytes_of_tensors())
+                (file.path().parent().unwrap_or(file.path()), file.path(), file.size_on_disk())
             }
+        };
+        let fetched = progress.files();
+        let done = match (&source, fetched) {
+            (ModelSource::Hub(_), 0) => "complete already",
+            (ModelSource::Hub(_), _) => "fetched",
+            _ => "on this machine, nothing is to be fetched",
         };
         let verified = manifest.map_or(Ok(0), |manifest| verify(folder, &manifest))?;
         let (source, path) = (source.to_string(), path.display().to_string());
-        Ok(Pulled { model, source, path, bytes, fetched: progress.files(), verified })
+        Ok(Pulled { model, done, source, path, bytes, fetched, verified })
     }
 
     fn print(&self, output: &mut Output, pulled: &Pulled<'_>) -> Result<(), Failure> {
         if self.json {
             output.json(pulled)?;
         } else {
-            let Pulled { model, source, path, bytes, fetched, verified } = pulled;
-            let what = match (source == path, fetched) {
-                (true, _) => "on this machine, nothing is to be fetched",
-                (false, 0) => "complete already",
-                (false, _) => "fetched",
-            };
-            output.line(format_args!("{model}: {what}"))?;
-            let checked = match verified {
-                0 => "",
-                _ => ", with the digests that the catalog says",
-            };
-            output.line(format_args!("    {bytes}{checked}"))?;
+            let Pulled { model, done, path, bytes, verified, .. } = pulled;
+            output.line(format_args!("{model}: {done}"))?;
+            output.line(match verified {
+                0 => format!("    {bytes}"),
+                _ => {
+                    format!("    {bytes}; {} compared with the catalog's digests", counted(*verified, "file"))
+                }
+            })?;
             output.line(format_args!("    {path}"))?;
         }
         // The next one may take an hour.

@@ -100,9 +100,9 @@ pub(super) fn brief(error: &serde_json::Error) -> String {
     }
 }
 
-/// `None` if the file is longer than `limit`; the length is taken from the bytes, not from the metadata,
-/// which a file that grows would outrun.
-fn read_bounded(path: &Path, limit: ByteSize) -> io::Result<Option<Vec<u8>>> {
+/// All of a regular file, anything else being an error. `None` if it is longer than `limit`; the length is taken
+/// from the bytes, not from the metadata, which a file that grows would outrun.
+pub(crate) fn read_bounded(path: &Path, limit: ByteSize) -> io::Result<Option<Vec<u8>>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

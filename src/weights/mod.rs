@@ -56,6 +56,7 @@ pub use folder::ModelFolder;
 pub use gguf::{GgufError, GgufFile};
 #[cfg(feature = "hub")]
 pub use hub::{DownloadProgress, Hub, HubConfig, HubError};
+pub(crate) use json::read_bounded;
 pub use json::{JsonError, MAX_JSON, OutOfRange, check_range};
 pub use model_id::{InvalidModelId, ModelId};
 pub(crate) use plain_name::{is_plain, is_relative};

@@ -97,11 +97,32 @@ fn an_interrupted_fetch_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_file_that_is_cut_and_goes_on_is_fetched_once() {
+    let (asked, cache, repository) = (AtomicUsize::new(0), TempDir::new().unwrap(), shapes_embed());
+    let files = repository.0.len();
+    let server = Server::start(move |request| match repository.reply(request) {
+        reply if !request.path.ends_with(".safetensors") => reply,
+        reply if asked.fetch_add(1, Ordering::SeqCst) == 0 => reply.cut_at(400_000),
+        reply => reply,
+    });
+    let pulled = run(&server.url(), &cache, &["pull", "--json", "org/tiny"]).ok().json().remove(0);
+    assert_eq!(pulled["fetched"], files);
+    assert!(server.asked().iter().any(|request| request.from == Some(400_000)), "it was cut");
+}
+
+#[test]
+fn the_size_of_a_gguf_file_is_its_length() {
+    let file = Path::new("tests/fixtures/gguf/blocks.gguf");
+    let pulled = millpond(["pull", "--json", file.to_str().unwrap()]).ok().json().remove(0);
+    assert_eq!(pulled["bytes"], fs::metadata(file).unwrap().len());
+}
+
+#[test]
 fn a_model_that_is_here_needs_no_fetching_and_is_compared_with_its_manifest() {
     let shipped = millpond(["pull", "shapes-embed"]).ok().stdout;
     assert!(shipped.starts_with("shapes-embed: on this machine, nothing is to be fetched\n"), "{shipped}");
     assert!(
-        shipped.contains(", with the digests that the catalog says\n    models/tiny/shapes-embed\n"),
+        shipped.contains("; 1 file compared with the catalog's digests\n    models/tiny/shapes-embed\n"),
         "{shipped}"
     );
     let path = millpond(["pull", "--json", MODEL]).ok().json().remove(0);

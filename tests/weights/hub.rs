@@ -118,7 +118,7 @@ fn the_second_time_needs_no_download_and_offline_needs_no_network() {
     assert!(matches!(at("org/other"), Err(WeightsError::Hub(HubError::Offline { .. }))));
     fs::remove_file(first.path().join("model.safetensors")).unwrap();
     let missing = at("org/tiny").unwrap_err();
-    assert!(missing.to_string().contains("model.safetensors is missing"), "{missing}");
+    assert!(missing.to_string().contains("(*.safetensors is missing)"), "{missing}");
 }
 
 #[cfg(unix)]
@@ -214,6 +214,46 @@ fn of_a_pipeline_only_what_is_served_comes() {
     drop(server);
     assert_eq!(hub.cached(&id()).unwrap().path(), folder.path());
     assert!(hub.cached(&"org/other".parse().unwrap()).is_none());
+}
+
+/// Of some parts the weights were deleted, or another program never fetched them.
+#[test]
+fn half_a_pipeline_is_not_in_the_cache() {
+    let index = json!({
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": ["transformers", "CLIPImageProcessor"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    });
+    let weights = tiny_weights();
+    let server = serve(Repository::of(&[
+        ("model_index.json", index.to_string().as_bytes()),
+        ("scheduler/scheduler_config.json", b"{}"),
+        ("unet/config.json", b"{}"),
+        ("unet/diffusion_pytorch_model.safetensors", &weights),
+        ("vae/config.json", b"{}"),
+        ("vae/diffusion_pytorch_model.safetensors", &weights),
+    ]));
+    let cache = TempDir::new().unwrap();
+    let folder = fetch(config(&server, &cache)).unwrap();
+    let mut offline = config(&server, &cache);
+    offline.access = Access::CacheOnly;
+    let hub = Hub::new(offline);
+    let halves: [fn(PathBuf); 2] = [
+        |part| fs::remove_file(part.join("diffusion_pytorch_model.safetensors")).unwrap(),
+        |part| fs::remove_dir_all(part).unwrap(),
+    ];
+    for halve in halves {
+        assert!(hub.cached(&id()).is_some(), "what has no weights needs none");
+        halve(folder.path().join("vae"));
+        assert!(hub.cached(&id()).is_none());
+        let refused = hub.fetch(&id(), &()).unwrap_err().to_string();
+        assert!(refused.contains("(vae/*.safetensors is missing)"), "{refused}");
+        fetch(config(&server, &cache)).unwrap();
+    }
 }
 
 #[test]

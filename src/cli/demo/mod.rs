@@ -98,7 +98,5 @@ fn engine(catalogs: &Catalogs, allowance: &Allowance) -> Result<Engine, Failure>
 }
 
 fn files(catalogs: &Catalogs, name: &str) -> Result<ModelFiles, Failure> {
-    let missing = || Failure::UnknownModel { name: name.to_owned(), known: catalogs.names() };
-    let source = catalogs.source(name).ok_or_else(missing)?;
-    Ok(source.resolve().map_err(crate::Error::from)?)
+    Ok(catalogs.get(name)?.source.resolve().map_err(crate::Error::from)?)
 }

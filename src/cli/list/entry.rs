@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use crate::catalog::{Fact, Manifest, PredictedMemory, StoredDtype};
-use crate::cli::catalogs::Found;
+use crate::cli::catalogs::Named;
 use crate::id::ByteSize;
 use crate::kernels::Dtype;
 use crate::weights::{Hub, ModelSource};
 
 /// A model with a name.
-pub(super) struct Entry {
+pub(in crate::cli) struct Entry {
     pub(super) manifest: Manifest,
     pub(super) source: ModelSource,
     pub(super) place: Place,
@@ -90,7 +90,7 @@ impl Fit {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-pub(super) struct Line<'a> {
+pub(in crate::cli) struct Line<'a> {
     name: &'a str,
     /// The foremost.
     capability: &'static str,
@@ -114,10 +114,7 @@ pub(super) struct Line<'a> {
 }
 
 impl Entry {
-    /// `None` for what no catalog has named.
-    pub(super) fn new(found: Found, hub: &Hub, limit: ByteSize) -> Option<Self> {
-        let Found { source, manifest } = found;
-        let manifest = manifest?;
+    pub(in crate::cli) fn new(Named { source, manifest }: Named, hub: &Hub, limit: ByteSize) -> Self {
         let place = match &source {
             ModelSource::Hub(id) if hub.cached(id).is_some() => Place::Cached,
             ModelSource::Hub(_) => Place::Hub,
@@ -126,10 +123,10 @@ impl Entry {
             _ => Place::Missing,
         };
         let fit = Fit::of(&manifest.memory, limit);
-        Some(Self { manifest, source, place, fit })
+        Self { manifest, source, place, fit }
     }
 
-    pub(super) fn line(&self) -> Line<'_> {
+    pub(in crate::cli) fn line(&self) -> Line<'_> {
         let Manifest { name, capabilities, description, license, architecture, dtype, size, .. } =
             &self.manifest;
         let capabilities: Vec<&str> = capabilities.iter().map(|capability| capability.name()).collect();

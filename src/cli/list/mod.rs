@@ -8,12 +8,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
-use super::model::budget_of;
 use super::output::Output;
 use crate::capability::Capabilities;
 use crate::id::ByteSize;
+use crate::memory::MemoryBudget;
 use crate::weights::{Hub, HubConfig};
-use entry::Entry;
+pub(super) use entry::{Entry, Line};
+pub(super) use table::long;
 
 /// List the models that have short names
 ///
@@ -26,7 +27,7 @@ Examples:
   millpond list
   millpond list --capability text-to-text            those that write
   millpond list --memory 4GiB                        what would fit into that
-  millpond list --long                               descriptions, sources, what is not checked
+  millpond list --long                               descriptions, sources, whether and how each fits
   millpond list --json | jq -r 'select(.present) | .name'
   millpond list --catalog /etc/millpond/models
 
@@ -47,26 +48,30 @@ pub(super) struct List {
     /// Only models that can do this.
     #[arg(short, long, value_name = "CAPABILITY", value_parser = capabilities())]
     capability: Option<Capabilities>,
-    /// Say what would fit into so much memory, such as 4GiB. Default: 80 % of the machine's or the cgroup's.
+    /// Say what would fit into so much memory, such as 4GiB, whatever this machine has. Default: 80 % of the
+    /// machine's or the cgroup's.
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// Say all there is to say of each model, on several lines.
-    #[arg(short, long)]
+    /// Say all there is to say of each model, on several lines: what it is and does, its network, size, memory
+    /// in each form, whether and how that fits, licence, where it is, and what nobody has checked.
+    #[arg(short, long, conflicts_with = "json")]
     long: bool,
     /// Print JSON, one object per line.
     #[arg(long)]
     json: bool,
 }
 
-fn capabilities() -> impl TypedValueParser<Value = Capabilities> {
+/// The names of all that models can do.
+pub(super) fn capabilities() -> impl TypedValueParser<Value = Capabilities> {
     PossibleValuesParser::new(Capabilities::ALL.map(Capabilities::name)).try_map(|name| name.parse())
 }
 
 impl List {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let (hub, limit) = (Hub::new(HubConfig::from_env()), budget_of(self.memory).limit());
-        let found = self.catalog.open()?.all().into_iter();
-        let mut entries: Vec<Entry> = found.filter_map(|found| Entry::new(found, &hub, limit)).collect();
+        let hub = Hub::new(HubConfig::from_env());
+        let limit = self.memory.unwrap_or_else(|| MemoryBudget::system().limit());
+        let named = self.catalog.open()?.into_all();
+        let mut entries: Vec<Entry> = named.map(|named| Entry::new(named, &hub, limit)).collect();
         if let Some(wanted) = self.capability {
             entries.retain(|entry| entry.manifest.capabilities.contains(&wanted));
         }
@@ -74,7 +79,7 @@ impl List {
         if self.json {
             entries.iter().try_for_each(|entry| output.json(&entry.line()))?;
         } else if self.long {
-            entries.iter().try_for_each(|entry| table::long(&mut output, entry))?;
+            entries.iter().try_for_each(|entry| table::long(&mut output, entry, limit))?;
         } else {
             table::print(&mut output, &entries, self.capability, limit)?;
         }

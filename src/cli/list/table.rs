@@ -1,14 +1,11 @@
 //! The list as a page of at most 80 columns, and all of each model on several lines.
 
-use super::entry::{Entry, Form, Place};
+use super::entry::{Entry, Fit, Form, Place};
 use crate::capability::Capabilities;
 use crate::catalog::{Fact, Manifest};
 use crate::cli::failure::Failure;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, WIDTH};
 use crate::id::ByteSize;
-
-/// The page is no wider.
-const WIDTH: usize = 80;
 
 /// Where the licence begins, and how wide the columns before it are together.
 const BEFORE_LICENSE: usize = 63;
@@ -37,7 +34,6 @@ pub(super) fn print(
 
 fn row_of(entry: &Entry) -> String {
     let Manifest { name, size, license, .. } = &entry.manifest;
-    let memory = entry.fit.map_or_else(|| "?".to_owned(), |fit| fit.memory.to_string());
     let fits = match entry.fit {
         None => "?",
         Some(fit) if !fit.fits => "no",
@@ -47,14 +43,18 @@ fn row_of(entry: &Entry) -> String {
             Form::Q4K => "q4_k",
         },
     };
-    let size = size.map_or_else(|| "?".to_owned(), |size| size.to_string());
-    let size = if entry.is_unchecked(Fact::Size) { format!("~{size}") } else { size };
+    let told = |fact, size: Option<ByteSize>| match size {
+        Some(size) if entry.is_unchecked(fact) => format!("~{size}"),
+        Some(size) => size.to_string(),
+        None => "?".to_owned(),
+    };
+    let (memory, size) = (told(Fact::Memory, entry.fit.map(|fit| fit.memory)), told(Fact::Size, *size));
     row(name, &memory, fits, &size, entry.place.name(), license)
 }
 
 fn row(name: &str, memory: &str, fits: &str, size: &str, place: &str, license: &str) -> String {
     let license = clipped(license, WIDTH - BEFORE_LICENSE);
-    let row = format!("{name:<22}  {memory:>10}  {fits:<4} {size:>11}  {place:<7}  {license}");
+    let row = format!("{name:<22} {memory:>11}  {fits:<4} {size:>11}  {place:<7}  {license}");
     row.trim_end().to_owned()
 }
 
@@ -77,29 +77,29 @@ fn legend(output: &mut Output, entries: &[Entry], limit: ByteSize) -> Result<(),
     if any(&|entry| entry.place == Place::Missing) {
         output.line("         missing: its folder or file is not there")?;
     }
-    if any(&|entry| entry.is_unchecked(Fact::Size)) {
+    if any(&|entry| entry.is_unchecked(Fact::Size) || entry.is_unchecked(Fact::Memory)) {
         output.line("~        not checked: told from the numbers that the model is known to have")?;
     }
     output.line("More: millpond list --long, millpond inspect -m NAME")
 }
 
 /// All there is to say.
-pub(super) fn long(output: &mut Output, entry: &Entry) -> Result<(), Failure> {
+pub(in crate::cli) fn long(output: &mut Output, entry: &Entry, limit: ByteSize) -> Result<(), Failure> {
     let Manifest { name, capabilities, description, license, architecture, dtype, size, memory, .. } =
         &entry.manifest;
     let joined = |parts: Vec<String>| parts.join(", ");
     let does = joined(capabilities.iter().map(ToString::to_string).collect());
-    let stored =
-        dtype.map_or_else(String::new, |dtype| format!(" in {}", format!("{dtype:?}").to_lowercase()));
+    let stored = dtype.map_or_else(String::new, |dtype| format!(" in {dtype}"));
     let forms = [("f32", memory.f32), ("bf16", memory.bf16), ("q4_k", memory.q4_k)];
     let memory = forms.iter().filter_map(|(form, memory)| Some(format!("{} in {form}", (*memory)?)));
-    let unchecked = entry.manifest.unchecked.iter().map(|fact| format!("{fact:?}").to_lowercase());
+    let unchecked = entry.manifest.unchecked.iter().map(ToString::to_string);
     let lines = [
         ("", description.clone()),
         ("does", does),
         ("network", architecture.as_ref().map_or_else(String::new, |name| format!("{name}{stored}"))),
         ("size", size.map_or_else(String::new, |size| size.to_string())),
         ("memory", joined(memory.collect())),
+        ("fits", entry.fit.map_or_else(String::new, |fit| told_fit(fit, limit))),
         ("licence", license.clone()),
         ("where", format!("{}: {}", entry.place.name(), entry.source)),
         ("not checked", joined(unchecked.collect())),
@@ -112,6 +112,13 @@ pub(super) fn long(output: &mut Output, entry: &Entry) -> Result<(), Failure> {
     })
 }
 
+/// `yes: 1.3 GiB of 4.0 GiB, with --quantize q4_k`.
+fn told_fit(Fit { fits, form, memory }: Fit, limit: ByteSize) -> String {
+    let answer = if fits { "yes" } else { "no" };
+    let with = form.option().map_or_else(String::new, |option| format!(", with {option}"));
+    format!("{answer}: {memory} of {limit}{with}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn a_page_is_80_columns_wide_and_no_wider() {
         let widest =
-            row(&"n".repeat(22), "1023.9 MiB", "bf16", "~1023.9 MiB", "missing", "MIT OR Apache-2.0");
+            row(&"n".repeat(22), "~1023.9 MiB", "bf16", "~1023.9 MiB", "missing", "MIT OR Apache-2.0");
         assert_eq!(widest.chars().count(), WIDTH);
         let clipped = row("n", "?", "?", "?", "hub", &"l".repeat(64));
         assert_eq!((clipped.chars().count(), clipped.ends_with("l…")), (WIDTH, true));

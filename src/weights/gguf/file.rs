@@ -62,6 +62,11 @@ impl GgufFile {
         &self.shared.path
     }
 
+    /// How long it is.
+    pub fn size_on_disk(&self) -> ByteSize {
+        ByteSize::new(self.shared.len)
+    }
+
     /// Its keys and values.
     pub fn metadata(&self) -> &Metadata {
         &self.shared.description.metadata

@@ -46,6 +46,9 @@ const DESCRIPTIONS: [&str; 20] = [
 /// The part of a pipeline that is as large as others and not served: it judges the pictures.
 const NEVER_RUN: &str = "safety_checker";
 
+/// What the classes of parts without weights are called.
+const WEIGHTLESS: [&str; 4] = ["Scheduler", "Tokenizer", "Processor", "FeatureExtractor"];
+
 /// The files of one commit of one model.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -110,13 +113,28 @@ pub(super) fn part_folders(folder: &ModelFolder) -> Result<Vec<String>, WeightsE
     }
 
     let modules: Vec<Module> = folder.read_json("modules.json")?.unwrap_or_default();
-    let pipeline: BTreeMap<String, Value> = folder.read_json("model_index.json")?.unwrap_or_default();
-    let parts = pipeline.into_iter().filter(|(_, value)| value.is_array()).map(|(name, _)| name);
+    let parts = pipeline(folder)?.into_keys();
     let mut folders: Vec<String> = modules.into_iter().map(|module| module.path).chain(parts).collect();
     folders.retain(|path| is_relative(path) && path != NEVER_RUN);
     folders.sort();
     folders.dedup();
     Ok(folders)
+}
+
+/// Those of the [`part_folders`] of a pipeline that hold its networks, and so weights.
+pub(super) fn network_folders(folder: &ModelFolder) -> Result<Vec<String>, WeightsError> {
+    let classes = pipeline(folder)?;
+    let has_weights = |class: &String| !WEIGHTLESS.iter().any(|kind| class.contains(kind));
+    let mut folders = part_folders(folder)?;
+    folders.retain(|part| classes.get(part).is_some_and(has_weights));
+    Ok(folders)
+}
+
+/// The parts that `model_index.json` names, each with its class. One without a class is not there.
+fn pipeline(folder: &ModelFolder) -> Result<BTreeMap<String, String>, WeightsError> {
+    let index: BTreeMap<String, Value> = folder.read_json("model_index.json")?.unwrap_or_default();
+    let class = |value: &Value| Some(value.get(1)?.as_str()?.to_owned());
+    Ok(index.into_iter().filter_map(|(name, value)| Some((name, class(&value)?))).collect())
 }
 
 /// `dir/name`, or `name` in the root.

@@ -33,7 +33,7 @@ pub use error::HubError;
 use self::cache::RepoCache;
 use self::download::Download;
 use self::http::Http;
-use self::listing::{Listing, join, part_folders};
+use self::listing::{Listing, join, network_folders, part_folders};
 use super::error::WeightsError;
 use super::folder::ModelFolder;
 use super::json::MAX_JSON;
@@ -197,20 +197,24 @@ fn cached_folder(id: &ModelId, cache: &RepoCache) -> Result<ModelFolder, Weights
     let offline = |missing: String| HubError::Offline { model: label.clone(), missing };
     let snapshot = cache.cached_snapshot().ok_or_else(|| offline(format!("revision {}", id.revision())))?;
     let folder = ModelFolder::labeled(snapshot, &label);
-    if folder.file("config.json").or_else(|| folder.file("model_index.json")).is_none() {
-        return Err(offline("config.json".to_owned()).into());
+    let missing = if folder.file("model_index.json").is_some() {
+        let of_part = |part: String| Some(join(&part, &missing_weights(folder.subfolder(&part).as_ref())?));
+        network_folders(&folder)?.into_iter().find_map(of_part)
+    } else if folder.file("config.json").is_some() {
+        missing_weights(Some(&folder))
+    } else {
+        Some("config.json".to_owned())
+    };
+    missing.map_or(Ok(folder), |missing| Err(offline(missing).into()))
+}
+
+/// Which weights are not in `folder`, if it is there. Other flaws are for whoever loads them to name.
+fn missing_weights(folder: Option<&ModelFolder>) -> Option<String> {
+    match folder.map(ModelFolder::weight_files) {
+        None | Some(Err(WeightsError::Source(_))) => Some("*.safetensors".to_owned()),
+        Some(Err(WeightsError::Shard(ShardError::Missing { shard, .. }))) => Some(shard),
+        Some(_) => None,
     }
-    if folder.file("model_index.json").is_none() {
-        match folder.weight_files() {
-            Err(WeightsError::Source(_)) => return Err(offline("model.safetensors".to_owned()).into()),
-            Err(WeightsError::Shard(ShardError::Missing { shard, .. })) => {
-                return Err(offline(shard).into());
-            }
-            // Other flaws are for whoever loads it to name.
-            _ => {}
-        }
-    }
-    Ok(folder)
 }
 
 /// Runs `attempt` until it succeeds, fails for good, or has failed as often as `retry` allows.
