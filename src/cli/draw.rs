@@ -126,8 +126,7 @@ impl Draw {
         for (index, drawn) in drawing.pictures.iter().enumerate() {
             let path = self.path(index);
             let file = path.display().to_string();
-            fs::write(&path, png(drawn)?)
-                .map_err(|source| Failure::Unwritable { file: file.clone(), source })?;
+            write_png(&path, drawn)?;
             if self.json {
                 let DrawnPicture { width, height, .. } = *drawn;
                 output.json(&Line { index, file: &file, width, height, seed: drawing.seed, steps })?;
@@ -154,9 +153,14 @@ fn numbered(file: &Path, number: usize) -> PathBuf {
     file.with_file_name(format!("{stem}-{number}{extension}"))
 }
 
-fn png(drawn: &DrawnPicture) -> Result<Vec<u8>, Failure> {
-    let picture = Picture::new(drawn.width, drawn.height, drawn.rgb.clone());
-    Ok(picture.and_then(|picture| encode_png(&picture))?)
+/// The file is made anew.
+pub(super) fn write_png(file: &Path, drawn: &DrawnPicture) -> Result<(), Failure> {
+    let png = encode_png(&picture(drawn)?)?;
+    fs::write(file, png).map_err(|source| Failure::Unwritable { file: file.display().to_string(), source })
+}
+
+pub(super) fn picture(drawn: &DrawnPicture) -> Result<Picture, Failure> {
+    Ok(Picture::new(drawn.width, drawn.height, drawn.rgb.clone())?)
 }
 
 fn latents(file: &Path) -> Result<InitialNoise, Failure> {

@@ -1,19 +1,18 @@
 //! Text to image, as it emerges from noise, and what another model sees in it.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use super::gallery::shrunken;
 use super::page::{INDENT, Page};
 use super::questions::{WHAT, about};
 use super::{DESCRIBES, DRAWS, pools};
 use crate::capability::{DrawRequest, DrawnPicture, ImageSource};
+use crate::cli::draw::{picture, write_png};
 use crate::cli::failure::Failure;
 use crate::engine::Engine;
-use crate::image::{Picture, Resample, encode_png};
+use crate::image::{Picture, Resample};
 use crate::pool::PoolEvent;
 
 /// No training has shown this colour and shape on this background.
@@ -44,30 +43,24 @@ pub(super) fn draw(
         }
         steps = step.of;
         if let Some(preview) = step.preview.first() {
-            let picture = picture(preview)?.resize(SIDE, SIDE, Resample::Box)?;
-            page.frame(&format!("step {} of {steps}", step.step), Some(&picture))?;
+            page.frame(&format!("step {} of {steps}", step.step), Some(&shrunken(preview)?))?;
         }
     }
     let drawing = ticket.wait().map_err(crate::Error::from)?;
     let took = began.elapsed().as_secs_f64();
-    let drawn = picture(&drawing.pictures[0])?;
-    let image = ImageSource::pixels(drawn.width(), drawn.height(), drawn.rgb());
-    page.frame(&format!("{steps} steps in {took:.1} s, loading included"), Some(&shrunken(&image, SIDE)?))?;
+    let drawn = &drawing.pictures[0];
+    page.frame(&format!("{steps} steps in {took:.1} s, loading included"), Some(&shrunken(drawn)?))?;
     page.keep();
-    save(page, &drawn, out)?;
+    write_png(out, drawn)?;
+    page.say(format_args!("{INDENT}saved as {}", out.display()))?;
+    let image = ImageSource::pixels(drawn.width, drawn.height, drawn.rgb.as_slice());
     let answer = engine.describe(DESCRIBES, about(&image, WHAT))?;
     page.say(format_args!("{INDENT}> {WHAT}  (to {DESCRIBES})"))?;
     page.say(format_args!("{INDENT}{}", answer.choices[0].text))?;
     pools::happened(page, events)
 }
 
-fn picture(drawn: &DrawnPicture) -> Result<Picture, Failure> {
-    Ok(Picture::new(drawn.width, drawn.height, drawn.rgb.clone())?)
-}
-
-fn save(page: &mut Page, picture: &Picture, out: &Path) -> Result<(), Failure> {
-    let file = out.display();
-    let png = encode_png(picture)?;
-    fs::write(out, png).map_err(|source| Failure::Unwritable { file: file.to_string(), source })?;
-    page.say(format_args!("{INDENT}saved as {file}"))
+/// As it is shown on the page.
+fn shrunken(drawn: &DrawnPicture) -> Result<Picture, Failure> {
+    Ok(picture(drawn)?.resize(SIDE, SIDE, Resample::Box)?)
 }

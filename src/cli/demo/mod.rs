@@ -23,10 +23,10 @@ use clap::Args;
 use super::catalogs::{CatalogArgs, Catalogs};
 use super::failure::Failure;
 use super::files::check_folder;
+use crate::capability::{Chat, GenerateRequest, Message};
 use crate::engine::{Engine, ModelOptions};
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::ModelFiles;
-use memory::Allowance;
 use page::Page;
 
 /// The models it shows, by their names in the catalog.
@@ -63,8 +63,7 @@ impl Demo {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let began = Instant::now();
         check_folder(&self.out)?;
-        let allowance = Allowance::default();
-        let engine = engine(&self.catalog.open()?, &allowance)?;
+        let engine = engine(&self.catalog.open()?)?;
         let mut page = Page::stdout();
         page.say("millpond demo: five models in one process, under one memory budget, offline.")?;
         page.say("They are tiny and know nothing but a world of coloured shapes.")?;
@@ -74,7 +73,7 @@ impl Demo {
         story::write(&mut page, &engine)?;
         search::pictures(&mut page, &engine)?;
         questions::ask(&mut page, &engine)?;
-        memory::tighten(&mut page, &engine, &allowance)?;
+        memory::tighten(&mut page, &engine)?;
         drawing::draw(&mut page, &engine, &events, &self.out)?;
         pools::tell(&mut page, &engine)?;
         page.say(format_args!("\nDone in {:.1} s. Next: millpond --help", began.elapsed().as_secs_f64()))
@@ -82,10 +81,10 @@ impl Demo {
 }
 
 /// Serves the five, each under its name, with one worker that may go when another needs the memory.
-fn engine(catalogs: &Catalogs, allowance: &Allowance) -> Result<Engine, Failure> {
+fn engine(catalogs: &Catalogs) -> Result<Engine, Failure> {
     let mut config = PoolConfig::default().workers(1);
     (config.min_workers, config.min_residence) = (0, Duration::ZERO);
-    let engine = Engine::builder().config(config.clone()).budget(allowance.budget()).build()?;
+    let engine = Engine::builder().config(config.clone()).build()?;
     for name in [EMBEDS, WRITES, SEES, DESCRIBES, DRAWS] {
         engine.add_files_with(
             name,
@@ -99,4 +98,9 @@ fn engine(catalogs: &Catalogs, allowance: &Allowance) -> Result<Engine, Failure>
 
 fn files(catalogs: &Catalogs, name: &str) -> Result<ModelFiles, Failure> {
     Ok(catalogs.get(name)?.source.resolve().map_err(crate::Error::from)?)
+}
+
+/// One message to a model, to be answered with the likeliest tokens.
+fn question(text: &str) -> GenerateRequest {
+    GenerateRequest::new(Chat::new(vec![Message::user(text)]))
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::{IsTerminal, stdout};
 
 use super::painting::Shades;
-use super::wrap::{WIDTH, Wrap, wrapped};
+use super::wrap::{Wrap, wrapped};
 use crate::cli::failure::Failure;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, WIDTH, in_color};
 use crate::image::Picture;
 
 /// What every line of an act begins with.
@@ -25,10 +25,9 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn stdout() -> Self {
-        let terminal = stdout().is_terminal();
-        let colored = terminal && std::env::var_os("NO_COLOR").is_none();
-        let shades = if colored { Shades::Colors } else { Shades::Grays };
-        Self { output: Output::stdout(), terminal, shades, frame: 0, act: 0 }
+        let stdout = stdout();
+        let shades = if in_color(&stdout) { Shades::Colors } else { Shades::Grays };
+        Self { output: Output::stdout(), terminal: stdout.is_terminal(), shades, frame: 0, act: 0 }
     }
 
     /// A line, or several if it is long.

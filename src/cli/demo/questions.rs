@@ -1,9 +1,8 @@
 //! Vision: questions about a picture, all asked at once.
 
-use super::DESCRIBES;
 use super::gallery::images;
 use super::page::{INDENT, Page};
-use super::story::question;
+use super::{DESCRIBES, question};
 use crate::capability::{DescribeRequest, ImageSource};
 use crate::cli::failure::Failure;
 use crate::engine::Engine;
@@ -11,7 +10,8 @@ use crate::engine::Engine;
 /// Which picture of the gallery, counting from 1.
 const NUMBER: usize = 2;
 
-const ASKED: [&str; 3] = [WHAT, "What shape is on the left?", "What color is the background?"];
+const ASKED: [&str; 4] =
+    [WHAT, "What shape is on the left?", "What color is the square?", "What color is the background?"];
 
 /// What is answered with a description.
 pub(super) const WHAT: &str = "What is in the image?";

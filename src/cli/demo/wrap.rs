@@ -1,7 +1,6 @@
 //! Text broken between words, however it comes.
 
-/// How many characters a line of the terminal has.
-pub(super) const WIDTH: usize = 80;
+use crate::cli::output::WIDTH;
 
 /// Where on a line a text has got to that comes in parts.
 pub(super) struct Wrap {
