@@ -38,6 +38,6 @@ fn evict_reason(reason: EvictReason) -> &'static str {
         EvictReason::Idle => "idle for long",
         EvictReason::MakeRoom => "to make room",
         EvictReason::BudgetShrank => "the budget shrank",
-        EvictReason::Resize | EvictReason::Unload => "by hand",
+        EvictReason::Resize | EvictReason::Unload | EvictReason::Unregister => "by hand",
     }
 }

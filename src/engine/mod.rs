@@ -126,7 +126,7 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        self.register(&key.into(), &files, |_| config.clone(), options)
+        self.register(&key.into(), &files, |_| config, options)
     }
 
     /// Under everything that the model can do; all of its configuration is read before anything is registered.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::unbounded;
-use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use super::error::SpawnError;
+use super::lanes::Lanes;
 use super::shared::Shared;
 use super::shutdown::Owner;
-use super::supervisor::{Holdings, Lanes, Supervisor};
+use super::supervisor::{Holdings, Supervisor};
 use super::{Pool, PoolConfig};
 use crate::capability::Capability;
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ impl<C: Capability> PoolBuilder<C> {
         let (commands, inbox) = unbounded();
         let budget = self.budget.unwrap_or_else(MemoryBudget::system);
         let shared = Arc::new(Shared::new(C::NAME, self.config, self.clock, budget, commands));
-        let lanes: Arc<Lanes<C>> = Arc::new(DashMap::default());
+        let lanes: Arc<Lanes<C>> = Arc::default();
         let holdings = Arc::new(Holdings { shared: shared.clone(), lanes: lanes.clone() });
         let reclaim: std::sync::Weak<Holdings<C>> = Arc::downgrade(&holdings);
         shared.budget.register(reclaim);

@@ -20,10 +20,10 @@ pub struct PoolConfig {
     /// How long dropping the pool waits for running and queued work. Default 5 s.
     #[serde(with = "duration")]
     pub shutdown_timeout: Duration,
-    /// How often the maintenance thread looks for idle workers. Default 60 s.
+    /// How often the maintenance thread looks over everything, due or not. Default 60 s.
     #[serde(with = "duration")]
     pub maintenance_interval: Duration,
-    /// How long a worker may be idle before it is let go. Default 1 min.
+    /// How long a worker may be idle before it is let go, where its key does not say. Default 1 min.
     #[serde(with = "duration")]
     pub cooldown_idle: Duration,
     /// How many workers a key starts with; fewer if memory allows fewer. Default 2.

@@ -4,14 +4,15 @@
 //! threads, or from a callback, it would wait for itself; there it only asks.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use super::Pool;
 use super::error::{NoWorkers, PoolError};
+use super::key_config::KeyConfig;
 use super::lane::Lane;
+use super::lanes::LaneId;
 use super::shared::PoolPhase;
 use super::shutdown::ShutdownError;
 use super::supervisor::Command;
@@ -24,7 +25,7 @@ impl<C: Capability> Pool<C> {
     /// Loads a key and waits until a worker serves it. From within a task or a callback of the same pool it
     /// does not wait.
     pub fn preload(&self, key: impl AsRef<str>) -> Result<(), PoolError> {
-        let (lane, answer) = self.ask(key.as_ref(), |key, done| Command::Preload { key, done })?;
+        let (lane, answer) = self.ask(key.as_ref(), |lane, done| Command::Preload { lane, done })?;
         let Some(answer) = answer else { return Ok(()) };
         answer.recv().unwrap_or(Err(PoolError::ShuttingDown { key: lane.key.clone() }))
     }
@@ -32,7 +33,7 @@ impl<C: Capability> Pool<C> {
     /// Lets a key's workers finish what they have and go, and waits until they and their memory are gone.
     /// The next request loads it again. From within a task or a callback of the same pool it does not wait.
     pub fn unload(&self, key: impl AsRef<str>) -> Result<(), PoolError> {
-        let (lane, answer) = self.ask(key.as_ref(), |key, done| Command::Unload { key, done })?;
+        let (lane, answer) = self.ask(key.as_ref(), |lane, done| Command::Unload { lane, done })?;
         let Some(answer) = answer else { return Ok(()) };
         answer.recv().map_err(|_| PoolError::ShuttingDown { key: lane.key.clone() })
     }
@@ -41,14 +42,41 @@ impl<C: Capability> Pool<C> {
     /// have. Does not wait for that, nor for new workers to load. [`Pool::unload`] ends it.
     pub fn resize(&self, key: impl AsRef<str>, workers: usize) -> Result<(), PoolError> {
         let workers = workers.max(1);
-        let (lane, answer) = self.ask(key.as_ref(), |key, done| Command::Resize { key, workers, done })?;
+        let (lane, answer) = self.ask(key.as_ref(), |lane, done| Command::Resize { lane, workers, done })?;
         let Some(answer) = answer else { return Ok(()) };
         answer.recv().map_err(|_| PoolError::ShuttingDown { key: lane.key.clone() })
     }
 
     /// Exempts a key from eviction, or ends that.
     pub fn pin(&self, key: impl AsRef<str>, pinned: bool) -> Result<(), PoolError> {
-        self.lane(key.as_ref())?.pinned.store(pinned, Ordering::Release);
+        self.change(key.as_ref(), |lane| lane.settings.pin(pinned))
+    }
+
+    /// How long a worker of a key may be idle from now on before it is let go; [`Duration::MAX`] for ever. One that
+    /// has been idle for longer already goes now.
+    pub fn keep_alive(&self, key: impl AsRef<str>, idle: Duration) -> Result<(), PoolError> {
+        self.change(key.as_ref(), |lane| lane.settings.keep_alive_for(idle))
+    }
+
+    /// The settings of a key now.
+    pub fn key_config(&self, key: impl AsRef<str>) -> Result<KeyConfig, PoolError> {
+        Ok(self.lane(key.as_ref())?.settings.get())
+    }
+
+    /// Changes the settings of a key while it is in use: nothing is reloaded, and no request is refused for it. Requests
+    /// that were accepted before keep their deadlines, and wait even where fewer may wait now.
+    pub fn configure(&self, key: impl AsRef<str>, config: KeyConfig) -> Result<(), PoolError> {
+        self.change(key.as_ref(), |lane| {
+            lane.settings.set(config);
+            lane.with_queue(|queue| queue.hold(config.queue_capacity));
+        })
+    }
+
+    /// Changes settings, and has the supervisor act on them.
+    fn change(&self, key: &str, change: impl FnOnce(&Lane<C>)) -> Result<(), PoolError> {
+        let lane = self.lane(key)?;
+        change(&lane);
+        self.owner.shared.tell(Command::Demand(lane.id));
         Ok(())
     }
 
@@ -85,21 +113,21 @@ impl<C: Capability> Pool<C> {
 
     pub(crate) fn lane(&self, key: &str) -> Result<Arc<Lane<C>>, PoolError> {
         let unregistered = || PoolError::NoWorkers { key: key.into(), reason: NoWorkers::Unregistered };
-        self.owner.lanes.get(key).map(|lane| lane.clone()).ok_or_else(unregistered)
+        self.owner.lanes.get(key).ok_or_else(unregistered)
     }
 
     /// Tells the supervisor. The answer is not there to wait for on one of the pool's own threads.
     fn ask<T>(
         &self,
         key: &str,
-        command: impl FnOnce(crate::RegistryKey, crossbeam_channel::Sender<T>) -> Command,
+        command: impl FnOnce(LaneId, crossbeam_channel::Sender<T>) -> Command,
     ) -> Result<Asked<C, T>, PoolError> {
         let lane = self.lane(key)?;
         if self.is_shutting_down() {
             return Err(PoolError::ShuttingDown { key: lane.key.clone() });
         }
         let (done, answer) = bounded(1);
-        self.owner.shared.tell(command(lane.key.clone(), done));
+        self.owner.shared.tell(command(lane.id, done));
         Ok((lane, Some(answer).filter(|_| !self.owner.shared.is_own_thread())))
     }
 }

@@ -151,6 +151,8 @@ pub enum EvictReason {
     Resize,
     /// Asked for by hand: the key was unloaded.
     Unload,
+    /// Asked for by hand: the key was taken off, or is another model's now.
+    Unregister,
 }
 
 /// Delivers events to `tracing` and to subscribers.

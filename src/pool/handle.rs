@@ -205,11 +205,13 @@ impl<C: Capability> Seat<C> {
         self.reservation.lock().as_ref().map_or(ByteSize::ZERO, Reservation::bytes)
     }
 
-    /// Tells it to finish what it has and stop.
-    pub(crate) fn drain(&self) {
-        if self.handle.cell().drain() {
+    /// Tells it to finish what it has and stop. Returns whether that is news.
+    pub(crate) fn drain(&self) -> bool {
+        let drained = self.handle.cell().drain();
+        if drained {
             self.wake();
         }
+        drained
     }
 
     /// Tells it to stop if it has nothing to do at this very moment.

@@ -1,10 +1,12 @@
 //! How one registry key differs from its pool.
 
+use std::time::Duration;
+
 use super::config::{PoolConfig, WhenBusy};
 use super::rate_limit::RateLimit;
 
 /// The settings of one key: the pool's, unless changed here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct KeyConfig {
     /// How many workers it starts with.
@@ -21,6 +23,11 @@ pub struct KeyConfig {
     pub rate_limit: Option<RateLimit>,
     /// Whether it is exempt from eviction.
     pub pinned: bool,
+    /// How long a worker may be idle before it is let go; [`Duration::MAX`] for ever. Default: the pool's
+    /// [`cooldown_idle`](PoolConfig::cooldown_idle).
+    pub keep_alive: Duration,
+    /// How long a request may take, queueing included, when it does not say itself.
+    pub request_timeout: Duration,
 }
 
 impl KeyConfig {
@@ -34,6 +41,8 @@ impl KeyConfig {
             when_busy: pool.when_busy,
             rate_limit: pool.rate_limit,
             pinned: false,
+            keep_alive: pool.cooldown_idle,
+            request_timeout: pool.request_timeout,
         }
     }
 
@@ -41,6 +50,27 @@ impl KeyConfig {
     #[must_use]
     pub fn workers(mut self, n: usize) -> Self {
         (self.initial_workers, self.min_workers, self.max_workers) = (n, n, n);
+        self
+    }
+
+    /// Room for `n` waiting requests; 0 means any number.
+    #[must_use]
+    pub fn queue_capacity(mut self, n: usize) -> Self {
+        self.queue_capacity = n;
+        self
+    }
+
+    /// How long a worker may be idle; [`Duration::MAX`] for ever.
+    #[must_use]
+    pub fn keep_alive(mut self, idle: Duration) -> Self {
+        self.keep_alive = idle;
+        self
+    }
+
+    /// How long a request may take.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
         self
     }
 

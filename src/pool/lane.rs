@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use super::config::WhenBusy;
 use super::dispatch;
 use super::error::{NoWorkers, PoolError};
 use super::handle::{Message, Seat};
 use super::job::Job;
 use super::key_config::KeyConfig;
+use super::lanes::LaneId;
 use super::load::{Account, SharedLoad};
 use super::loader::AnyLoader;
 use super::queue::{Queue, Refused, Waiting};
 use super::reply::{JobShared, Outcome};
+use super::settings::Settings;
 use super::shared::Shared;
 use super::spin::SOON;
 use super::stats::LaneCounters;
@@ -31,13 +32,13 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, RwLock};
 const SCALE_PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Lane<C: Capability> {
+    pub(crate) id: LaneId,
     pub(crate) key: RegistryKey,
     pub(crate) loader: Box<dyn AnyLoader<C>>,
     pub(crate) pool: Arc<Shared>,
-    pub(crate) config: KeyConfig,
+    pub(crate) settings: Settings,
     /// Written by workers with every job: on cache lines of its own, as is what callers write.
     pub(crate) counters: CachePadded<LaneCounters>,
-    pub(crate) pinned: AtomicBool,
     /// Written by the supervisor alone.
     pub(crate) roster: CachePadded<RwLock<Vec<Arc<Seat<C>>>>>,
     /// Workers out of rotation whose threads go on: they may still hold jobs, and memory. Written by the
@@ -59,6 +60,8 @@ pub(crate) struct Lane<C: Capability> {
     next_demand: AtomicU64,
     /// Whether the last answer came soon after its request was submitted. Written by workers.
     brisk: AtomicBool,
+    /// Whether its key was taken off. Set once.
+    retired: AtomicBool,
 }
 
 /// Where a job may go.
@@ -81,11 +84,11 @@ impl<C: Capability> Lane<C> {
     ) -> Self {
         Self {
             queue: CachePadded::new(Mutex::new(Queue::new(config.queue_capacity))),
-            pinned: AtomicBool::new(config.pinned),
+            settings: Settings::new(config),
+            id: pool.next_lane(),
             key,
             loader,
             pool,
-            config,
             counters: CachePadded::default(),
             roster: CachePadded::default(),
             strays: Mutex::default(),
@@ -97,6 +100,7 @@ impl<C: Capability> Lane<C> {
             demanded: AtomicBool::new(false),
             next_demand: AtomicU64::new(0),
             brisk: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -118,7 +122,7 @@ impl<C: Capability> Lane<C> {
             return Err((job, error));
         }
         // 3
-        let limited = self.config.rate_limit.is_some();
+        let limited = self.settings.is_limited();
         let job = if limited || self.queued.load(Ordering::SeqCst) > 0 {
             job
         } else {
@@ -128,7 +132,7 @@ impl<C: Capability> Lane<C> {
             }
         };
         // 4
-        let reject = self.config.when_busy == WhenBusy::Reject && !self.roster.read().is_empty();
+        let reject = self.settings.rejects_when_busy() && !self.roster.read().is_empty();
         if route == Route::NowOrNever || reject {
             let error = PoolError::NoWorkers { key: self.key.clone(), reason: NoWorkers::NoneFree };
             return Err((job, error));
@@ -156,7 +160,7 @@ impl<C: Capability> Lane<C> {
         pushed.map_err(|(job, refused)| {
             let key = self.key.clone();
             let error = match refused {
-                Refused::Full => PoolError::QueueFull { key, capacity: self.config.queue_capacity },
+                Refused::Full => PoolError::QueueFull { key, capacity: self.settings.queue_capacity() },
                 Refused::Closed => PoolError::ShuttingDown { key },
             };
             (job, error)
@@ -220,7 +224,7 @@ impl<C: Capability> Lane<C> {
     /// Takes the first waiting job for a worker that has room for it. Not where a rate limit governs: there
     /// the supervisor hands out.
     pub(crate) fn pull(&self, seat: &Seat<C>) -> Option<Job<C>> {
-        if self.queued.load(Ordering::SeqCst) == 0 || self.config.rate_limit.is_some() {
+        if self.queued.load(Ordering::SeqCst) == 0 || self.settings.is_limited() {
             return None;
         }
         let mut queue = self.queue.lock();
@@ -231,6 +235,7 @@ impl<C: Capability> Lane<C> {
         let job = queue.pop();
         self.queued.store(queue.ready(), Ordering::SeqCst);
         drop(queue);
+        self.tell_of_last();
         if let Some(session) = job.as_ref().and_then(Job::session) {
             self.pool.sessions.served_by(session, seat.handle.worker_id());
         }
@@ -257,21 +262,39 @@ impl<C: Capability> Lane<C> {
         let workers = self.roster.read().len();
         if workers > 0 {
             let now = self.pool.clock.now();
-            if workers >= self.config.max_workers || now.0 < self.next_demand.load(Ordering::Relaxed) {
+            if workers >= self.settings.max_workers() || now.0 < self.next_demand.load(Ordering::Relaxed) {
                 return;
             }
             self.next_demand.store(now.saturating_add(SCALE_PAUSE).0, Ordering::Relaxed);
         }
         if !self.demanded.swap(true, Ordering::AcqRel) {
-            self.pool.tell(Command::Demand(self.key.clone()));
+            self.pool.tell(Command::Demand(self.id));
         }
     }
 
     /// Asks the supervisor to hand out what waits, as far as the rate limit allows.
     pub(crate) fn demand_handing_out(&self) {
         if !self.demanded.swap(true, Ordering::AcqRel) {
-            self.pool.tell(Command::Demand(self.key.clone()));
+            self.pool.tell(Command::Demand(self.id));
         }
+    }
+
+    /// A job was taken out of the queue. With the last one of a key that was taken off the supervisor has to act.
+    pub(crate) fn tell_of_last(&self) {
+        if self.is_retired() && self.queued() == 0 {
+            self.demand_handing_out();
+        }
+    }
+
+    /// Its key was taken off: once what it has is served, its workers go.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.pool.tell(Command::Retire(self.id));
+    }
+
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// The supervisor has heard the demand; whatever is queued from now on may demand anew.
@@ -312,7 +335,7 @@ impl<C: Capability> Lane<C> {
 
     /// Hands out what waits, where that is anyone's business: with a rate limit it is the supervisor's.
     pub(crate) fn flush_unless_limited(&self) {
-        if self.config.rate_limit.is_none() {
+        if !self.settings.is_limited() {
             self.flush();
         }
     }

@@ -17,6 +17,7 @@ mod handle;
 mod job;
 mod key_config;
 mod lane;
+mod lanes;
 mod load;
 mod loader;
 mod moves;
@@ -34,6 +35,7 @@ mod retry;
 mod roster;
 mod scale;
 mod session;
+mod settings;
 mod shared;
 mod shutdown;
 mod slot;
@@ -150,8 +152,7 @@ impl<C: Capability> Pool<C> {
         options: SubmitOptions<C>,
         route: Route,
     ) -> Result<Ticket<C>, SubmitError<C>> {
-        // Cloned out of the map at once: no guard of it is held while anything else happens.
-        let Some(lane) = self.owner.lanes.get(key).map(|lane| lane.clone()) else {
+        let Some(lane) = self.owner.lanes.get(key) else {
             let error = PoolError::NoWorkers { key: key.into(), reason: NoWorkers::Unregistered };
             return Err(SubmitError { error, request });
         };
@@ -162,6 +163,10 @@ impl<C: Capability> Pool<C> {
         if let Err(source) = lane.loader.validate(&request) {
             let error = PoolError::InvalidRequest { key: lane.key.clone(), source };
             return Err(refuse(&lane, error, request));
+        }
+        if lane.is_retired() && self.owner.lanes.get(key).is_some_and(|present| present.id != lane.id) {
+            // The key was registered anew meanwhile: the request is for what is there now.
+            return self.enter(key, request, options, route);
         }
         let (job, shared) = new_job(lane, request, options);
         let lane = &shared.lane;
@@ -185,7 +190,7 @@ fn new_job<C: Capability>(
     let config = &lane.pool.config;
     let cost = weighed(lane.loader.cost(&request));
     let submitted = lane.pool.clock.now();
-    let deadline = submitted.saturating_add(timeout.unwrap_or(config.request_timeout));
+    let deadline = submitted.saturating_add(timeout.unwrap_or_else(|| lane.settings.request_timeout()));
     let number = lane.pool.gate.enter();
     let order = Order::new(submitted, priority, config.ageing_step(), number);
     let retry = retry.unwrap_or(config.retry);

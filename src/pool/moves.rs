@@ -31,6 +31,7 @@ impl<C: Capability> Lane<C> {
         match self.offer(job) {
             Ok(()) => {
                 self.pool.look_by(deadline);
+                self.tell_of_last();
                 true
             }
             Err(job) => {
@@ -52,7 +53,7 @@ impl<C: Capability> Lane<C> {
     /// Takes in again a job that was accepted before: to a worker or the front of its class in the queue.
     pub(crate) fn requeue(&self, job: Job<C>) {
         self.put_back(job);
-        self.pool.tell(Command::Demand(self.key.clone()));
+        self.pool.tell(Command::Demand(self.id));
     }
 
     /// Takes in an accepted job for another attempt after `delay`.

@@ -119,6 +119,11 @@ impl<J: Waiting> Queue<J> {
         ready.chain(std::mem::take(&mut self.delayed).into_values()).collect()
     }
 
+    /// Holds `capacity` jobs from now on; 0 means any number. What waits stays, even if it is more.
+    pub(crate) fn hold(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Refuses everything from now on; what waits stays.
     pub(crate) fn close(&mut self) {
         self.closed = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::key_config::KeyConfig;
 use super::lane::Lane;
 use super::shared::PoolPhase;
-use super::{Loader, Pool};
+use super::{Loader, NoWorkers, Pool, PoolError};
 use crate::capability::Capability;
 use crate::id::RegistryKey;
 
@@ -21,7 +21,7 @@ pub enum RegisterError {
     ShuttingDown,
 }
 
-/// A key that nobody else can register as long as this is there, and under which there is nothing yet.
+/// A key that nobody else can register as long as this is there.
 #[must_use]
 pub(crate) struct Vacancy<'a, C: Capability> {
     pool: &'a Pool<C>,
@@ -45,18 +45,53 @@ impl<C: Capability> Pool<C> {
         Ok(())
     }
 
+    /// Makes a model known under a key in place of the one that is there, if one is: with no moment in between at which
+    /// the key is unknown. What the old one has accepted it still answers; then it goes, as by
+    /// [`unregister`](Self::unregister).
+    pub fn replace(
+        &self,
+        key: impl Into<RegistryKey>,
+        loader: impl Loader<C>,
+        config: KeyConfig,
+    ) -> Result<(), RegisterError> {
+        self.take_over(key.into())?.fill(loader, config);
+        Ok(())
+    }
+
+    /// Takes a key off: it is unknown from now on, and can be registered again at once. Does not wait: what was accepted
+    /// is still answered, then its workers go, and with them their memory.
+    pub fn unregister(&self, key: impl AsRef<str>) -> Result<(), PoolError> {
+        let key = key.as_ref();
+        let unregistered = || PoolError::NoWorkers { key: key.into(), reason: NoWorkers::Unregistered };
+        self.owner.lanes.take(key).ok_or_else(unregistered)?.retire();
+        Ok(())
+    }
+
     /// Keeps a key free for a model: for whoever registers it in several pools or in none.
     ///
     /// # Errors
     ///
     /// As [`register`](Self::register).
     pub(crate) fn hold(&self, key: RegistryKey) -> Result<Vacancy<'_, C>, RegisterError> {
+        let vacancy = self.take_over(key)?;
+        // A key is among the lanes before it is no longer held: there is no moment at which it is in neither.
+        if self.owner.lanes.contains(&vacancy.key) {
+            return Err(RegisterError::Taken(vacancy.key.clone()));
+        }
+        Ok(vacancy)
+    }
+
+    /// Keeps a key for whoever registers it in place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::Taken`] when somebody else is about to register it.
+    pub(crate) fn take_over(&self, key: RegistryKey) -> Result<Vacancy<'_, C>, RegisterError> {
         let mut held = self.owner.held.lock();
         if self.owner.shared.phase() != PoolPhase::Running {
             return Err(RegisterError::ShuttingDown);
         }
-        // A key is among the lanes before it is no longer held: there is no moment at which it is in neither.
-        if self.owner.lanes.contains_key(&key) || !held.insert(key.clone()) {
+        if !held.insert(key.clone()) {
             return Err(RegisterError::Taken(key));
         }
         Ok(Vacancy { pool: self, key })
@@ -64,11 +99,14 @@ impl<C: Capability> Pool<C> {
 }
 
 impl<C: Capability> Vacancy<'_, C> {
-    /// Makes a model known under the key. In a pool that has been shut down since, nobody can reach it.
+    /// Makes a model known under the key, and no longer the one that was. In a pool that has been shut down since,
+    /// nobody can reach it.
     pub(crate) fn fill(self, loader: impl Loader<C>, config: KeyConfig) {
         let owner = &self.pool.owner;
         let lane = Lane::new(self.key.clone(), Box::new(loader), owner.shared.clone(), config);
-        owner.lanes.insert(self.key.clone(), Arc::new(lane));
+        if let Some(before) = owner.lanes.put(Arc::new(lane)) {
+            before.retire();
+        }
     }
 }
 

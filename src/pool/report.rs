@@ -1,7 +1,6 @@
 //! What a pool says about itself.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
@@ -44,12 +43,12 @@ impl<C: Capability> Pool<C> {
 
     /// The registered keys, in no order.
     pub fn keys(&self) -> Vec<RegistryKey> {
-        self.owner.lanes.iter().map(|entry| entry.key().clone()).collect()
+        self.owner.lanes.keys()
     }
 
     /// Whether something is registered under this key.
     pub fn has_key(&self, key: impl AsRef<str>) -> bool {
-        self.owner.lanes.contains_key(key.as_ref())
+        self.owner.lanes.get(key.as_ref()).is_some()
     }
 
     /// Whether some worker serves this key.
@@ -84,18 +83,12 @@ impl<C: Capability> Pool<C> {
 
     /// The memory reserved for this pool's keys.
     pub fn reserved_memory(&self) -> ByteSize {
-        self.owner.lanes.iter().map(|entry| memory_of(entry.value())).sum()
+        self.owner.lanes.all().iter().map(|lane| memory_of(lane)).sum()
     }
 
     /// The totals since the pool was made.
     pub fn metrics(&self) -> PoolMetrics {
-        let mut metrics =
-            PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..PoolMetrics::default() };
-        self.owner
-            .lanes
-            .iter()
-            .for_each(|entry| metrics.add(&entry.value().counters, &entry.value().served()));
-        metrics
+        PoolMetrics { total_requests: self.owner.shared.gate.accepted(), ..self.owner.lanes.totals() }
     }
 
     /// One key now.
@@ -106,20 +99,25 @@ impl<C: Capability> Pool<C> {
     /// The pool now: its totals, and every key in the order of their names.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.owner.shared;
-        let mut keys: Vec<KeyStatus> =
-            self.owner.lanes.iter().map(|entry| status_of(entry.value())).collect();
+        let (leaving, present): (Vec<_>, Vec<_>) =
+            self.owner.lanes.all().into_iter().partition(|lane| lane.is_retired());
+        let mut keys: Vec<KeyStatus> = present.iter().map(|lane| status_of(lane)).collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
+        let leaving = leaving.iter().filter(|lane| lane.queued() > 0 || !lane.seats().is_empty());
+        let leaving: Vec<KeyStatus> = leaving.map(|lane| status_of(lane)).collect();
+        let both = || keys.iter().chain(&leaving);
         PoolStatus {
             name: C::NAME.to_owned(),
             kind: kind_of(shared.config.rate_limit.is_some()),
             running: shared.phase() == PoolPhase::Running,
-            workers: keys.iter().map(|key| key.ready).sum(),
-            in_flight: keys.iter().map(|key| key.in_flight).sum(),
-            queue_depth: keys.iter().map(|key| key.queue_used).sum(),
+            workers: both().map(|key| key.ready).sum(),
+            in_flight: both().map(|key| key.in_flight).sum(),
+            queue_depth: both().map(|key| key.queue_used).sum(),
             rate_limiter: shared.config.rate_limit.map(Into::into),
-            memory: keys.iter().map(|key| key.memory).sum(),
+            memory: both().map(|key| key.memory).sum(),
             totals: self.metrics(),
             keys,
+            leaving,
         }
     }
 }
@@ -143,22 +141,22 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
     let (counters, served) = (&lane.counters, lane.served());
     KeyStatus {
         key: lane.key.clone(),
-        kind: kind_of(lane.config.rate_limit.is_some()),
+        kind: kind_of(lane.settings.is_limited()),
         ready: workers
             .iter()
             .filter(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy))
             .count(),
         in_flight: workers.iter().filter(|worker| serves(worker)).map(|worker| worker.pending).sum(),
         workers,
-        queue_size: lane.config.queue_capacity,
+        queue_size: lane.settings.queue_capacity(),
         queue_used: lane.with_queue(|queue| queue.len()),
         completed: served.completed.get(),
         failed: counters.failed.get() + counters.timed_out.get(),
         canceled: counters.canceled.get(),
         rejected: counters.rejected.get(),
-        pinned: lane.pinned.load(Ordering::Acquire),
+        pinned: lane.settings.is_pinned(),
         circuit_open_for: lane.circuit_open_for(),
-        rate_limiter: lane.config.rate_limit.map(Into::into),
+        rate_limiter: lane.settings.rate_limit().map(Into::into),
         memory: memory_of(lane),
         queue_time: served.queue_time.snapshot(),
         run_time: served.run_time.snapshot(),

@@ -45,6 +45,25 @@ pub(crate) enum Decision {
     Drain { count: usize, reason: EvictReason },
 }
 
+/// How often a key is looked at whose workers are busy, at most: one that becomes idle is noticed by then.
+const LOOK_FOR_IDLE: Duration = Duration::from_secs(1);
+
+/// How long until an idle worker may have to go, if no work comes; `None` if none would. One that is busy or starting
+/// could be idle from now on, and is due after a cooldown.
+pub(crate) fn next_idle(demand: &Demand, bounds: &Bounds) -> Option<Duration> {
+    let alive = demand.starting + demand.serving;
+    if demand.target.is_some() || demand.pinned || alive <= bounds.min {
+        return None;
+    }
+    let cooling = demand
+        .idle
+        .iter()
+        .filter_map(|idle| bounds.cooldown.checked_sub(*idle))
+        .filter(|rest| !rest.is_zero());
+    let others = cooling.clone().count() < alive;
+    cooling.min().into_iter().chain(others.then(|| bounds.cooldown.max(LOOK_FOR_IDLE))).min()
+}
+
 /// Decides:
 ///
 /// 1. A number asked for by hand is kept to, both ways.

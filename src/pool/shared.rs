@@ -12,6 +12,7 @@ use super::config::PoolConfig;
 use super::events::{EventLog, What};
 use super::gate::Gate;
 use super::handle::WorkerHandle;
+use super::lanes::LaneId;
 use super::reply::JobResult;
 use super::session::SessionStore;
 use super::supervisor::Command;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     alarm: AtomicU64,
     phase: AtomicU8,
     next_worker: AtomicU64,
+    next_lane: AtomicU64,
     /// The pool's own threads, and those in a callback: one of them must not join them all.
     threads: Mutex<Vec<ThreadId>>,
 }
@@ -70,6 +72,7 @@ impl Shared {
             alarm: AtomicU64::new(u64::MAX),
             phase: AtomicU8::new(PoolPhase::Running as u8),
             next_worker: AtomicU64::new(1),
+            next_lane: AtomicU64::new(1),
             threads: Mutex::new(Vec::new()),
         }
     }
@@ -93,6 +96,10 @@ impl Shared {
 
     pub(crate) fn next_worker(&self) -> WorkerId {
         WorkerId(self.next_worker.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn next_lane(&self) -> LaneId {
+        LaneId(self.next_lane.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes sure that the supervisor looks for overdue work at `at` or before.

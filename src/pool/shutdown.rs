@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use super::error::PoolError;
 use super::handle::{Message, Seat};
 use super::lane::Lane;
+use super::lanes::Lanes;
 use super::queue::Queue;
 use super::reply::Reply;
 use super::shared::{PoolPhase, Shared};
 use super::state::Pending;
-use super::supervisor::{Command, Holdings, Lanes};
+use super::supervisor::{Command, Holdings};
 use super::thread::stop_elsewhere;
 use crate::capability::Capability;
 use crate::id::RegistryKey;
@@ -56,7 +57,7 @@ pub enum ShutdownError {
 impl<C: Capability> Owner<C> {
     pub(crate) fn close(&self) {
         self.shared.advance(PoolPhase::ShuttingDown);
-        for lane in lanes(&self.lanes) {
+        for lane in self.lanes.all() {
             lane.with_queue(Queue::close);
         }
     }
@@ -127,7 +128,7 @@ impl<C: Capability> Ending<C> {
 
     /// Answers everything that has no answer yet, wherever it is. Returns how much that was.
     fn end_everything(&self) -> u64 {
-        lanes(&self.lanes).iter().map(|lane| end_all_of(lane)).sum()
+        self.lanes.all().iter().map(|lane| end_all_of(lane)).sum()
     }
 }
 
@@ -157,11 +158,6 @@ fn taken_back<C: Capability>(seat: &Seat<C>, message: Message<C>) -> Option<supe
     let Message::Job(job) = message else { return None };
     seat.handle.cell().discharge(Pending { jobs: 1, cost: job.cost() });
     Some(job)
-}
-
-fn lanes<C: Capability>(lanes: &Lanes<C>) -> Vec<Arc<Lane<C>>> {
-    // Collected first: no guard of the map is held while anything happens.
-    lanes.iter().map(|entry| entry.value().clone()).collect()
 }
 
 fn until(timeout: Duration) -> Instant {

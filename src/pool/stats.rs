@@ -115,8 +115,12 @@ pub struct PoolStatus {
     pub memory: ByteSize,
     /// The totals.
     pub totals: PoolMetrics,
-    /// Every key that is loaded or was used.
+    /// Every key that is registered.
     pub keys: Vec<KeyStatus>,
+    /// Keys that were taken off and have work or workers still. One of them may be among `keys` too, if it was
+    /// registered anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<KeyStatus>,
 }
 
 /// What bounds how fast a pool works.

@@ -67,7 +67,7 @@ fn live<C: Capability>(lane: &Arc<Lane<C>>, seat: &Arc<Seat<C>>, load: &SharedLo
     if !seat.handle.open(capacity) {
         return retire(model);
     }
-    pool.tell(Command::Ready { key: lane.key.clone(), worker: seat.handle.worker_id() });
+    pool.tell(Command::Ready { lane: lane.id, worker: seat.handle.worker_id() });
     Worker::new(lane, seat, model).serve()
 }
 
@@ -105,5 +105,5 @@ fn leave<C: Capability>(
     };
     drop(seat.reservation.lock().take());
     lane.pool.dismiss_thread();
-    lane.pool.tell(Command::Exited { key: lane.key.clone(), worker, exit, weights });
+    lane.pool.tell(Command::Exited { lane: lane.id, worker, exit, weights });
 }

@@ -93,7 +93,7 @@ impl<'a, C: Capability> Worker<'a, C> {
 
     /// Whether the queue has nothing that this worker may take by itself.
     fn has_nothing_to_take(&self) -> bool {
-        let barred = || self.lane.config.rate_limit.is_some() || self.seat.handle.cell().is_tripped();
+        let barred = || self.lane.settings.is_limited() || self.seat.handle.cell().is_tripped();
         (self.lane.queued() == 0 || barred()) && !self.is_done()
     }
 
@@ -372,7 +372,7 @@ impl<'a, C: Capability> Worker<'a, C> {
     /// There is room again. Where a rate limit governs, the one who owns the limiter hands out and has to
     /// know; elsewhere the worker helps itself.
     fn tell_of_room(&self) {
-        if self.lane.config.rate_limit.is_some() && self.lane.queued() > 0 {
+        if self.lane.settings.is_limited() && self.lane.queued() > 0 {
             self.lane.demand_handing_out();
         }
     }

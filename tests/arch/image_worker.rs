@@ -92,7 +92,7 @@ fn a_model_of_pictures_is_no_model_of_texts() {
     let quantized = ModelOptions::default().quantize("q8_0".parse().unwrap());
     let files = ModelFiles::Folder(folder(&fixture("vit")));
     let config: KeyConfig = engine.key_config(Capabilities::ImageEmbedding);
-    assert!(matches!(engine.add_files_with("q", files, config.clone(), quantized), Err(Error::Arch(_))));
+    assert!(matches!(engine.add_files_with("q", files, config, quantized), Err(Error::Arch(_))));
     let copy = copied(&fixture("vit"));
     std::fs::remove_file(copy.path().join("model.safetensors")).unwrap();
     let files = ModelFiles::Folder(folder(copy.path()));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::config;
 use crate::pool::events::{EvictReason, SpawnReason};
-use crate::pool::scale::{Bounds, Decision, Demand, decide};
+use crate::pool::scale::{Bounds, Decision, Demand, decide, next_idle};
 
 fn seconds(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_secs)
@@ -109,6 +109,30 @@ proptest! {
             let long_idle = demand.idle.iter().filter(|idle| **idle >= bounds.cooldown).count();
             prop_assert!(count <= long_idle && demand.queued == 0 && !demand.pinned);
             prop_assert!(alive(&demand) - count >= bounds.min.min(alive(&demand)));
+        }
+    }
+
+    #[test]
+    fn the_next_look_at_idle_workers_is_when_one_goes_and_not_before(demand in demand(), bounds in bounds()) {
+        let mut now = demand;
+        for _ in 0..3 {
+            now = carried_out(decide(&now, &bounds), now);
+        }
+        let after = |wait: Duration| {
+            let idle: Vec<_> = now.idle.iter().map(|idle| *idle + wait).collect();
+            decide(&Demand { idle, ..now.clone() }, &bounds)
+        };
+        match next_idle(&now, &bounds) {
+            None => prop_assert_eq!(after(Duration::from_hours(1)), Decision::Hold),
+            Some(wait) => {
+                prop_assert!(!wait.is_zero(), "the supervisor would not come to rest");
+                prop_assert_eq!(after(wait - Duration::from_nanos(1)), Decision::Hold);
+                let idle = now.idle.iter().all(|idle| *idle < bounds.cooldown);
+                if idle && now.idle.len() == alive(&now) && now.queued == 0 {
+                    let goes = matches!(after(wait), Decision::Drain { reason: EvictReason::Idle, .. });
+                    prop_assert!(goes, "{:?}", after(wait));
+                }
+            }
         }
     }
 }

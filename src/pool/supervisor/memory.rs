@@ -1,11 +1,10 @@
 //! Finding memory: who could give some back, anywhere under the budget, and asking for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Supervisor;
 use super::watch::Watch;
-use super::{Lanes, Supervisor};
 use crate::capability::Capability;
 use crate::clock::Timestamp;
 use crate::id::ByteSize;
@@ -15,6 +14,7 @@ use crate::pool::events::{EvictReason, What};
 use crate::pool::evict::{self, Candidate};
 use crate::pool::handle::Seat;
 use crate::pool::lane::Lane;
+use crate::pool::lanes::Lanes;
 use crate::pool::shared::Shared;
 use crate::pool::state::WorkerState;
 
@@ -143,11 +143,9 @@ pub(crate) struct Holdings<C: Capability> {
 
 impl<C: Capability> Holdings<C> {
     fn loaded_lanes(&self) -> Vec<Arc<Lane<C>>> {
-        // Collected first: no guard of the map is held while lanes are looked at.
-        let lanes: Vec<_> = self.lanes.iter().map(|entry| entry.value().clone()).collect();
         let loaded =
             |lane: &Arc<Lane<C>>| !lane.roster.read().is_empty() || lane.weights_bytes() > ByteSize::ZERO;
-        lanes.into_iter().filter(loaded).collect()
+        self.lanes.all().into_iter().filter(loaded).collect()
     }
 
     /// What one lane holds: each surplus worker by itself, and all of it.
@@ -159,7 +157,7 @@ impl<C: Capability> Holdings<C> {
             matches!(state, WorkerState::Loading | WorkerState::Ready | WorkerState::Busy)
         };
         let all: Vec<_> = roster.iter().filter(stays).collect();
-        if lane.pinned.load(Ordering::Acquire) || all.is_empty() {
+        if lane.settings.is_pinned() && !lane.is_retired() || all.is_empty() {
             return;
         }
         let hold = |seats: &[&Arc<Seat<C>>], whole: bool, shared: ByteSize, reload: Duration| Hold {
@@ -219,22 +217,21 @@ impl<C: Capability> Reclaim for Holdings<C> {
     }
 
     fn give_up(&self, hold: &Hold, insistence: Insistence) -> bool {
-        let Some(lane) = self.lanes.get(&hold.key).map(|lane| lane.clone()) else { return false };
-        let seats: Vec<_> = lane
-            .roster
-            .read()
-            .iter()
-            .filter(|seat| hold.workers.contains(&seat.handle.worker_id()))
-            .cloned()
-            .collect();
+        // Not by the key alone, which may be another model's by now.
+        let lanes = self.lanes.all().into_iter().filter(|lane| lane.key == hold.key);
+        let named = |seat: &Arc<Seat<C>>| hold.workers.contains(&seat.handle.worker_id());
+        let seats = lanes.flat_map(|lane| {
+            let seats: Vec<_> = lane.roster.read().iter().filter(|seat| named(seat)).cloned().collect();
+            seats.into_iter().map(move |seat| (lane.clone(), seat))
+        });
         let mut any = false;
-        for seat in seats {
+        for (lane, seat) in seats {
             let bytes = seat.reserved();
             let reason = match insistence {
                 Insistence::IfIdle if seat.try_evict() => EvictReason::MakeRoom,
                 Insistence::IfIdleBudgetShrank if seat.try_evict() => EvictReason::BudgetShrank,
                 Insistence::FinishFirst => {
-                    seat.drain();
+                    let _ = seat.drain();
                     EvictReason::MakeRoom
                 }
                 Insistence::IfIdle | Insistence::IfIdleBudgetShrank => continue,

@@ -6,6 +6,7 @@
 //! does takes long.
 
 mod memory;
+mod retire;
 mod spawning;
 mod sweep;
 mod watch;
@@ -16,12 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use dashmap::DashMap;
 
 use self::watch::Watch;
 use super::error::{PoolError, SpawnError};
 use super::events::{EvictReason, What};
-use super::lane::Lane;
+use super::lanes::{LaneId, Lanes};
 use super::load::SharedLoad;
 use super::shared::Shared;
 use crate::capability::Capability;
@@ -31,27 +31,24 @@ use crate::id::{RegistryKey, WorkerId};
 
 pub(crate) use self::memory::Holdings;
 
-/// The lanes of a pool, shared by everyone who looks one up.
-///
-/// Hashed quickly rather than against attack: keys are registered by the application, not by its callers.
-pub(crate) type Lanes<C> = DashMap<RegistryKey, Arc<Lane<C>>, foldhash::fast::RandomState>;
-
 /// What the supervisor is told.
 pub(crate) enum Command {
     /// Something may be overdue: look.
     Look,
-    /// Work waits in a key's queue.
-    Demand(RegistryKey),
+    /// Work waits in a lane's queue, or its settings have changed.
+    Demand(LaneId),
+    /// A lane's key was taken off.
+    Retire(LaneId),
     /// A worker serves.
-    Ready { key: RegistryKey, worker: WorkerId },
+    Ready { lane: LaneId, worker: WorkerId },
     /// A worker's thread is about to end.
-    Exited { key: RegistryKey, worker: WorkerId, exit: Exit, weights: Option<Arc<SharedLoad>> },
+    Exited { lane: LaneId, worker: WorkerId, exit: Exit, weights: Option<Arc<SharedLoad>> },
     /// Load a key; answered when a worker serves or none can.
-    Preload { key: RegistryKey, done: Sender<Result<(), PoolError>> },
+    Preload { lane: LaneId, done: Sender<Result<(), PoolError>> },
     /// Let all of a key's workers go; answered when they and their memory are gone.
-    Unload { key: RegistryKey, done: Sender<()> },
+    Unload { lane: LaneId, done: Sender<()> },
     /// Keep so many workers; answered when that is decided, not when it is done.
-    Resize { key: RegistryKey, workers: usize, done: Sender<()> },
+    Resize { lane: LaneId, workers: usize, done: Sender<()> },
     /// Do what the time makes due; answered when done. For tests and for operators who will not wait.
     Maintain { done: Sender<()> },
     /// Let every worker go and end. Threads that have not ended by `until` are left behind.
@@ -80,8 +77,8 @@ pub(crate) struct Supervisor<C: Capability> {
     inbox: Receiver<Command>,
     /// Rings when anyone gives memory back.
     freed: Receiver<()>,
-    /// What only the supervisor knows of a key, from its first demand on.
-    watches: HashMap<RegistryKey, Watch<C>>,
+    /// What only the supervisor knows of a lane, from its first demand on.
+    watches: HashMap<LaneId, Watch<C>>,
     rng: fastrand::Rng,
     next_maintenance: Timestamp,
     next_health: Timestamp,
@@ -152,6 +149,7 @@ impl<C: Capability> Supervisor<C> {
             self.contained(|this| this.obey(command));
         }
         self.attend(freed);
+        self.see_off_retired();
         for done in self.maintained.drain(..) {
             let _ = done.send(());
         }
@@ -160,21 +158,26 @@ impl<C: Capability> Supervisor<C> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Look => {}
-            Command::Demand(key) => self.with_watch(&key, |this, watch| {
+            Command::Demand(lane) => self.with_watch(lane, |this, watch| {
                 watch.lane.demand_heard();
                 watch.lane.flush_unless_limited();
                 this.scale(watch);
             }),
-            Command::Ready { key, worker } => self.with_watch(&key, |this, watch| this.ready(watch, worker)),
-            Command::Exited { key, worker, exit, weights } => {
-                self.with_watch(&key, |this, watch| this.exited(watch, worker, exit, weights));
+            Command::Retire(lane) => self.with_watch(lane, Self::scale),
+            Command::Ready { lane, worker } => {
+                self.with_watch(lane, |this, watch| this.ready(watch, worker));
             }
-            Command::Preload { key, done } => self.with_watch(&key, |this, watch| {
+            Command::Exited { lane, worker, exit, weights } => {
+                self.with_watch(lane, |this, watch| this.exited(watch, worker, exit, weights));
+            }
+            Command::Preload { lane, done } => self.with_watch(lane, |this, watch| {
                 watch.preloads.push(done);
                 this.scale(watch);
             }),
-            Command::Unload { key, done } => self.with_watch(&key, |this, watch| this.unload(watch, done)),
-            Command::Resize { key, workers, done } => self.with_watch(&key, |this, watch| {
+            Command::Unload { lane, done } => {
+                self.with_watch(lane, |this, watch| this.unload(watch, done));
+            }
+            Command::Resize { lane, workers, done } => self.with_watch(lane, |this, watch| {
                 watch.target = Some(workers);
                 this.scale(watch);
                 let _ = done.send(());
@@ -189,7 +192,7 @@ impl<C: Capability> Supervisor<C> {
                 self.stop_until = Some(until);
                 for watch in self.watches.values_mut() {
                     watch.abandon_plans();
-                    watch.lane.roster.read().iter().for_each(|seat| seat.drain());
+                    watch.lane.roster.read().iter().for_each(|seat| _ = seat.drain());
                 }
             }
         }
@@ -201,14 +204,9 @@ impl<C: Capability> Supervisor<C> {
         if self.shared.alarm() <= now {
             self.contained(|this| this.sweep_overdue(now));
         }
-        let due: Vec<RegistryKey> = self
-            .watches
-            .values()
-            .filter(|w| w.is_due(now, memory_freed))
-            .map(|w| w.lane.key.clone())
-            .collect();
-        for key in due {
-            self.contained(|this| this.with_watch(&key, Supervisor::scale));
+        let due = |(id, watch): (&LaneId, &Watch<C>)| watch.is_due(now, memory_freed).then_some(*id);
+        for id in self.watches.iter().filter_map(due).collect::<Vec<_>>() {
+            self.contained(|this| this.with_watch(id, Supervisor::scale));
         }
         if self.next_memory <= now {
             self.next_memory = now.saturating_add(MEMORY_INTERVAL);
@@ -222,8 +220,8 @@ impl<C: Capability> Supervisor<C> {
         if self.next_maintenance <= now {
             self.next_maintenance = now.saturating_add(self.shared.config.maintenance_interval);
             self.contained(|this| this.shared.sessions.forget_expired());
-            for key in self.watches.keys().cloned().collect::<Vec<_>>() {
-                self.contained(|this| this.with_watch(&key, Supervisor::scale));
+            for id in self.watches.keys().copied().collect::<Vec<_>>() {
+                self.contained(|this| this.with_watch(id, Supervisor::scale));
             }
             self.watches.retain(|_, watch| !watch.is_forgettable());
         }
@@ -231,26 +229,26 @@ impl<C: Capability> Supervisor<C> {
 
     /// When to wake without being told. With nothing loaded and nothing planned: never.
     fn next_due(&self) -> Timestamp {
-        let watches = self.watches.values().map(|watch| watch.due).min().unwrap_or(Timestamp::NEVER);
+        let watches = self.watches.values().map(Watch::next_look).min().unwrap_or(Timestamp::NEVER);
         let mut due = self.shared.alarm().min(watches);
-        if self.watches.values().any(|watch| watch.threads() > 0) {
+        if self.watches.values().any(|watch| watch.threads() > 0 || watch.lane.is_retired()) {
             due = due.min(self.next_maintenance).min(self.next_health).min(self.next_memory);
         }
         due
     }
 
-    /// Runs `act` on what is known of a key. The watch is out of the map meanwhile, so that `act` may use
+    /// Runs `act` on what is known of a lane. The watch is out of the map meanwhile, so that `act` may use
     /// the supervisor too; a panic in `act` loses no watch.
-    fn with_watch(&mut self, key: &RegistryKey, act: impl FnOnce(&mut Self, &mut Watch<C>)) {
-        let known = self.watches.remove(key);
+    fn with_watch(&mut self, id: LaneId, act: impl FnOnce(&mut Self, &mut Watch<C>)) {
+        let known = self.watches.remove(&id);
         let Some(mut watch) = known.or_else(|| {
-            let lane = self.lanes.get(key)?.clone();
+            let lane = self.lanes.find(id)?;
             Some(Watch::new(lane))
         }) else {
             return;
         };
         let acted = catch_unwind(AssertUnwindSafe(|| act(self, &mut watch)));
-        self.watches.insert(key.clone(), watch);
+        self.watches.insert(id, watch);
         if let Err(panic) = acted {
             std::panic::resume_unwind(panic);
         }
@@ -262,7 +260,7 @@ impl<C: Capability> Supervisor<C> {
         let lane = watch.lane.clone();
         for seat in lane.roster.read().iter() {
             let bytes = seat.reserved();
-            seat.drain();
+            let _ = seat.drain();
             let worker = seat.handle.worker_id();
             self.shared.emit(&lane.key, What::Evicted { worker, reason: EvictReason::Unload, bytes });
         }

@@ -39,6 +39,7 @@ impl<C: Capability> Supervisor<C> {
             watch.answer_preloads(&Err(error));
             return;
         }
+        watch.keep_limit();
         Self::hand_out_limited(watch);
         self.restart_due(watch, now);
         self.time_out_starts(watch, now);
@@ -50,7 +51,10 @@ impl<C: Capability> Supervisor<C> {
             // Nobody waits for memory any more; whoever comes next has not waited yet.
             watch.short_of_memory = None;
         }
-        match scale::decide(&demand, &watch.bounds()) {
+        let bounds = watch.bounds();
+        let goes = scale::next_idle(&demand, &bounds);
+        watch.idle_due = goes.map_or(Timestamp::NEVER, |after| now.saturating_add(after));
+        match scale::decide(&demand, &bounds) {
             Decision::Hold => {}
             Decision::Spawn { count, reason } => {
                 if Self::may_start(watch, now) {
@@ -59,7 +63,7 @@ impl<C: Capability> Supervisor<C> {
             }
             Decision::Drain { count, reason } => self.drain(watch, count, reason),
         }
-        if demand.queued > 0 && watch.alive() < watch.bounds().max {
+        if demand.queued > 0 && watch.alive() < bounds.max {
             watch.due_by(now.saturating_add(watch.spawn_time.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)));
         }
         watch.restarts.clone().into_iter().for_each(|at| watch.due_by(at));
@@ -350,7 +354,7 @@ impl<C: Capability> Supervisor<C> {
                 // What idled may have been handed a job since the snapshot: then it stays.
                 EvictReason::Idle if !seat.try_evict() => continue,
                 EvictReason::Idle => {}
-                _ => seat.drain(),
+                _ => _ = seat.drain(),
             }
             watch.lane.counters.evicted.increment();
             self.shared

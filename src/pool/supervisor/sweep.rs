@@ -19,9 +19,8 @@ impl<C: Capability> Supervisor<C> {
     pub(super) fn sweep_overdue(&mut self, now: Timestamp) {
         // Taken down first: whoever submits from now on sets it anew, and what was there before is seen here.
         self.shared.take_alarm();
-        let lanes: Vec<Arc<Lane<C>>> = self.lanes.iter().map(|entry| entry.value().clone()).collect();
         let mut next = Timestamp::NEVER;
-        for lane in lanes {
+        for lane in self.lanes.all() {
             next = next.min(self.sweep_queue(&lane, now));
         }
         // By thread, not by roster: a worker that is out of rotation may still hold jobs.
@@ -35,7 +34,7 @@ impl<C: Capability> Supervisor<C> {
             if seat.handle.state() == WorkerState::Loading {
                 let starts_until = seat.handle.spawned_at().saturating_add(self.shared.config.start_timeout);
                 if starts_until <= now {
-                    self.with_watch(&lane.key, Self::scale);
+                    self.with_watch(lane.id, Self::scale);
                 } else {
                     next = next.min(starts_until);
                 }
@@ -50,7 +49,7 @@ impl<C: Capability> Supervisor<C> {
             (queue.take_overdue(now), queue.next_due())
         });
         if !overdue.is_empty() {
-            let reason = self.watches.get_mut(&lane.key).and_then(|watch| why_it_waited(watch, now));
+            let reason = self.watches.get_mut(&lane.id).and_then(|watch| why_it_waited(watch, now));
             for job in overdue {
                 let error = reason.clone().unwrap_or_else(|| job.reply.job().timeout());
                 job.end(error);
@@ -58,7 +57,7 @@ impl<C: Capability> Supervisor<C> {
         }
         if lane.queued() > 0 {
             lane.flush_unless_limited();
-            self.with_watch(&lane.key.clone(), Self::scale);
+            self.with_watch(lane.id, Self::scale);
         }
         due
     }
@@ -80,7 +79,7 @@ impl<C: Capability> Supervisor<C> {
                 lane.set_aside(seat.handle.worker_id());
                 lane.rescue(&seat);
                 self.shared.emit(&lane.key, What::Stuck { worker: seat.handle.worker_id(), since });
-                self.with_watch(&lane.key.clone(), Self::scale);
+                self.with_watch(lane.id, Self::scale);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! What the supervisor alone knows of one key.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::pool::error::PoolError;
 use crate::pool::handle::Seat;
 use crate::pool::lane::Lane;
 use crate::pool::load::SharedLoad;
-use crate::pool::rate_limit::Limiter;
+use crate::pool::rate_limit::{Limiter, RateLimit};
 use crate::pool::scale::{Bounds, Demand};
 use crate::pool::state::WorkerState;
 
@@ -41,12 +40,16 @@ pub(super) struct Watch<C: Capability> {
     pub(super) crashes: Breaker,
     pub(super) completed_at_crash: u64,
     pub(super) limiter: Option<Limiter>,
+    /// What `limiter` was made for.
+    limit: Option<RateLimit>,
     /// Since when the key waits for memory that others hold, and the refusal.
     pub(super) short_of_memory: Option<(Timestamp, OverBudget)>,
     /// How long the last worker took to start.
     pub(super) spawn_time: Duration,
     /// When to look at this key again without being told.
     pub(super) due: Timestamp,
+    /// When an idle worker may have to go.
+    pub(super) idle_due: Timestamp,
 }
 
 pub(super) struct WorkerThread<C: Capability> {
@@ -59,7 +62,8 @@ impl<C: Capability> Watch<C> {
         let config = &lane.pool.config;
         let breaker = Breaker::new(config.circuit_threshold, config.circuit_cooldown);
         Self {
-            limiter: lane.config.rate_limit.map(|limit| Limiter::new(limit, &lane.pool.clock)),
+            limiter: None,
+            limit: None,
             threads: Vec::new(),
             target: None,
             preloads: Vec::new(),
@@ -74,6 +78,7 @@ impl<C: Capability> Watch<C> {
             short_of_memory: None,
             spawn_time: Duration::ZERO,
             due: Timestamp::NEVER,
+            idle_due: Timestamp::NEVER,
             lane,
         }
     }
@@ -109,7 +114,21 @@ impl<C: Capability> Watch<C> {
     }
 
     pub(super) fn is_due(&self, now: Timestamp, memory_freed: bool) -> bool {
-        self.due <= now || (memory_freed && self.short_of_memory.is_some())
+        self.next_look() <= now || (memory_freed && self.short_of_memory.is_some())
+    }
+
+    /// When to look at this key again without being told, for whichever reason.
+    pub(super) fn next_look(&self) -> Timestamp {
+        self.due.min(self.idle_due)
+    }
+
+    /// Makes the limiter that the key's settings ask for, if there is another.
+    pub(super) fn keep_limit(&mut self) {
+        let limit = self.lane.settings.rate_limit();
+        if self.limit != limit {
+            self.limit = limit;
+            self.limiter = limit.map(|limit| Limiter::new(limit, &self.lane.pool.clock));
+        }
     }
 
     pub(super) fn due_by(&mut self, at: Timestamp) {
@@ -153,14 +172,10 @@ impl<C: Capability> Watch<C> {
         self.preloads.drain(..).for_each(|done| drop(done.send(result.clone())));
     }
 
+    /// A key that was taken off keeps no worker for later.
     pub(super) fn bounds(&self) -> Bounds {
-        let config = &self.lane.config;
-        Bounds {
-            initial: config.initial_workers,
-            min: config.min_workers,
-            max: config.max_workers,
-            cooldown: self.lane.pool.config.cooldown_idle,
-        }
+        let bounds = self.lane.settings.bounds();
+        if self.lane.is_retired() { Bounds { min: 0, ..bounds } } else { bounds }
     }
 
     pub(super) fn demand(&self, now: Timestamp) -> Demand {
@@ -169,6 +184,7 @@ impl<C: Capability> Watch<C> {
             |wanted: &[WorkerState]| states.iter().filter(|(state, _)| wanted.contains(state)).count();
         let serving = count(&[WorkerState::Ready, WorkerState::Busy]);
         let idle = states.iter().filter(|(state, _)| *state == WorkerState::Ready);
+        let retired = self.lane.is_retired();
         let (queued, oldest) = self.lane.with_queue(|queue| (queue.ready(), queue.oldest()));
         Demand {
             starting: count(&[WorkerState::Loading]) + self.restarts.len(),
@@ -178,9 +194,9 @@ impl<C: Capability> Watch<C> {
             oldest_wait: oldest.map_or(Duration::ZERO, |since| now.since(since)),
             expected_wait: self.expected_wait(queued, serving),
             spawn_time: self.spawn_time,
-            target: self.target,
-            wanted: !self.preloads.is_empty(),
-            pinned: self.lane.pinned.load(Ordering::Acquire),
+            target: self.target.filter(|_| !retired),
+            wanted: !self.preloads.is_empty() && !retired,
+            pinned: self.lane.settings.is_pinned() && !retired,
         }
     }
 
@@ -193,7 +209,8 @@ impl<C: Capability> Watch<C> {
 
     /// Nothing would be lost by forgetting what is known: no threads, no plans, no memory of failures.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.threads.is_empty()
+        !self.lane.is_retired()
+            && self.threads.is_empty()
             && self.restarts.is_empty()
             && self.preloads.is_empty()
             && self.limiter.is_none()
