@@ -25,6 +25,9 @@
 //! | how errors look | `api_error.rs` |
 //! | how it stops | `listen.rs`, `signals.rs` |
 //! | what is listed and canceled | `in_flight.rs`, `status.rs` |
+//! | what is seen once a second | `feed/` |
+//! | what is scraped | `metrics.rs` |
+//! | the page | `page/`: plain files |
 //! | a dialect | the folder of its name |
 
 mod admin;
@@ -34,14 +37,25 @@ mod app;
 mod arrival;
 mod config;
 mod directory;
+mod feed;
+mod fetch;
 mod generation;
 mod guard;
 mod health;
+mod image_url;
 mod in_flight;
+mod inference;
 mod json_body;
 mod listen;
+mod many;
+mod metrics;
+mod openai;
+mod page;
 mod signals;
+mod spoken;
+mod sse;
 mod status;
+mod terms;
 
 pub use api_error::{ApiError, ErrorKind};
 pub use api_keys::{ApiKeys, WeakKey};
@@ -53,18 +67,30 @@ pub use listen::{Running, ServeError, Server, Stopped};
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes. The guard goes first, whatever the path.
 fn routes(app: App) -> Router {
     let routes = Router::new().merge(health::routes()).merge(status::routes()).merge(admin::routes());
+    let routes = routes.merge(page::routes()).merge(feed::routes(&app)).merge(metrics::routes()).merge(inference::routes());
+    let routes = routes.merge(openai::routes());
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard::guard))
+        .layer(from_fn(in_dialect))
         .with_state(app)
+}
+
+/// Errors are told as the dialect of their path tells them, whoever raised them.
+async fn in_dialect(request: Request, next: Next) -> Response {
+    let less = api_error::says_less(request.uri().path());
+    let response = next.run(request).await;
+    if less { api_error::reshape(response) } else { response }
 }
 
 async fn no_route() -> ApiError {

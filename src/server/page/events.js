@@ -32,7 +32,8 @@ function add(events) {
 
 function line(event) {
   const [what, why, mood] = told(event);
-  const text = h("div", {}, h("span.what", {}, what), why ? ` ${why}` : "", h("p.small.soft", {}, h("span.name", {}, event.key), ` · ${event.capability}`));
+  const often = event.times > 1 ? ` ${event.times} times` : "";
+  const text = h("div", {}, h("span.what", {}, what, often), why ? ` ${why}` : "", h("p.small.soft", {}, h("span.name", {}, event.key), ` · ${event.capability}`));
   return h(mood ? `li.${mood}` : "li", {}, h("time", {}, clock(event.at)), text);
 }
 
