@@ -205,7 +205,8 @@ fn a_model_that_takes_a_keys_place_gets_its_memory() {
     let running = pool.submit("model", Act::Block(gate.clone())).unwrap();
     gate.wait_entered();
     pool.replace("model", new.clone(), KeyConfig::of(pool.config()).workers(1)).unwrap();
-    let next = pool.submit("model", Act::Answer(7)).unwrap();
+    let patient = SubmitOptions::new().timeout(Duration::MAX);
+    let next = pool.submit_with("model", Act::Answer(7), patient).unwrap();
     pool.maintain();
     assert!(!next.is_ready() && Counts::get(&new.counts.loads) == 0, "there is no room for both");
     gate.open();
