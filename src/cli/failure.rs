@@ -5,12 +5,14 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::output::complain;
+use super::output::{complain, counted};
+use super::settings::Flaws;
 use crate::arch::ArchError;
 use crate::capability::InvalidRequest;
 use crate::catalog::CatalogError;
 use crate::id::ByteSize;
 use crate::pool::{PoolError, SpawnError};
+use crate::server::ServeError;
 use crate::weights::{Sha256, SourceError, WeightsError};
 
 /// Why the command did not do what it was asked.
@@ -64,6 +66,39 @@ pub(super) enum Failure {
     /// Some of several models were not fetched; each has been complained about.
     #[error("{failed} of {of} models could not be pulled")]
     NotAllPulled { failed: usize, of: usize },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] Flaws),
+    /// A model that the settings name.
+    #[error("{at}: {source}")]
+    Model { at: String, source: Box<Failure> },
+    /// The server does not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// There is no server.
+    #[error("no server at {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    /// The server did not do what it was asked.
+    #[error("the server at {url} answers {status}: {message}")]
+    Refused { url: String, status: u16, message: String },
+    /// What answers is no server of ours.
+    #[error("what {url} answers is not understood: {reason}")]
+    StrangeAnswer { url: String, reason: String },
+    /// The cache has nothing of the model.
+    #[error("{model} is not here: the cache has nothing of {id}")]
+    NotCached { model: String, id: String },
+    /// The model lies elsewhere.
+    #[error("{model} is not in the cache: it is {path}")]
+    NotOfTheCache { model: String, path: String },
+    /// The user has thought better of it.
+    #[error("nothing was deleted")]
+    NotAgreed,
+    /// A folder could not be deleted.
+    #[error("{path} cannot be deleted: {source}")]
+    Undeletable { path: String, source: io::Error },
+    /// Something is wrong with this machine; each thing has been told.
+    #[error("{} will keep models from being served", counted(*failed, "thing"))]
+    Unhealthy { failed: usize },
     /// A line of the input is no text.
     #[error("line {line} of standard input is not valid UTF-8 from byte {byte} on")]
     NotUtf8 { line: usize, byte: usize },
@@ -97,6 +132,7 @@ impl Failure {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Usage(_) | Self::Invalid(_) => ExitCode::from(2),
+            Self::Settings(flaws) if flaws.are_usage() => ExitCode::from(2),
             Self::Interrupted => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }
@@ -104,8 +140,13 @@ impl Failure {
 
     /// Says it on standard error.
     pub(super) fn complain(&self) {
-        if !matches!(self, Self::OutputClosed) {
-            complain(format_args!("error: {}", one_line(self)));
+        match self {
+            Self::OutputClosed => {}
+            // One line for each.
+            Self::Settings(Flaws(flaws)) => {
+                flaws.iter().for_each(|flaw| complain(format_args!("error: {}", one_line(flaw))));
+            }
+            _ => complain(format_args!("error: {}", one_line(self))),
         }
         if let Some(hint) = self.hint() {
             complain(format_args!("hint: {hint}"));
@@ -151,6 +192,25 @@ impl Failure {
             Self::NotAllPulled { .. } => Some("what was fetched stays; run the same again to go on"),
             Self::NotUtf8 { .. } => Some("convert the input first, for example with iconv -t UTF-8"),
             Self::LineTooLong { .. } => Some("one text per line: is this a text file?"),
+            Self::Settings(_) => Some("`millpond config --help` shows a file; `millpond config print` shows what holds"),
+            Self::Model { source, .. } => source.hint(),
+            Self::Serve(ServeError::Exposed(_)) => Some("`millpond serve --help` has all that can be said"),
+            Self::Serve(ServeError::Bind { .. }) => {
+                Some("another server may be there: `millpond ps` asks it; --port 0 takes a port that is free")
+            }
+            Self::Serve(_) => Some(SEE_MORE),
+            Self::Unreachable { .. } => {
+                Some("start one with `millpond serve`, or say where it is with --url or MILLPOND_URL")
+            }
+            Self::Refused { status: 401 | 403, .. } => Some("give its key with --api-key or MILLPOND_API_KEY"),
+            Self::Refused { status: 404, .. } => Some("`millpond ps --all` shows the models that it has"),
+            Self::Refused { .. } => Some("the server's log says more"),
+            Self::StrangeAnswer { .. } => Some("is it millpond, and of this version? `millpond doctor` looks"),
+            Self::NotCached { .. } => Some("`millpond pull` fetches it; `millpond list` shows what is here"),
+            Self::NotOfTheCache { .. } => Some("only what came from the hub is deleted; the rest is yours to delete"),
+            Self::NotAgreed => None,
+            Self::Undeletable { .. } => Some("what is left of it can be deleted by hand"),
+            Self::Unhealthy { .. } => Some("each line above that begins with `fail` says what to do"),
             Self::Input(_) | Self::Thread(_) | Self::Signals(_) => Some(SEE_MORE),
         }
     }

@@ -8,9 +8,13 @@ mod answer_args;
 mod answer_lines;
 mod bench;
 mod catalogs;
+mod client;
+mod completions;
+mod config;
 mod conversation;
 mod demo;
 mod describe;
+mod doctor;
 mod draw;
 mod embed;
 mod embed_image;
@@ -28,12 +32,17 @@ mod output;
 mod progress;
 mod pull;
 mod question_args;
+mod rm;
 mod run;
+mod serve;
+mod settings;
+mod show;
+mod status;
+mod stop;
 mod stream;
 mod telling;
 mod writer;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -90,12 +99,21 @@ enum Verb {
     Bench(bench::Bench),
     List(list::List),
     Pull(pull::Pull),
+    Show(show::Show),
+    Rm(rm::Rm),
+    Serve(serve::Serve),
+    Stop(stop::Stop),
+    Config(config::Config),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let command = Command::parse();
-    log_to_stderr(command.verbose);
+    // Whoever starts a server wants to see what it does.
+    let told = matches!(command.verb, Verb::Serve(_));
+    log_to_stderr(command.verbose.saturating_add(told.into()));
     let done = match &command.verb {
         Verb::Demo(verb) => verb.run(),
         Verb::Embed(verb) => verb.run(),
@@ -108,6 +126,13 @@ pub fn main() -> ExitCode {
         Verb::Bench(verb) => verb.run(),
         Verb::List(verb) => verb.run(),
         Verb::Pull(verb) => verb.run(),
+        Verb::Show(verb) => verb.run(),
+        Verb::Rm(verb) => verb.run(),
+        Verb::Serve(verb) => verb.run(),
+        Verb::Stop(verb) => verb.run(),
+        Verb::Config(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,6 +148,6 @@ fn log_to_stderr(verbose: u8) {
         _ => "millpond=debug,info",
     };
     let filter = EnvFilter::try_from_env("MILLPOND_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colored = output::in_color(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colored).with_writer(std::io::stderr).init();
 }

@@ -16,6 +16,7 @@ use crate::kernels::{Dtype, KvFormat};
 use crate::memory::MemoryBudget;
 use crate::pool::{KeyConfig, PoolConfig};
 use crate::weights::gguf::Quantization;
+use crate::weights::hub::Access;
 use crate::weights::{Hub, HubConfig, ModelFiles, ModelFolder};
 
 /// More workers or threads are a slip of the finger.
@@ -53,6 +54,9 @@ pub(super) struct ModelArgs {
     memory: Option<ByteSize>,
     #[command(flatten)]
     catalog: CatalogArgs,
+    /// Whether the hub may be asked.
+    #[arg(skip = Access::Online)]
+    access: Access,
 }
 
 /// The names of [`Dtype::ALL`].
@@ -84,9 +88,28 @@ pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl ModelArgs {
+    /// The model of this name, with nothing said of how to serve it, and from this machine alone.
+    pub(super) fn cached(model: &str, catalog: CatalogArgs) -> Self {
+        Self {
+            model: model.to_owned(),
+            dtype: Dtype::Auto,
+            quantize: Choice(None),
+            kv_cache: Choice(None),
+            workers: None,
+            threads: None,
+            memory: None,
+            catalog,
+            access: Access::CacheOnly,
+        }
+    }
+
     /// The model's files, fetched if need be. Nothing is loaded.
     pub(super) fn files(&self) -> Result<ModelFiles, Failure> {
-        let hub = Hub::new(HubConfig::from_env());
+        let mut config = HubConfig::from_env();
+        if self.access == Access::CacheOnly {
+            config.access = Access::CacheOnly;
+        }
+        let hub = Hub::new(config);
         let files = self.catalog.find(&self.model)?.source.resolve_with(&hub, &Downloads::default());
         Ok(files.map_err(crate::Error::from)?)
     }

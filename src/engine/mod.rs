@@ -4,6 +4,7 @@ mod builder;
 mod cores;
 mod loaders;
 mod model;
+mod upkeep;
 
 use std::fmt;
 use std::num::NonZeroUsize;

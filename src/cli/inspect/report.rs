@@ -14,7 +14,7 @@ use crate::weights::WeightFiles;
 
 /// What `--json` prints.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     model: String,
     /// That which the rest is about.
     capability: String,
@@ -271,7 +271,7 @@ impl Report {
         self
     }
 
-    pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
+    pub(in crate::cli) fn print(&self, output: &mut Output) -> Result<(), Failure> {
         let Predicted { weights, per_worker, workers, threads, total } = &self.footprint;
         let before = [
             ("model", self.model.clone()),

@@ -74,6 +74,11 @@ impl RepoCache {
         Self { cached: cache.repo(repo.clone()), repo, root, locks }
     }
 
+    /// What belongs to the model, whatever the revision: its folder, and that of its locks.
+    pub(super) fn folders(&self) -> (PathBuf, PathBuf) {
+        (self.root.clone(), self.locks.clone())
+    }
+
     /// Paths of the hub's API, under the endpoint.
     pub(super) fn listing_url(&self) -> String {
         format!("api/{}", self.repo.api_url())

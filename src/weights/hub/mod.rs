@@ -17,6 +17,7 @@ mod download;
 mod error;
 mod http;
 mod listing;
+mod removal;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,6 +30,7 @@ use parking_lot::Mutex;
 
 pub use config::{Access, HubConfig, HubToken, Retry};
 pub use error::HubError;
+pub use removal::CachedModel;
 
 use self::cache::RepoCache;
 use self::download::Download;

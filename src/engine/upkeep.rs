@@ -1,0 +1,96 @@
+//! Changing what an engine serves while it serves.
+
+use super::{AnyLoader, Capabilities, Engine, ModelOptions};
+use crate::capability::Capability;
+use crate::error::Error;
+use crate::id::RegistryKey;
+use crate::pool::{KeyConfig, Loader, Pool, PoolError, RegisterError};
+use crate::weights::ModelFiles;
+
+/// Makes a model known.
+pub(crate) type Registration<'a> = Box<dyn FnOnce() + 'a>;
+
+/// Does the same with the pool of whatever `capability` is.
+macro_rules! with_pool {
+    ($engine:expr, $capability:expr, $pool:ident => $work:expr) => {
+        match $capability {
+            Capabilities::TextEmbedding => {
+                let $pool = $engine.text_embedding();
+                $work
+            }
+            Capabilities::TextToText => {
+                let $pool = $engine.text_to_text();
+                $work
+            }
+            Capabilities::ImageEmbedding => {
+                let $pool = $engine.image_embedding();
+                $work
+            }
+            Capabilities::Vision => {
+                let $pool = $engine.vision();
+                $work
+            }
+            Capabilities::TextToImage => {
+                let $pool = $engine.text_to_image();
+                $work
+            }
+        }
+    };
+}
+
+impl Engine {
+    /// Reads what `files` say of one thing that the model can do, and holds its key in that pool. What is returned
+    /// makes it known there, in place of what is there: what that has accepted it still answers. Dropped instead, it
+    /// leaves everything as it was.
+    ///
+    /// # Errors
+    ///
+    /// For files that cannot be served so, and for a key that somebody else is registering.
+    pub(crate) fn prepare(
+        &self,
+        key: &RegistryKey,
+        files: &ModelFiles,
+        capability: Capabilities,
+        config: KeyConfig,
+        options: ModelOptions,
+    ) -> Result<Registration<'_>, Error> {
+        let threads = self.threads_per_worker(&config);
+        Ok(match AnyLoader::new(files, capability, threads, options)? {
+            AnyLoader::TextEmbedding(loader) => successor(&self.text_embedding, key, loader, config),
+            AnyLoader::TextToText(loader) => successor(&self.text_to_text, key, loader, config),
+            AnyLoader::ImageEmbedding(loader) => successor(&self.image_embedding, key, loader, config),
+            AnyLoader::TextToImage(loader) => successor(&self.text_to_image, key, loader, config),
+            AnyLoader::Vision(loader) => successor(&self.vision, key, loader, config),
+        }?)
+    }
+
+    /// Takes the key off in one pool: [`Pool::unregister`].
+    pub(crate) fn unregister(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
+        with_pool!(self, capability, pool => pool.unregister(key))
+    }
+
+    /// Changes the key's settings in one pool: [`Pool::configure`].
+    pub(crate) fn configure(
+        &self,
+        key: &str,
+        capability: Capabilities,
+        config: KeyConfig,
+    ) -> Result<(), PoolError> {
+        with_pool!(self, capability, pool => pool.configure(key, config))
+    }
+
+    /// Loads the key in one pool and waits for it: [`Pool::preload`].
+    pub(crate) fn preload(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
+        with_pool!(self, capability, pool => pool.preload(key))
+    }
+}
+
+fn successor<'a, C: Capability>(
+    pool: &'a Pool<C>,
+    key: &RegistryKey,
+    loader: impl Loader<C>,
+    config: KeyConfig,
+) -> Result<Registration<'a>, RegisterError> {
+    let vacancy = pool.take_over(key.clone())?;
+    Ok(Box::new(move || vacancy.fill(loader, config)))
+}
