@@ -39,7 +39,7 @@ mod window;
 
 pub(crate) use decode::{DecodingRoom, SMALL_DECODING};
 pub use decode::{MAX_DECODING, MAX_PIXELS, MAX_SIDE, check, decode};
-pub use encode::encode_png;
+pub use encode::{Encoding, encode, encode_png};
 pub use error::ImageError;
 pub(crate) use fitting::Fitting;
 pub use format::Format;

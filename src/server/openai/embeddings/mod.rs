@@ -1,0 +1,171 @@
+//! `POST /v1/embeddings`.
+//!
+//! An item of the input is a text, a list of tokens, or a picture: `{"image": "data:..."}`. A text that is longer than
+//! the model reads is cut, unless `truncate` is false. Of `prompt_name` (or `input_type`) the model's own files say
+//! what it puts before a text. Vectors are scaled as the model's files say; `dimensions` keeps the first so many
+//! numbers, of models that were trained for it.
+
+mod input;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use input::{Input, Item};
+use serde::{Deserialize, Serialize};
+
+use crate::capability::{EmbedImageRequest, EmbedRequest, Embedding, ImageVector, Overlong};
+use crate::engine::Capabilities;
+use crate::server::api_error::ApiError;
+use crate::server::app::App;
+use crate::server::arrival::Arrival;
+use crate::server::image_url::picture;
+use crate::server::in_flight::Tracked;
+use crate::server::json_body::JsonBody;
+use crate::server::many::answer_all;
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new().route("/v1/embeddings", post(embeddings))
+}
+
+#[derive(Debug, Deserialize)]
+struct EmbeddingsRequest {
+    model: Option<String>,
+    input: Input,
+    encoding_format: Option<Encoding>,
+    dimensions: Option<usize>,
+    truncate: Option<bool>,
+    #[serde(alias = "input_type")]
+    prompt_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    #[default]
+    Float,
+    /// Little-endian numbers of 32 bits.
+    Base64,
+}
+
+#[derive(Debug, Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Entry>,
+    model: &'a str,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    object: &'static str,
+    index: usize,
+    embedding: Vector,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Vector {
+    Float(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    total_tokens: usize,
+}
+
+async fn embeddings(
+    arrival: Arrival,
+    JsonBody(request): JsonBody<EmbeddingsRequest>,
+) -> Result<Response, ApiError> {
+    let app = &arrival.app;
+    let key = find(app, &request)?;
+    let tracked = arrival.track(&key);
+    let encoding = request.encoding_format.unwrap_or_default();
+    let (vectors, tokens) = tracked.run(embed(app, &tracked, &key, request)).await?;
+    let data = vectors.into_iter().enumerate().map(|(index, vector)| {
+        let embedding = match encoding {
+            Encoding::Float => Vector::Float(vector),
+            Encoding::Base64 => Vector::Base64(base64_of(&vector)),
+        };
+        Entry { object: "embedding", index, embedding }
+    });
+    let usage = Usage { prompt_tokens: tokens, total_tokens: tokens };
+    let list = List { object: "list", data: data.collect(), model: &key, usage };
+    let body = serde_json::to_vec(&list).map_err(|_| ApiError::draining())?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The model that embeds all of the input: one that does pictures and texts both, where there are both.
+fn find(app: &App, request: &EmbeddingsRequest) -> Result<String, ApiError> {
+    let Input(items) = &request.input;
+    let pictures = items.iter().any(Item::is_picture);
+    let texts = items.iter().any(|item| !item.is_picture());
+    let model = request.model.as_deref();
+    match (texts, pictures) {
+        (_, false) => app.find(model, &[Capabilities::TextEmbedding]),
+        (false, true) => app.find(model, &[Capabilities::ImageEmbedding]),
+        (true, true) => {
+            let key = app.find(model, &[Capabilities::ImageEmbedding])?;
+            app.find(Some(&key), &[Capabilities::TextEmbedding])
+        }
+    }
+}
+
+/// The vector of each item, and how many tokens were read.
+async fn embed(
+    app: &App,
+    tracked: &Tracked,
+    key: &str,
+    request: EmbeddingsRequest,
+) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
+    let EmbeddingsRequest { input: Input(items), dimensions, truncate, prompt_name, .. } = request;
+    let overlong = if truncate.unwrap_or(true) { Overlong::Cut } else { Overlong::Refuse };
+    let is_picture: Vec<_> = items.iter().map(Item::is_picture).collect();
+    if is_picture.contains(&true) && dimensions.is_some() {
+        return Err(ApiError::invalid("dimensions", "a picture's vector keeps all of its numbers"));
+    }
+    let (mut texts, mut pictures) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        let mut request = match item {
+            Item::Text(text) => EmbedRequest::new(text),
+            Item::Tokens(ids) => EmbedRequest::tokens(ids),
+            Item::Picture(url) => {
+                let image = picture(app, "input", url).await?;
+                pictures.push(EmbedImageRequest::new(image));
+                continue;
+            }
+        };
+        (request.overlong, request.dimensions) = (overlong, dimensions);
+        request.prompt_name.clone_from(&prompt_name);
+        texts.push(request);
+    }
+    let engine = app.engine();
+    let texts = answer_all(app, engine.text_embedding(), key, texts.into_iter()).await?;
+    let pictures = answer_all(app, engine.image_embedding(), key, pictures.into_iter()).await?;
+    let tokens = texts.iter().map(|text: &Embedding| text.tokens).sum();
+    tracked.advance(tokens as u64);
+    let mut texts = texts.into_iter().map(|text| text.values);
+    let mut pictures = pictures.into_iter().map(|picture: ImageVector| picture.values);
+    let vectors = is_picture.into_iter().filter_map(|is| if is { pictures.next() } else { texts.next() });
+    Ok((vectors.collect(), tokens))
+}
+
+fn base64_of(vector: &[f32]) -> String {
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_as_clients_read_it() {
+        assert_eq!(base64_of(&[0.1, -0.2, 0.3]), "zczMPc3MTL6amZk+");
+        assert_eq!(base64_of(&[]), "");
+    }
+}

@@ -1,0 +1,176 @@
+//! `POST /v1/images/generations`.
+//!
+//! Beside OpenAI's fields there are `seed`, `steps`, `guidance_scale` and `negative_prompt`. What is drawn comes as
+//! base64 in the answer; a stream has up to `partial_images` pictures on the way. `quality`, `style`, `background`
+//! and `moderation` may say what OpenAI does anyway, and nothing else.
+
+mod request;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use request::ImagesRequest;
+use serde::Serialize;
+
+use super::now;
+use crate::capability::{DrawnPicture, TextToImage};
+use crate::engine::Capabilities;
+use crate::image::{Encoding, Picture, encode};
+use crate::pool::Ticket;
+use crate::server::api_error::ApiError;
+use crate::server::app::App;
+use crate::server::arrival::Arrival;
+use crate::server::generation::hand_in;
+use crate::server::in_flight::Tracked;
+use crate::server::json_body::JsonBody;
+use crate::server::sse::{self, Writer};
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new().route("/v1/images/generations", post(draw))
+}
+
+/// How an answer is to be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Manner {
+    encoding: Encoding,
+    /// At most so many pictures on the way, of a stream.
+    stream: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Drawn {
+    created: u64,
+    data: Vec<OneDrawn>,
+    size: String,
+    output_format: &'static str,
+    /// Ours: draws the same again.
+    seed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct OneDrawn {
+    b64_json: String,
+}
+
+/// An event of a stream.
+#[derive(Debug, Serialize)]
+struct Event {
+    r#type: &'static str,
+    b64_json: String,
+    created_at: u64,
+    size: String,
+    output_format: &'static str,
+    /// Counts those on the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_image_index: Option<u32>,
+}
+
+async fn draw(arrival: Arrival, JsonBody(request): JsonBody<ImagesRequest>) -> Result<Response, ApiError> {
+    let app = &arrival.app;
+    let key = app.find(request.model(), &[Capabilities::TextToImage])?;
+    let (request, manner) = request.read()?;
+    let tracked = arrival.track(&key);
+    let mut ticket = hand_in(app, app.engine().text_to_image(), &key, request).map_err(as_said)?;
+    if let Some(most) = manner.stream {
+        return Ok(sse::events(app.config().keep_alive, move |writer| async move {
+            let telling = tell(&writer, manner.encoding, most, ticket, &tracked);
+            if let Err(error) = tracked.run(telling).await {
+                writer.error(&as_said(error)).await;
+            }
+        }));
+    }
+    let draw = async {
+        while StreamExt::next(&mut ticket.events()).await.is_some() {
+            tracked.advance(1);
+        }
+        let drawing = ticket.await.map_err(as_said)?;
+        let size = drawing.pictures.first().map(size_of).unwrap_or_default();
+        let mut data = Vec::with_capacity(drawing.pictures.len());
+        for picture in drawing.pictures {
+            data.push(OneDrawn { b64_json: written(picture, manner.encoding).await? });
+        }
+        let output_format = format_of(manner.encoding);
+        Ok(Json(Drawn { created: now(), data, size, output_format, seed: drawing.seed }).into_response())
+    };
+    tracked.run(draw).await
+}
+
+/// Tells up to `most` pictures on the way, and then what is drawn.
+async fn tell(
+    writer: &Writer,
+    encoding: Encoding,
+    most: u32,
+    mut ticket: Ticket<TextToImage>,
+    tracked: &Tracked,
+) -> Result<(), ApiError> {
+    let mut told = 0;
+    while let Some(step) = StreamExt::next(&mut ticket.events()).await {
+        tracked.advance(1);
+        let last = step.step >= step.of;
+        for picture in step.preview.into_iter().take(if told < most && !last { 1 } else { 0 }) {
+            let r#type = "image_generation.partial_image";
+            event(writer, r#type, picture, encoding, Some(told)).await?;
+            told += 1;
+        }
+    }
+    for picture in ticket.await?.pictures {
+        event(writer, "image_generation.completed", picture, encoding, None).await?;
+    }
+    writer.done().await;
+    Ok(())
+}
+
+async fn event(
+    writer: &Writer,
+    r#type: &'static str,
+    picture: DrawnPicture,
+    encoding: Encoding,
+    partial_image_index: Option<u32>,
+) -> Result<(), ApiError> {
+    let (created_at, output_format) = (now(), format_of(encoding));
+    let size = size_of(&picture);
+    let b64_json = written(picture, encoding).await?;
+    writer
+        .named(r#type, &Event { r#type, b64_json, created_at, size, output_format, partial_image_index })
+        .await;
+    Ok(())
+}
+
+fn size_of(picture: &DrawnPicture) -> String {
+    format!("{}x{}", picture.width, picture.height)
+}
+
+fn format_of(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Jpeg { .. } => "jpeg",
+        Encoding::WebP => "webp",
+        _ => "png",
+    }
+}
+
+/// The picture's file as base64; compressing takes a while, so it is done where that delays nobody.
+async fn written(picture: DrawnPicture, encoding: Encoding) -> Result<String, ApiError> {
+    let write = move || {
+        let DrawnPicture { width, height, rgb } = picture;
+        Picture::new(width, height, rgb)
+            .and_then(|picture| encode(&picture, encoding))
+            .map(|file| STANDARD.encode(file))
+    };
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(file)) => Ok(file),
+        Ok(Err(error)) => Err(ApiError::invalid("output_format", error.to_string())),
+        Err(_) => Err(ApiError::draining()),
+    }
+}
+
+/// The error with the name that the wrong field has in a request to this endpoint.
+fn as_said(error: impl Into<ApiError>) -> ApiError {
+    let mut error = error.into();
+    if error.param.as_deref() == Some("guidance") {
+        error.param = Some("guidance_scale".to_owned());
+    }
+    error
+}

@@ -1,0 +1,78 @@
+//! `GET /v1/models`: what can be asked for.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde::Serialize;
+
+use super::now;
+use crate::engine::Capabilities;
+use crate::server::api_error::ApiError;
+use crate::server::app::App;
+
+pub(super) fn routes() -> axum::Router<App> {
+    axum::Router::new().route("/v1/models", get(list)).route("/v1/models/{*id}", get(retrieve))
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: String,
+    capabilities: Vec<&'static str>,
+    status: Status,
+}
+
+/// Whether a request would find it loaded.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Loaded,
+    Cold,
+}
+
+async fn list(State(app): State<App>) -> Json<List> {
+    let loaded = loaded(&app);
+    let data = app.keys().into_iter().map(|(key, does)| entry(&app, key, &does, &loaded)).collect();
+    Json(List { object: "list", data })
+}
+
+async fn retrieve(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Entry>, ApiError> {
+    // What is no text is no model's name.
+    let Path(id) = id.map_err(|_| ApiError::no_model("\u{fffd}"))?;
+    let key = app.find(Some(&id), &Capabilities::ALL)?;
+    let does: Vec<_> =
+        Capabilities::ALL.into_iter().filter(|capability| app.can(&key, *capability)).collect();
+    Ok(Json(entry(&app, key, &does, &loaded(&app))))
+}
+
+/// The keys with a worker.
+fn loaded(app: &App) -> Vec<String> {
+    let pools = app.engine().status().pools;
+    let keys = pools.into_iter().flat_map(|pool| pool.keys);
+    keys.filter(|key| !key.workers.is_empty()).map(|key| key.key.as_str().to_owned()).collect()
+}
+
+fn entry(app: &App, key: String, does: &[Capabilities], loaded: &[String]) -> Entry {
+    let listing = app.directory().get(&key);
+    let owner = listing.as_ref().and_then(|listing| Some(listing.source.split_once('/')?.0.to_owned()));
+    Entry {
+        object: "model",
+        created: listing.map_or_else(|| now().saturating_sub(app.began().elapsed().as_secs()), |it| it.added),
+        owned_by: owner.unwrap_or_else(|| "millpond".to_owned()),
+        capabilities: does.iter().map(|capability| capability.name()).collect(),
+        status: if loaded.contains(&key) { Status::Loaded } else { Status::Cold },
+        id: key,
+    }
+}
