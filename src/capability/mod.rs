@@ -29,7 +29,7 @@ pub use model::{CancelToken, Capacity, InvalidRequest, JobContext, Model, ModelE
 pub(crate) use model::{Cancelable, Update};
 pub(crate) use tasks::TaskRunner;
 pub use tasks::{Task, TaskContext, TaskValue, Tasks};
-pub use text_embedding::{EmbedRequest, Embedding, Overlong, TextEmbedding};
+pub use text_embedding::{EmbedInput, EmbedRequest, Embedding, Overlong, TextEmbedding};
 pub use text_to_image::{
     DenoisingStep, DrawRequest, Drawing, DrawnPicture, InitialNoise, MAX_DENOISING_STEPS, MAX_DRAW_PROMPT,
     MAX_DRAWN, TextToImage,

@@ -17,8 +17,8 @@ impl Capability for TextEmbedding {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EmbedRequest {
-    /// The text.
-    pub text: String,
+    /// The text, or its tokens.
+    pub input: EmbedInput,
     /// What becomes of a text that has more tokens than the model reads. Default: it is cut.
     pub overlong: Overlong,
     /// Scale the vector to length 1, or do not. Default: as the model's own files say.
@@ -33,7 +33,12 @@ pub struct EmbedRequest {
 impl EmbedRequest {
     /// Embeds `text` as the model's files say.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self { input: EmbedInput::Text(text.into()), ..Self::default() }
+    }
+
+    /// Embeds what the model makes of these tokens.
+    pub fn tokens(ids: impl Into<Vec<u32>>) -> Self {
+        Self { input: EmbedInput::Tokens(ids.into()), ..Self::default() }
     }
 
     /// Sets [`overlong`](Self::overlong).
@@ -62,6 +67,22 @@ impl EmbedRequest {
     pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
         self.prompt_name = Some(name.into());
         self
+    }
+}
+
+/// A text, as it is written or as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmbedInput {
+    /// Text, of which the model's tokenizer makes tokens.
+    Text(String),
+    /// Tokens of the model's vocabulary, at least one and no more than it reads. They are used as they are: no
+    /// special token comes around them, no prompt before them, and nothing is cut.
+    Tokens(Vec<u32>),
+}
+
+impl Default for EmbedInput {
+    fn default() -> Self {
+        Self::Text(String::new())
     }
 }
 

@@ -134,6 +134,10 @@ impl DescribeRequest {
             return Err(InvalidRequest::new("images", reason));
         }
         match (&self.places, &self.generate.prompt) {
+            (_, Prompt::Tokens(_)) => {
+                let reason = "pictures go with a text or a conversation, whose tokens the model makes itself";
+                Err(InvalidRequest::new("prompt", reason))
+            }
             (ImagePlaces::First, Prompt::Chat(chat)) if !self.images.is_empty() => {
                 let asked = chat.last_question().is_some();
                 let reason = "no message of the conversation is the user's, and pictures go with one";
@@ -158,6 +162,7 @@ impl DescribeRequest {
         }
         let text = |index: usize| match prompt {
             Prompt::Raw(text) => (index == 0).then_some(text),
+            Prompt::Tokens(_) => None,
             Prompt::Chat(chat) => chat.messages.get(index).map(|message| &message.content),
         };
         for ImagePlace { message, at } in places {
@@ -178,7 +183,7 @@ impl DescribeRequest {
         match (&self.places, &self.generate.prompt) {
             (ImagePlaces::Marked, _) => None,
             (ImagePlaces::At(places), _) => Some(places.clone()),
-            (ImagePlaces::First, Prompt::Raw(_)) => {
+            (ImagePlaces::First, Prompt::Raw(_) | Prompt::Tokens(_)) => {
                 Some(vec![ImagePlace { message: 0, at: 0 }; self.images.len()])
             }
             (ImagePlaces::First, Prompt::Chat(chat)) => {

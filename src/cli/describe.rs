@@ -77,7 +77,7 @@ impl Describe {
     fn conversation(&self, mut said: DescribeRequest, plan: &VisionPlan) -> Result<DescribeRequest, Failure> {
         let prompt = match said.generate.prompt {
             Prompt::Chat(chat) => self.question.conversation(chat),
-            raw @ Prompt::Raw(_) => raw,
+            other @ (Prompt::Raw(_) | Prompt::Tokens(_)) => other,
         };
         said.generate = self.question.request(prompt, plan)?;
         self.lines.apply(&mut said.generate);

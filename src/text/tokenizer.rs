@@ -214,6 +214,21 @@ impl Tokenizer {
         contained(|| self.library.encode_fast(text, false))
     }
 
+    /// Tokens as they are, no special ones around them, filled up where texts are.
+    pub(crate) fn taken(&self, ids: &[u32]) -> EncodedText {
+        let mut text = EncodedText { ids: ids.to_vec(), type_ids: vec![0; ids.len()], truncated: false };
+        self.fill(&mut text);
+        text
+    }
+
+    fn fill(&self, EncodedText { ids, type_ids, .. }: &mut EncodedText) {
+        let Some(Filling { length, id, before }) = self.filling else { return };
+        let missing = length.saturating_sub(ids.len());
+        let at = if before { 0 } else { ids.len() };
+        ids.splice(at..at, std::iter::repeat_n(id, missing));
+        type_ids.splice(at..at, std::iter::repeat_n(0, missing));
+    }
+
     /// Cuts, and puts the special tokens around what is left.
     fn finish(&self, mut encoding: Encoding) -> Result<EncodedText, TokenizerError> {
         let truncated = encoding.len() > self.max_text_tokens;
@@ -222,15 +237,10 @@ impl Tokenizer {
             drop(encoding.take_overflowing());
         }
         let whole = contained(|| self.library.post_process(encoding, None, true))?;
-        let mut ids = whole.get_ids().to_vec();
-        let mut type_ids = whole.get_type_ids().to_vec();
-        if let Some(Filling { length, id, before }) = self.filling {
-            let missing = length.saturating_sub(ids.len());
-            let at = if before { 0 } else { ids.len() };
-            ids.splice(at..at, std::iter::repeat_n(id, missing));
-            type_ids.splice(at..at, std::iter::repeat_n(0, missing));
-        }
-        Ok(EncodedText { ids, type_ids, truncated })
+        let (ids, type_ids) = (whole.get_ids().to_vec(), whole.get_type_ids().to_vec());
+        let mut text = EncodedText { ids, type_ids, truncated };
+        self.fill(&mut text);
+        Ok(text)
     }
 }
 

@@ -12,7 +12,7 @@ use super::scheduler::Limits;
 use crate::ByteSize;
 use crate::arch::answer::check_answer;
 use crate::arch::{ArchError, read_required};
-use crate::capability::{Capacity, GenerateRequest, InvalidRequest};
+use crate::capability::{Capacity, GenerateRequest, InvalidRequest, Prompt};
 use crate::kernels::{BLOCK_TOKENS, Dtype, KvFormat};
 use crate::memory::Footprint;
 use crate::text::{ChatConfig, PromptTokenizer};
@@ -171,7 +171,27 @@ impl DecoderPlan {
     /// All of [`validate`](Self::validate) but the form.
     pub(crate) fn check(&self, request: &GenerateRequest) -> Result<(), InvalidRequest> {
         request.validate()?;
-        check_answer(request, self.config.vocab_size, self.max_tokens())
+        check_answer(request, self.config.vocab_size, self.max_tokens())?;
+        match &request.prompt {
+            Prompt::Tokens(ids) => self.check_tokens(ids, request.max_tokens),
+            Prompt::Raw(_) | Prompt::Chat(_) => Ok(()),
+        }
+    }
+
+    /// Refuses tokens that the model does not have, and more than leave room for an answer of `answer` tokens.
+    fn check_tokens(&self, ids: &[u32], answer: usize) -> Result<(), InvalidRequest> {
+        let (known, most) = (self.config.vocab_size, self.max_tokens());
+        let wrong = |reason| Err(InvalidRequest::new("prompt", reason));
+        if let Some(id) = ids.iter().find(|id| **id as usize >= known) {
+            return wrong(format!("there is no token {id}: the model has {known}"));
+        }
+        if ids.len() + answer > most {
+            let has = ids.len();
+            return wrong(format!(
+                "it has {has} tokens, which leaves no room for {answer} more: together {most} fit"
+            ));
+        }
+        Ok(())
     }
 
     /// What a request weighs: about the tokens of its prompt, a quarter of its bytes, and those of its answers.

@@ -46,6 +46,7 @@ impl DecoderWeights {
     pub(super) fn tokenize(&self, request: &GenerateRequest, now: CivilTime) -> Result<Vec<u32>, ModelError> {
         let ids = match &request.prompt {
             Prompt::Raw(text) => self.tokenizer.encode_raw(text).map_err(ModelError::failed)?,
+            Prompt::Tokens(ids) => ids.clone(),
             Prompt::Chat(chat) => {
                 let rendered = self.template()?.render(chat, self.tokenizer.guard(), now);
                 self.tokenizer.encode_chat(&rendered.map_err(|error| refused("messages", &error))?)?

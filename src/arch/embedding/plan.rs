@@ -9,7 +9,7 @@ use crate::ByteSize;
 use crate::arch::ArchError;
 use crate::arch::pieces::PASS_TOKENS;
 use crate::arch::sentence::{SentencePlan, network_folder, tokenizer_settings};
-use crate::capability::{EmbedRequest, InvalidRequest};
+use crate::capability::{EmbedInput, EmbedRequest, InvalidRequest};
 use crate::kernels::{Dtype, Precision};
 use crate::memory::Footprint;
 use crate::text::TokenizerSettings;
@@ -79,15 +79,36 @@ impl EmbeddingPlan {
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`] for a text of more than [`MAX_TEXT_BYTES`], for a prompt that the model does not have
-    /// (it lists those it has), and for a number of dimensions that is 0 or more than there are.
+    /// [`InvalidRequest`] for a text of more than [`MAX_TEXT_BYTES`]; for tokens that the model does not have, for none,
+    /// and for more than it reads; for a prompt that the model does not have (it lists those it has), or before tokens;
+    /// and for a number of dimensions that is 0 or more than there are.
     pub fn validate(&self, request: &EmbedRequest) -> Result<(), InvalidRequest> {
-        let bytes = request.text.len();
-        if bytes > MAX_TEXT_BYTES {
-            let reason = format!("it has {bytes} bytes, and no text may have more than {MAX_TEXT_BYTES}");
-            return Err(InvalidRequest::new("text", reason));
+        match &request.input {
+            EmbedInput::Text(text) if text.len() > MAX_TEXT_BYTES => {
+                let bytes = text.len();
+                let reason = format!("it has {bytes} bytes, and no text may have more than {MAX_TEXT_BYTES}");
+                return Err(InvalidRequest::new("text", reason));
+            }
+            EmbedInput::Text(_) => {}
+            EmbedInput::Tokens(_) if request.prompt_name.is_some() => {
+                let reason = "prompts go before texts, and tokens are used as they are";
+                return Err(InvalidRequest::new("prompt_name", reason));
+            }
+            EmbedInput::Tokens(ids) => self.check_tokens(ids)?,
         }
         self.sentence.recipe.validate(request)
+    }
+
+    fn check_tokens(&self, ids: &[u32]) -> Result<(), InvalidRequest> {
+        let (known, most) = (self.config.vocab_size(), self.max_tokens);
+        let wrong = |reason| Err(InvalidRequest::new("input", reason));
+        if let Some(id) = ids.iter().find(|id| **id as usize >= known) {
+            return wrong(format!("there is no token {id}: the model has {known}"));
+        }
+        if ids.is_empty() || ids.len() > most {
+            return wrong(format!("it has {} tokens, which is not in 1..={most}", ids.len()));
+        }
+        Ok(())
     }
 
     /// [`estimated_cost`], which no text exceeds by being longer than the model reads; where texts are filled up,
@@ -147,7 +168,10 @@ pub fn footprint(folder: &ModelFolder, dtype: Dtype, threads: NonZeroUsize) -> R
 }
 
 /// About how many tokens a text has: a quarter of its bytes, and the two special ones. Looks at nothing but
-/// its length.
+/// its length. Tokens are as many as they are.
 pub fn estimated_cost(request: &EmbedRequest) -> u64 {
-    request.text.len() as u64 / 4 + 2
+    match &request.input {
+        EmbedInput::Text(text) => text.len() as u64 / 4 + 2,
+        EmbedInput::Tokens(ids) => ids.len() as u64,
+    }
 }

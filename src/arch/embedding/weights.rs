@@ -10,7 +10,7 @@ use super::plan::EmbeddingPlan;
 use crate::arch::packed::PackedTexts;
 use crate::arch::sentence::SentenceHead;
 use crate::arch::{ArchError, Scope, required_file};
-use crate::capability::{EmbedRequest, Embedding, InvalidRequest, ModelError, Overlong};
+use crate::capability::{EmbedInput, EmbedRequest, Embedding, InvalidRequest, ModelError, Overlong};
 use crate::kernels::Dtype;
 use crate::text::{EncodedText, Tokenizer, TokenizerError};
 use crate::weights::{ModelFolder, WeightStore};
@@ -98,11 +98,20 @@ impl EmbeddingWeights {
     /// Checks and tokenizes a request.
     pub(crate) fn prepare(&self, request: &EmbedRequest) -> Result<Prepared, ModelError> {
         self.plan.validate(request)?;
+        let input = match &request.input {
+            EmbedInput::Text(text) => self.read(text, request)?,
+            EmbedInput::Tokens(ids) => Input { text: self.tokenizer.taken(ids), prompt_tokens: 0 },
+        };
+        let finishing = Finishing { normalize: request.normalize, dimensions: request.dimensions };
+        Ok(Prepared { input, finishing })
+    }
+
+    /// The tokens of a text, with the prompt before it that the request asks for.
+    fn read(&self, text: &str, request: &EmbedRequest) -> Result<Input, ModelError> {
         let prompt_name = self.plan.sentence.recipe.prompt_name(request)?;
-        let prompt = self.plan.sentence.recipe.prompt(prompt_name);
-        let text = match prompt {
-            "" => self.tokenizer.encode(&request.text, request.overlong),
-            prompt => self.tokenizer.encode(&format!("{prompt}{}", request.text), request.overlong),
+        let text = match self.plan.sentence.recipe.prompt(prompt_name) {
+            "" => self.tokenizer.encode(text, request.overlong),
+            prompt => self.tokenizer.encode(&format!("{prompt}{text}"), request.overlong),
         };
         let text = text.map_err(|error| match error {
             overlong @ TokenizerError::Overlong { .. } => {
@@ -112,8 +121,7 @@ impl EmbeddingWeights {
         })?;
         self.check_ids(&text)?;
         let prompt_tokens = prompt_name.and_then(|name| self.prompt_tokens.get(name)).copied().unwrap_or(0);
-        let finishing = Finishing { normalize: request.normalize, dimensions: request.dimensions };
-        Ok(Prepared { input: Input { text, prompt_tokens }, finishing })
+        Ok(Input { text, prompt_tokens })
     }
 
     /// The vector of each text, pooled and otherwise as the network made it.

@@ -31,6 +31,8 @@ impl Capability for TextToText {
 pub enum Prompt {
     /// Text, given to the tokenizer as it is: what looks like a special token in it becomes one.
     Raw(String),
+    /// Tokens of the model's vocabulary, at least one, used as they are: no special token comes around them.
+    Tokens(Vec<u32>),
     /// A conversation, put into words by the model's own chat template. What looks like a special token in
     /// it stays text.
     Chat(Chat),
@@ -38,10 +40,11 @@ pub enum Prompt {
 
 #[cfg(any(feature = "candle", test))]
 impl Prompt {
-    /// How many bytes of text it holds, about.
+    /// How many bytes of text it holds, about; a token counts as four.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Raw(text) => text.len(),
+            Self::Tokens(ids) => ids.len().saturating_mul(4),
             Self::Chat(chat) => chat.bytes(),
         }
     }

@@ -13,6 +13,8 @@ use crate::capability::InvalidRequest;
 
 /// All text of a prompt together. A million tokens of English have half as much.
 const MAX_PROMPT_BYTES: usize = 8 << 20;
+/// More than any model reads.
+const MAX_PROMPT_TOKENS: usize = MAX_PROMPT_BYTES / 4;
 const MAX_MESSAGES: usize = 16_384;
 /// How many tools there may be, and how many calls in one message.
 const MAX_TOOLS: usize = 1_024;
@@ -38,6 +40,7 @@ impl GenerateRequest {
         self.response_format.validate()?;
         match &self.prompt {
             Prompt::Raw(text) => range("prompt", text.len(), 0..=MAX_PROMPT_BYTES),
+            Prompt::Tokens(ids) => range("prompt", ids.len(), 1..=MAX_PROMPT_TOKENS),
             Prompt::Chat(chat) => chat.validate(),
         }
     }
@@ -164,6 +167,13 @@ mod tests {
             refused(|r| r.sampling.logit_bias = (0..2_000).map(|id| (id, 1.0)).collect()),
             "logit_bias"
         );
+    }
+
+    #[test]
+    fn a_prompt_of_tokens_has_some_and_not_too_many() {
+        assert_eq!(refused(|r| r.prompt = Prompt::Tokens(vec![1])), "nothing");
+        assert_eq!(refused(|r| r.prompt = Prompt::Tokens(Vec::new())), "prompt");
+        assert_eq!(refused(|r| r.prompt = Prompt::Tokens(vec![1; MAX_PROMPT_TOKENS + 1])), "prompt");
     }
 
     #[test]

@@ -78,6 +78,9 @@ impl InlaidWeights {
                 let pieces: Vec<_> = ImagePlace::cut(text, places.iter().map(|place| place.at)).collect();
                 Ok(self.framed(GuardedText::marked(&pieces, mark, &self.placeholder)?))
             }
+            (Prompt::Tokens(_), _) => {
+                Err(InvalidRequest::new("prompt", "tokens are no words that pictures could be among").into())
+            }
             (Prompt::Chat(chat), places) => {
                 let places = places.unwrap_or_default();
                 self.decoder.render_shown(chat, Shown { places: &places, mark }, now)
