@@ -41,7 +41,7 @@ struct Resize {
 
 /// What is done to a key.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(super) enum Order {
     Load,
     Unload,
     Pin(bool),
@@ -73,6 +73,12 @@ async fn resize(State(app): State<App>, JsonBody(resize): JsonBody<Resize>) -> R
         return Err(ApiError::invalid("workers", format!("{workers} is not in 1..={MOST_WORKERS}")));
     }
     give(app, Target { model, capability }, Order::Resize(workers)).await
+}
+
+/// Carries `order` out for everything that `model` can do. Waits for loads, on a thread that may wait.
+pub(super) async fn order(app: App, model: &str, order: Order) -> Result<(), ApiError> {
+    let target = Target { model: model.to_owned(), capability: None };
+    give(app, target, order).await.map(drop)
 }
 
 /// Carries an order out for each thing that the model can do. Waits for loads, on a thread that may wait.

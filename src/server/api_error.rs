@@ -124,7 +124,7 @@ impl IntoResponse for ApiError {
 }
 
 /// Errors of a dialect whose errors are `{"error": "what is wrong"}`.
-pub(super) async fn reshape(mut response: Response) -> Response {
+pub(super) fn reshape(mut response: Response) -> Response {
     if let Some(error) = response.extensions().get::<ApiError>() {
         let body = json!({ "error": error.message }).to_string();
         let headers = response.headers_mut();
@@ -132,6 +132,12 @@ pub(super) async fn reshape(mut response: Response) -> Response {
         *response.body_mut() = Body::from(body);
     }
     response
+}
+
+/// Whether errors at `path` are told as [`reshape`] tells them: the Open Inference Protocol's and Ollama's.
+pub(super) fn says_less(path: &str) -> bool {
+    let below = |root| path.strip_prefix(root).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
+    below("/v2") || below("/api")
 }
 
 impl From<InvalidRequest> for ApiError {
@@ -225,6 +231,16 @@ mod tests {
         let failed = ApiError::from(PoolError::SpawnFailed { key: key(), source: load });
         assert_eq!(failed.status.as_u16(), 500);
         assert!(!failed.message.contains("/home"), "{}", failed.message);
+    }
+
+    #[test]
+    fn dialects_are_told_by_their_paths() {
+        for less in ["/v2", "/v2/", "/v2/models/m", "/api/tags", "/api"] {
+            assert!(says_less(less), "{less}");
+        }
+        for more in ["/", "/v1/models", "/v2x", "/apis", "/admin/load"] {
+            assert!(!says_less(more), "{more}");
+        }
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl App {
         }
     }
 
+    /// All that the model `key` can do.
+    pub fn abilities(&self, key: &str) -> Vec<Capabilities> {
+        Capabilities::ALL.into_iter().filter(|capability| self.can(key, *capability)).collect()
+    }
+
     /// The key that `model` means, of a model that can do one of `wanted`: the name itself, or without the
     /// `:latest` that Ollama's clients add. Without a name, the only such model.
     ///

@@ -43,6 +43,13 @@ impl Arrival {
     }
 }
 
+impl Arrival {
+    /// Lists the request under `endpoint`, of a route that many endpoints share.
+    pub(super) fn track_at(&self, endpoint: &str, model: &str) -> Tracked {
+        self.app.in_flight().begin(self.id.clone(), endpoint, model)
+    }
+}
+
 impl FromRequestParts<App> for Arrival {
     type Rejection = ApiError;
 

@@ -15,6 +15,9 @@ use super::config::ServerConfig;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// How the paths begin by which the server is steered.
+const STEERING: [&str; 7] =
+    ["/admin/", "/requests", "/v2/repository/models/", "/api/pull", "/api/delete", "/api/create", "/api/copy"];
 /// The longest name that a caller may give a request.
 const ID_BYTES: usize = 128;
 
@@ -97,7 +100,7 @@ fn check_key(
     peer: Option<Peer>,
 ) -> Result<(), ApiError> {
     if config.keys.is_empty() {
-        let steers = path.starts_with("/admin/") || path.starts_with("/requests");
+        let steers = STEERING.iter().any(|steering| path.starts_with(steering));
         let local = peer.is_none_or(Peer::is_local);
         let message = "this needs an API key, or a caller on the server's own machine";
         let allowed = local || !steers;
@@ -200,6 +203,8 @@ mod tests {
         assert_eq!(from("[::ffff:127.0.0.1]:5", "/admin/load"), None);
         assert_eq!(from("10.0.0.1:5", "/admin/load"), Some(403));
         assert_eq!(from("10.0.0.1:5", "/requests/req-1/cancel"), Some(403));
+        assert_eq!(from("10.0.0.1:5", "/v2/repository/models/m/unload"), Some(403));
+        assert_eq!(from("10.0.0.1:5", "/api/pull"), Some(403));
         assert_eq!(from("10.0.0.1:5", "/v1/models"), None);
     }
 

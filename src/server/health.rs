@@ -52,7 +52,7 @@ fn unable(status: &EngineStatus) -> impl Iterator<Item = String> {
 }
 
 /// Why no request of the key would be served. A key without workers loads with its next request.
-fn unroutable(key: &KeyStatus) -> Option<String> {
+pub(super) fn unroutable(key: &KeyStatus) -> Option<String> {
     if key.circuit_open_for.is_some() {
         return Some(format!("{} failed too often and rests", key.key));
     }
