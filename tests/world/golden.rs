@@ -1,13 +1,13 @@
 //! What the shipped models compute is what their reference implementations did with the same weights: the
-//! `expected.json` in their folders. That of text embedding is among the encoders' tests.
+//! `expected.json` in their folders.
 
 use std::sync::Arc;
 
 use candle_core::Device;
 use millpond::Dtype;
 use millpond::capability::{
-    Chat, ContentPart, DescribeRequest, DrawRequest, GenerateRequest, ImageSource, InitialNoise, Message,
-    Prompt, Role, TextCompletion,
+    Chat, DescribeRequest, DrawRequest, GenerateRequest, ImageSource, InitialNoise, Message, Prompt, Role,
+    TextCompletion,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,13 +21,12 @@ fn expected<T: DeserializeOwned>(model: &str) -> T {
 
 /// The likeliest tokens after a text or a conversation.
 #[derive(Deserialize)]
-struct Greedy {
-    greedy: Vec<Written>,
+struct Greedy<T> {
+    greedy: Vec<T>,
 }
 
 #[derive(Deserialize)]
 struct Written {
-    image: Option<String>,
     #[serde(default)]
     messages: Vec<Said>,
     prompt: String,
@@ -38,47 +37,26 @@ struct Written {
 
 #[derive(Deserialize)]
 struct Said {
-    role: String,
-    content: Content,
+    role: SaidRole,
+    content: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Part {
-    Text { text: String },
-    Image,
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SaidRole {
+    System,
+    User,
+    Assistant,
 }
 
 impl Said {
     fn message(&self) -> Message {
-        let role = match self.role.as_str() {
-            "system" => Role::System,
-            "user" => Role::User,
-            _ => Role::Assistant,
+        let role = match self.role {
+            SaidRole::System => Role::System,
+            SaidRole::User => Role::User,
+            SaidRole::Assistant => Role::Assistant,
         };
-        let text = if let Content::Text(text) = &self.content { text.clone() } else { String::new() };
-        Message::new(role, text)
-    }
-
-    /// What it says and shows.
-    fn parts(&self, image: &ImageSource) -> Vec<ContentPart> {
-        match &self.content {
-            Content::Text(text) => vec![ContentPart::text(text)],
-            Content::Parts(parts) => {
-                let part = |part: &Part| match part {
-                    Part::Text { text } => ContentPart::text(text),
-                    Part::Image => ContentPart::image(image.clone()),
-                };
-                parts.iter().map(part).collect()
-            }
-        }
+        Message::new(role, self.content.clone())
     }
 }
 
@@ -92,7 +70,7 @@ impl Written {
 
 #[test]
 fn shapes_llm_writes_what_transformers_writes() {
-    let Greedy { greedy } = expected("shapes-llm");
+    let Greedy::<Written> { greedy } = expected("shapes-llm");
     let engine = serve(&["shapes-llm"], Dtype::F32);
     let requests = greedy.iter().map(|case| {
         let prompt = if case.messages.is_empty() {
@@ -107,26 +85,37 @@ fn shapes_llm_writes_what_transformers_writes() {
     greedy.iter().zip(&answers).for_each(|(case, answer)| case.agrees(answer));
 }
 
+/// What was said of a picture, and what is right.
+#[derive(Deserialize)]
+struct Seen {
+    image: String,
+    question: String,
+    right: String,
+    #[serde(flatten)]
+    written: Written,
+}
+
 #[test]
-fn shapes_llava_says_what_transformers_says() {
-    let Greedy { greedy } = expected("shapes-llava");
+fn shapes_llava_says_what_transformers_says_and_what_is_right() {
+    let Greedy::<Seen> { greedy } = expected("shapes-llava");
     let engine = serve(&["shapes-llava"], Dtype::F32);
     let requests = greedy.iter().map(|case| {
-        let image = case.image.as_ref().expect("each case has a picture");
-        let image = ImageSource::path(folder("shapes-llava").join(image));
-        let said = case.messages.iter().map(|said| (said.message(), said.parts(&image)));
-        let mut request = DescribeRequest::conversation(said);
-        request.generate.max_tokens = case.output_ids.len();
-        request
+        let image = ImageSource::path(folder("shapes-llava").join(&case.image));
+        let question = GenerateRequest::new(Chat::new(vec![Message::user(&case.question)]));
+        DescribeRequest::new(vec![image], question.max_tokens(case.written.output_ids.len()))
     });
     let answers = engine.vision().submit_all("shapes-llava", requests).unwrap();
-    assert!(answers.len() >= 8);
-    greedy.iter().zip(&answers).for_each(|(case, answer)| case.agrees(answer));
+    assert!(answers.len() >= 12);
+    for (case, answer) in greedy.iter().zip(&answers) {
+        case.written.agrees(answer);
+        assert_eq!(case.right, answer.choices[0].text, "{}: {}", case.image, case.question);
+    }
 }
 
 /// Vectors of pictures and texts.
 #[derive(Deserialize)]
 struct Embedded {
+    #[serde(default)]
     images: Vec<Picture>,
     texts: Vec<Text>,
 }
@@ -143,23 +132,33 @@ struct Text {
     embedding: Vec<f32>,
 }
 
-#[test]
-fn shapes_clip_places_pictures_and_texts_where_transformers_does() {
-    let Embedded { images, texts } = expected("shapes-clip");
-    let engine = serve(&["shapes-clip"], Dtype::F32);
+/// Every vector is where the reference has it.
+fn places(model: &str, least: usize) {
+    let Embedded { images, texts } = expected(model);
+    let engine = serve(&[model], Dtype::F32);
     let files: Vec<_> =
-        images.iter().map(|image| ImageSource::path(folder("shapes-clip").join(&image.file))).collect();
+        images.iter().map(|image| ImageSource::path(folder(model).join(&image.file))).collect();
     let captions: Vec<_> = texts.iter().map(|text| text.text.as_str()).collect();
-    let mut got = see(&engine, "shapes-clip", &files);
-    got.extend(embed(&engine, "shapes-clip", &captions));
+    let mut got = if files.is_empty() { Vec::new() } else { see(&engine, model, &files) };
+    got.extend(embed(&engine, model, &captions));
     let embeddings = images.into_iter().map(|image| image.embedding);
     let expected: Vec<_> = embeddings.chain(texts.into_iter().map(|text| text.embedding)).collect();
-    assert!(expected.len() >= 6 && got.len() == expected.len());
+    assert!(expected.len() >= least && got.len() == expected.len());
     for (got, expected) in got.iter().zip(&expected) {
         assert_eq!(got.len(), expected.len());
         let apart = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart <= 1e-4, "{apart} apart");
     }
+}
+
+#[test]
+fn shapes_clip_places_pictures_and_texts_where_transformers_does() {
+    places("shapes-clip", 8);
+}
+
+#[test]
+fn shapes_embed_places_texts_where_sentence_transformers_does() {
+    places("shapes-embed", 5);
 }
 
 /// A picture that diffusers drew.

@@ -1,12 +1,12 @@
 //! Captions find their picture, pictures are told by colour, shape and background without having been taught to, and
 //! questions about pictures are answered.
 
+use millpond::Engine;
 use millpond::capability::ImageSource;
-use millpond::{Dtype, Engine};
 
 use crate::card::{Score, holds};
 use crate::scenes::{Scenes, Single};
-use crate::served::{describe, embed, nearest, see, serve};
+use crate::served::{DTYPES, describe, embed, nearest, see, serve};
 
 const COLORS: [&str; 8] = ["red", "green", "blue", "yellow", "purple", "orange", "white", "black"];
 const SHAPES: [&str; 6] = ["circle", "square", "triangle", "star", "cross", "ring"];
@@ -32,68 +32,55 @@ pub(crate) fn told_apart(engine: &Engine, pictures: &[Vec<f32>], scenes: &[&Sing
     ]
 }
 
-fn captions_find_their_picture(dtype: Dtype) {
-    let scenes = Scenes::read();
-    let engine = serve(&["shapes-clip"], dtype);
-    let singles: Vec<_> = scenes.singles.iter().collect();
-    assert_eq!(singles.len(), 500);
-    let pictures = see(&engine, "shapes-clip", &scenes.tiles()[..singles.len()]);
-    let captions = scenes.paraphrases.iter().take(singles.len());
-    let captions: Vec<_> = captions.map(|(caption, _)| caption.as_str()).collect();
-    let found = embed(&engine, "shapes-clip", &captions);
-    let found = found.iter().map(|caption| nearest(caption, &pictures)).enumerate();
-    let found = Score::of(found.map(|(scene, found)| scene == found));
-    let [color, shape, background] = told_apart(&engine, &pictures, &singles);
-    let scores = [
-        ("caption to image, 1 of 500", found),
-        ("zero-shot color", color),
-        ("zero-shot shape", shape),
-        ("zero-shot background", background),
-    ];
-    holds("shapes-clip", dtype, &scores);
-}
-
-fn questions_about_pictures_are_answered(dtype: Dtype) {
-    let scenes = Scenes::read();
-    let tiles = scenes.tiles();
-    let engine = serve(&["shapes-llava"], dtype);
-    let asked: Vec<(ImageSource, &str)> = scenes
-        .asked_of_pictures
-        .iter()
-        .map(|(tile, asked, _)| (tiles[*tile].clone(), asked.as_str()))
-        .collect();
-    let answers = describe(&engine, "shapes-llava", &asked);
-    let right: Vec<(bool, bool)> = answers
-        .iter()
-        .zip(&scenes.asked_of_pictures)
-        .map(|(answer, (_, question, right))| (DESCRIBE.contains(&question.as_str()), answer == right))
-        .collect();
-    let those =
-        |captions: bool| Score::of(right.iter().filter(|(is, _)| *is == captions).map(|(_, right)| *right));
-    let scores = [
-        ("captions, exact", those(true)),
-        ("questions, exact", those(false)),
-        ("all, exact", Score::of(right.iter().map(|(_, right)| *right))),
-    ];
-    holds("shapes-llava", dtype, &scores);
+#[test]
+fn captions_find_their_picture() {
+    for dtype in DTYPES {
+        let scenes = Scenes::read();
+        let engine = serve(&["shapes-clip"], dtype);
+        let singles: Vec<_> = scenes.singles.iter().collect();
+        assert_eq!(singles.len(), 500);
+        let pictures = see(&engine, "shapes-clip", &scenes.tiles()[..singles.len()]);
+        let captions = scenes.paraphrases.iter().take(singles.len());
+        let captions: Vec<_> = captions.map(|(caption, _)| caption.as_str()).collect();
+        let found = embed(&engine, "shapes-clip", &captions);
+        let found = found.iter().map(|caption| nearest(caption, &pictures)).enumerate();
+        let found = Score::of(found.map(|(scene, found)| scene == found));
+        let [color, shape, background] = told_apart(&engine, &pictures, &singles);
+        let scores = [
+            ("caption to image, 1 of 500", found),
+            ("zero-shot color", color),
+            ("zero-shot shape", shape),
+            ("zero-shot background", background),
+        ];
+        holds("shapes-clip", dtype, &scores);
+    }
 }
 
 #[test]
-fn captions_find_their_picture_in_f32() {
-    captions_find_their_picture(Dtype::F32);
-}
-
-#[test]
-fn captions_find_their_picture_in_bf16() {
-    captions_find_their_picture(Dtype::Bf16);
-}
-
-#[test]
-fn questions_about_pictures_are_answered_in_f32() {
-    questions_about_pictures_are_answered(Dtype::F32);
-}
-
-#[test]
-fn questions_about_pictures_are_answered_in_bf16() {
-    questions_about_pictures_are_answered(Dtype::Bf16);
+fn questions_about_pictures_are_answered() {
+    for dtype in DTYPES {
+        let scenes = Scenes::read();
+        let tiles = scenes.tiles();
+        let engine = serve(&["shapes-llava"], dtype);
+        let asked: Vec<(ImageSource, &str)> = scenes
+            .asked_of_pictures
+            .iter()
+            .map(|(tile, asked, _)| (tiles[*tile].clone(), asked.as_str()))
+            .collect();
+        let answers = describe(&engine, "shapes-llava", &asked);
+        let right: Vec<(bool, bool)> = answers
+            .iter()
+            .zip(&scenes.asked_of_pictures)
+            .map(|(answer, (_, question, right))| (DESCRIBE.contains(&question.as_str()), answer == right))
+            .collect();
+        let those = |captions: bool| {
+            Score::of(right.iter().filter(|(is, _)| *is == captions).map(|(_, right)| *right))
+        };
+        let scores = [
+            ("captions, exact", those(true)),
+            ("questions, exact", those(false)),
+            ("all, exact", Score::of(right.iter().map(|(_, right)| *right))),
+        ];
+        holds("shapes-llava", dtype, &scores);
+    }
 }

@@ -10,6 +10,9 @@ use millpond::capability::{
 use millpond::pool::PoolConfig;
 use millpond::{Dtype, Engine, ModelOptions};
 
+/// What the models are held to their cards in.
+pub(crate) const DTYPES: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
+
 /// No answer of these models is longer.
 const MOST_TOKENS: usize = 40;
 
