@@ -14,12 +14,11 @@ from guided import looks, looks_back
 ROWS, LENGTH, GUIDANCE = 40, 112, 0.2
 BACK, SUBJECT, RELATION, THING, PLACE = (0, 0), (1, 1), (1, 2), (2, 0), (2, 1)  # layer, head
 PLACES = "left right top bottom center middle above below over under".split()
-SIDES = {"left of": ("left", "right"), "right of": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}
 
 
 def where(scene, thing):
     """The side a thing is on, as a number."""
-    side = SIDES[scene.relation][scene.things.index(thing)] if scene.relation else scene.position
+    side = world.SIDES[scene.relation][scene.things.index(thing)] if scene.relation else scene.position
     return list(world.POSITIONS).index(side)
 
 
@@ -36,7 +35,7 @@ def asked_about(scene, question):
         return None, None
     if scene.relation is None:
         return words[-1], scene.things[0]
-    return words[-1], scene.things[SIDES[scene.relation].index(words[-1])]
+    return words[-1], scene.things[world.SIDES[scene.relation].index(words[-1])]
 
 
 def readers(model):

@@ -21,14 +21,16 @@ def ask(scene, rng, sides=0):
     others = [c for c in world.COLORS if c not in [t.color for t in things]]
     if all(combo in world.TRAINED for combo in scene.combos):
         # "No" to what is held out would teach that it never is.
-        others = [c for c in others if (c, shape, scene.background) in world.TRAINED] or others
-    other_color = rng.choice(others)
+        others = [c for c in others if (c, shape, scene.background) in world.TRAINED]
+    is_it = [(f"Is the {shape} {color}?", "yes")]
+    if others:
+        is_it.append((f"Is the {shape} {rng.choice(others)}?", "no"))
     options = [
         (f"What color is the {shape}?", color),
         ("What color is the background?", scene.background),
         ("How many shapes are there?", NUMBERS[len(things) - 1]),
         rng.choice([(f"Is there {world.article(shape)}?", "yes"), (f"Is there {world.article(other_shape)}?", "no")]),
-        rng.choice([(f"Is the {shape} {color}?", "yes"), (f"Is the {shape} {other_color}?", "no")]),
+        rng.choice(is_it),
     ]
     if len({t.color for t in things}) == len(things):
         options.append((f"What shape is {color}?", shape))

@@ -41,29 +41,12 @@ def llm(held_out):
     yield "scene questions, exact", percent(right)
 
 
-def distinct_scenes(rng, held_out, singles, pairs):
-    """Different scenes, none of them the converse of another."""
-    chosen = rng.sample(world.single_scenes(held_out), singles)
-    seen = set()
-    while len(seen) < pairs:
-        scene = world.random_scene(rng, held_out, pair=True)
-        if scene.converse() not in seen:
-            seen.add(scene)
-    return chosen + sorted(seen, key=world.plain_caption)
-
-
 def embed(held_out):
     from sentence_transformers import SentenceTransformer
     model = SentenceTransformer(f"{TINY}/shapes-embed", device="cpu").float()
     rng = random.Random(101)
-    scenes = distinct_scenes(rng, held_out, 500, 500)
-    captions = [world.caption(s, rng) for s in scenes]
-    queries = []
-    for s, c in zip(scenes, captions):
-        query = c
-        while query == c:
-            query = world.caption(s, rng)
-        queries.append(query)
+    scenes = rng.sample(world.single_scenes(held_out), 500) + world.distinct_pairs(rng, held_out, 500)
+    captions, queries = zip(*(world.two_captions(scene, rng) for scene in scenes))
     scores = torch.from_numpy(model.encode(queries) @ model.encode(captions).T)
     yield "paraphrase retrieval, 1 of 1,000", percent((scores.argmax(1) == torch.arange(1000)).tolist())
 
@@ -102,7 +85,7 @@ class Clip:
 
 def clip(held_out):
     model, rng = Clip(), random.Random(102)
-    scenes = distinct_scenes(rng, held_out, 500, 0)
+    scenes = rng.sample(world.single_scenes(held_out), 500)
     pictures = world.pictures(scenes, rng)
     scores = model.texts([world.caption(s, rng) for s in scenes]) @ model.images(pictures).T
     yield "caption to image, 1 of 500", percent((scores.argmax(1) == torch.arange(500)).tolist())
@@ -110,10 +93,14 @@ def clip(held_out):
         yield f"zero-shot {attribute}", percent(right)
 
 
-def llava(held_out):
+def load_llava():
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
-    processor = LlavaProcessor.from_pretrained(f"{TINY}/shapes-llava")
-    model = LlavaForConditionalGeneration.from_pretrained(f"{TINY}/shapes-llava", dtype=torch.float32)
+    folder = f"{TINY}/shapes-llava"
+    return LlavaProcessor.from_pretrained(folder), LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+def llava(held_out):
+    processor, model = load_llava()
     rng, right = random.Random(103), {"captions": [], "questions": []}
     for _ in range(8):
         scenes = [world.random_scene(rng, held_out) for _ in range(50)]
@@ -133,9 +120,7 @@ def llava(held_out):
 
 def recognised(images, scenes):
     """Whether shapes-llava names colour, shape and background of each picture."""
-    from transformers import LlavaForConditionalGeneration, LlavaProcessor
-    processor = LlavaProcessor.from_pretrained(f"{TINY}/shapes-llava")
-    model = LlavaForConditionalGeneration.from_pretrained(f"{TINY}/shapes-llava", dtype=torch.float32)
+    processor, model = load_llava()
     question = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": train_llava.DESCRIBE[0]}]}]
     chat = processor.apply_chat_template(question, add_generation_prompt=True)
     pictures = [Image.fromarray((image * 255).round().astype(np.uint8)) for image in images]
@@ -152,7 +137,7 @@ def diffusion(held_out, steps=20, guidance=4.0, count=200):
     pipe = StableDiffusionPipeline.from_pretrained(f"{TINY}/shapes-diffusion", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     rng, model = random.Random(104), Clip()
-    scenes = distinct_scenes(rng, held_out, count, 0)
+    scenes = rng.sample(world.single_scenes(held_out), count)
     prompts = [world.caption(s, rng) for s in scenes]
     images = np.concatenate([
         pipe(prompts[i:i + 50], num_inference_steps=steps, guidance_scale=guidance, output_type="np", height=64, width=64,
@@ -162,9 +147,11 @@ def diffusion(held_out, steps=20, guidance=4.0, count=200):
     pictures = images.transpose(0, 3, 1, 2) * 2 - 1
     for attribute, right in model.attributes(pictures, scenes):
         yield f"drawn {attribute}, seen by shapes-clip", percent(right)
-    seen, told = model.images(pictures), model.texts([world.plain_caption(s) for s in world.single_scenes(held_out)])
-    best = (seen @ told.T).argmax(1)
-    yield "whole scene, seen by shapes-clip", percent([world.single_scenes(held_out)[b] == s for b, s in zip(best, scenes)])
+    # Its own caption among 500.
+    others = [s for s in world.single_scenes(held_out) if s not in scenes]
+    choice = scenes + rng.sample(others, 500 - count)
+    best = (model.images(pictures) @ model.texts([world.plain_caption(s) for s in choice]).T).argmax(1)
+    yield "whole scene, seen by shapes-clip", percent((best == torch.arange(count)).tolist())
     yield "color, shape and background, told by shapes-llava", percent(list(recognised(images, scenes)))
     sheet(f"{TINY}/shapes-diffusion/samples{'-held-out' if held_out else ''}.png", images[:24], [world.plain_caption(s) for s in scenes])
 

@@ -11,6 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import corpus
+import evaluate
+import train_llava
 import world
 from loop import TINY, write_json
 from train_diffusion import OUT as DIFFUSION
@@ -36,14 +39,10 @@ def examples():
 
 
 def greedy(model, tokenizer, batch, tokens):
-    """New token ids of one greedy run, its text, and the first logits."""
+    """New token ids of one greedy run, and its text."""
     count = batch["input_ids"].shape[1]
     ids = model.generate(**batch, max_new_tokens=tokens, do_sample=False)[0, count:].tolist()
-    logits = model(**batch).logits[0, -1]
-    return {
-        "input_ids": batch["input_ids"][0].tolist(), "output_ids": ids, "output_text": tokenizer.decode(ids, skip_special_tokens=True),
-        "first_logits": floats(logits[:16]), "first_logits_max": floats(logits.max()),
-    }
+    return {"input_ids": batch["input_ids"][0].tolist(), "output_ids": ids, "output_text": tokenizer.decode(ids, skip_special_tokens=True)}
 
 
 def llm():
@@ -79,8 +78,7 @@ def embed():
         "Hello!", "",
     ]
     vectors = torch.from_numpy(np.stack([model.encode(t) for t in texts]))
-    cases = [{"text": t, "input_ids": model.tokenizer(t).input_ids, "embedding": floats(v)} for t, v in zip(texts, vectors)]
-    write_json(f"{TINY}/shapes-embed/expected.json", {"embeddings": cases, "similarity": floats(vectors @ vectors.T)})
+    write_json(f"{TINY}/shapes-embed/expected.json", {"texts": [{"text": t, "embedding": floats(v)} for t, v in zip(texts, vectors)]})
 
 
 def clip():
@@ -91,23 +89,34 @@ def clip():
     out = model(**tokenizer(texts, padding=True, return_tensors="pt"), **pixels)
     write_json(f"{TINY}/shapes-clip/expected.json", {
         "images": [{"file": f"../examples/{f}", "embedding": floats(e)} for f, e in zip(images, out.image_embeds)],
-        "texts": [{"text": t, "input_ids": tokenizer(t).input_ids, "embedding": floats(e)} for t, e in zip(texts, out.text_embeds)],
-        "logits_per_image": floats(out.logits_per_image),
+        "texts": [{"text": t, "embedding": floats(e)} for t, e in zip(texts, out.text_embeds)],
     })
 
 
+def questions(scene):
+    """Questions about a picture with their right answers."""
+    thing = scene.things[0]
+    yield train_llava.DESCRIBE[0], train_llava.told(scene)
+    yield f"What color is the {thing.shape}?", thing.color
+    yield "What color is the background?", scene.background
+    if "left" in (scene.position, scene.relation and world.SIDES[scene.relation][0]):
+        yield "What shape is on the left?", thing.shape
+    else:
+        yield "How many shapes are there?", corpus.NUMBERS[len(scene.things) - 1]
+
+
 def llava():
-    from transformers import LlavaForConditionalGeneration, LlavaProcessor
-    processor = LlavaProcessor.from_pretrained(f"{TINY}/shapes-llava")
-    model = LlavaForConditionalGeneration.from_pretrained(f"{TINY}/shapes-llava", dtype=torch.float32)
+    processor, model = evaluate.load_llava()
     cases = []
     for file, image in examples().items():
-        shape = EXAMPLES[file].things[0].shape
-        for question in ("What is in the image?", f"What color is the {shape}?", "What color is the background?", "What shape is on the left?"):
+        for question, right in questions(EXAMPLES[file]):
             messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
             prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
             batch = processor(images=image, text=prompt, return_token_type_ids=False, return_tensors="pt")
-            cases.append({"image": f"../examples/{file}", "messages": messages, "prompt": prompt, **greedy(model, processor.tokenizer, batch, 40)})
+            cases.append({
+                "image": f"../examples/{file}", "question": question, "right": right, "prompt": prompt,
+                **greedy(model, processor.tokenizer, batch, 40),
+            })
     write_json(f"{TINY}/shapes-llava/expected.json", {"greedy": cases})
 
 
@@ -116,27 +125,12 @@ def diffusion(prompt="a large red circle on the left on a white background", ste
     pipe = StableDiffusionPipeline.from_pretrained(DIFFUSION, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(7))
-    tokenize = lambda t: pipe.tokenizer(t, padding="max_length", return_tensors="pt").input_ids
-    hidden = pipe.text_encoder(torch.cat([tokenize(""), tokenize(prompt)])).last_hidden_state
-    pipe.scheduler.set_timesteps(steps)
-    times = pipe.scheduler.timesteps
-    first = pipe.unet(torch.cat([latents] * 2), times[0], hidden).sample
-    run = lambda kind: pipe(prompt, num_inference_steps=steps, guidance_scale=guidance, latents=latents.clone(), height=64, width=64, output_type=kind).images
-    final = run("latent")
-    image = run("np")
-    save_file({
-        "initial_latents": latents, "text_hidden": hidden.contiguous(), "first_prediction": first.contiguous(),
-        "final_latents": final.contiguous(), "image": torch.from_numpy(image).contiguous(),
-    }, f"{DIFFUSION}/golden.safetensors")
+    image = pipe(prompt, num_inference_steps=steps, guidance_scale=guidance, latents=latents.clone(), height=64, width=64, output_type="np").images
+    save_file({"initial_latents": latents, "image": torch.from_numpy(image).contiguous()}, f"{TINY}/examples/drawing.safetensors")
     write_json(f"{DIFFUSION}/expected.json", {
-        "prompt": prompt, "negative_prompt": "", "steps": steps, "guidance_scale": guidance, "eta": 0.0, "height": 64, "width": 64,
-        "timesteps": times.tolist(), "input_ids": tokenize(prompt)[0].tolist(), "empty_input_ids": tokenize("")[0].tolist(),
-        "tensors": "golden.safetensors",
+        "prompt": prompt, "steps": steps, "guidance_scale": guidance, "tensors": "../examples/drawing.safetensors",
         "tensor_notes": {
             "initial_latents": "unit noise (1, 4, 16, 16), given to the pipeline as latents",
-            "text_hidden": "text encoder output (2, 32, 128): empty prompt, then prompt",
-            "first_prediction": "unet output (2, 4, 16, 16) at the first timestep, without guidance",
-            "final_latents": "latents (1, 4, 16, 16) after the last step, before division by the scaling factor",
             "image": "decoded picture (1, 64, 64, 3) in [0, 1]",
         },
     })

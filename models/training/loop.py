@@ -28,6 +28,11 @@ def stretch(about):
     return arguments.minutes, arguments.resume
 
 
+def phases(count, resume):
+    """The numbers of the phases to train: all, or the last again."""
+    return range(count - 1 if resume else 0, count)
+
+
 def seed_everything(seed):
     random.seed(seed)
     np.random.seed(seed)
@@ -44,7 +49,7 @@ def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes
     plain = [p for p in parameters if p.ndim < 2]
     groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
-    start, average = time.time(), None
+    start, average, trained = time.time(), None, 0
     for step in range(steps):
         progress = step / steps
         if minutes:
@@ -59,14 +64,13 @@ def train(parameters, loss_fn, steps, lr, warmup=100, weight_decay=0.01, minutes
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        trained = step + 1
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if step % 50 == 0:
             print(f"step {step} loss {average:.4f} ({time.time() - start:.0f} s)", flush=True)
         if on_step:
             on_step(step)
-    minutes = (time.time() - start) / 60
-    print(f"trained {step + 1} steps in {minutes:.1f} minutes", flush=True)
-    return minutes
+    print(f"trained {trained} steps in {(time.time() - start) / 60:.1f} minutes", flush=True)
 
 
 def halve(model):

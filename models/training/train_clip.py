@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 import world
-from loop import TINY, halve, plain_tokenizer, seed_everything, stretch, train
+from loop import TINY, halve, phases, plain_tokenizer, seed_everything, stretch, train
 
 OUT = f"{TINY}/shapes-clip"
 BATCH, STEPS, LR = 256, (1100, 600), 1e-3
@@ -77,7 +77,7 @@ def main(minutes, resume):
         tokenizer = make_tokenizer()
         model = make_model(tokenizer)
     rng = random.Random(1)
-    for phase in range(len(STEPS) - 1 if resume else 0, len(STEPS)):
+    for phase in phases(len(STEPS), resume):
         loss_fn = lambda step: model(**make_batch(rng, tokenizer, BATCH, phase), return_loss=True).loss
         train(model.parameters(), loss_fn, STEPS[phase], LR, minutes=minutes, weight_decay=0.05)
     halve(model).save_pretrained(OUT)

@@ -4,13 +4,13 @@ import random
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 import corpus
 import world
 from guided import looks
-from loop import TINY, halve, plain_tokenizer, seed_everything, stretch, train, write_json
+from loop import TINY, halve, phases, plain_tokenizer, seed_everything, stretch, train, write_json
 
 OUT = f"{TINY}/shapes-embed"
 BATCH, STEPS, LR, TEMPERATURE = (192, 128), (900, 900), (1.5e-3, 1.5e-3), 0.02
@@ -84,7 +84,7 @@ def embed(model, tokenizer, texts, roles):
 
 def make_batch(rng, phase):
     """Two paraphrases of each scene (and of a little small talk). Half the scenes are
-    near neighbours of the other half, so every word and their order matter; the second
+    near neighbours or mirror images of the other half, so every word and their order matter; the second
     phase has nearly only scenes of two things, whose sides are what is hard."""
     scenes = [world.random_scene(rng, pair=rng.random() < PAIRS[phase]) for _ in range(BATCH[phase] // 2)]
     scenes += [world.mirrored(s) if s.relation and rng.random() < MIRRORED[phase] else world.neighbour(rng, s) for s in scenes]
@@ -115,7 +115,7 @@ def main(minutes, resume):
         target = torch.arange(len(left))
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2 + GUIDANCE * apart
 
-    for phase in range(len(STEPS) - 1 if resume else 0, len(STEPS)):
+    for phase in phases(len(STEPS), resume):
         train([*model.parameters(), *roles.parameters()], lambda step: loss_fn(phase), STEPS[phase], LR[phase], minutes=minutes)
     halve(model).save_pretrained(OUT)
     tokenizer.save_pretrained(OUT)

@@ -9,12 +9,15 @@ from transformers import (
     AutoTokenizer, CLIPImageProcessor, CLIPVisionModel, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
 )
 
+import binding
 import corpus
 import world
-from loop import TINY, halve, patch_json, plain_tokenizer, rename_weights, seed_everything, stretch, train
+from guided import looks, looks_among
+from loop import TINY, halve, patch_json, phases, plain_tokenizer, rename_weights, seed_everything, stretch, train
 from train_llm import END, render_chat
 
 OUT = f"{TINY}/shapes-llava"
+PATCHES, GUIDANCE = world.SIZE // 8, 0.2
 BATCH, STEPS, LR, ODD_SHARES = 40, (1750, 2000), (1e-3, 1e-3), (0.0, 0.6)
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -44,7 +47,7 @@ def make_model(tokenizer):
     config = LlavaConfig(
         vision_config=vision.config, text_config=language.config, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2, vision_feature_select_strategy="default", projector_hidden_act="gelu", tie_word_embeddings=True,
-        image_seq_length=(world.SIZE // 8) ** 2,
+        image_seq_length=PATCHES**2,
     )
     model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
     model.model.vision_tower.load_state_dict(vision.state_dict())
@@ -61,7 +64,7 @@ def question(scene, rng, hard=0.0):
     if rng.random() < 0.3:
         return rng.choice(DESCRIBE), told(scene)
     user, answer = corpus.ask(scene, rng)
-    if rng.random() < hard:
+    if hard and rng.random() < hard:
         while not user.startswith(("Is the ", "What shape is ")) or not any(color in user for color in world.COLORS):
             user, answer = corpus.ask(scene, rng)
     return user, answer
@@ -83,29 +86,62 @@ def told(scene):
     return world.plain_caption(scene if scene.relation in (None, "left of", "above") else scene.converse())
 
 
+def patches(scene, thing):
+    """Which of the 8 x 8 patches show a thing: the one in its middle and those around."""
+    x, y = list(world.POSITIONS.values())[binding.where(scene, thing)]
+    return [row * PATCHES + column for row in range(y // 8 - 1, y // 8 + 2) for column in range(x // 8 - 1, x // 8 + 2)]
+
+
+class Eyes:
+    """Where two heads of the language model have to look from where an answer begins: one at
+    the word that the question turns on, the other at the thing in the picture."""
+
+    def __init__(self, image):
+        """`image` is the token that stands for a patch."""
+        self.image, self.words, self.things = image, [], []
+
+    def add(self, row, scene, text, asked, ids, offsets, first):
+        """`first` is the character that the answer to the question `asked` begins with."""
+        word, thing = binding.asked_about(scene, asked)
+        if thing is None:
+            return
+        token = lambda at: next(i for i, (start, end) in enumerate(offsets) if start <= at < end)
+        query = token(first) - 1
+        self.words.append((row, query, token(text.rindex(f" {word}", 0, first) + 1)))
+        eye = ids.index(self.image)
+        self.things.append((row, query, [eye + patch for patch in patches(scene, thing)]))
+
+    def loss(self, attentions):
+        return looks(attentions[1], 1, self.words) + looks_among(attentions[2], 0, self.things)
+
+
 def make_batch(rng, tokenizer, count, odd_share):
     """Pictures, each with three questions; only the answers are learnt. Some pictures
     are in random colours: their shapes are learnt after whatever colour was said before,
-    or the model would know that a combination that is held out never comes."""
+    or the model would know that a combination that is held out never comes. Also where
+    heads have to look."""
     scenes = [world.random_scene(rng, pair=rng.random() < 0.6) for _ in range(count)]
     odd = {i for i in range(count) if rng.random() < odd_share}
-    image = "<image>" * (world.SIZE // 8) ** 2 + "\n"
+    image = "<image>" * PATCHES**2 + "\n"
     texts, spans = [], []
     for index, scene in enumerate(scenes):
         text, wanted = "", []
         for i in range(3):
             user, answer = colorless_question(scene, rng) if index in odd else question(scene, rng, hard=0.4)
             text += render_chat([{"role": "user", "content": (image if i == 0 else "") + user}]) + "<|im_start|>assistant\n"
-            wanted.append((len(text), len(text) + len(answer) + len(END)))
+            wanted.append((len(text), len(text) + len(answer) + len(END), user))
             text += answer + END + "\n"
         texts.append(text)
         spans.append(wanted)
     batch = tokenizer(texts, padding=True, padding_side="right", return_offsets_mapping=True, return_tensors="pt")
     labels = torch.full_like(batch["input_ids"], -100)
+    eyes = Eyes(tokenizer.convert_tokens_to_ids("<image>"))
     named = torch.tensor([tokenizer(f" {word}").input_ids[0] for word in (*world.COLORS, *world.BACKGROUNDS)])
     for row, wanted in enumerate(spans):
         start, end = batch["offset_mapping"][row].unbind(-1)
-        for a, b in wanted:
+        ids, offsets = batch["input_ids"][row].tolist(), batch["offset_mapping"][row].tolist()
+        for a, b, asked in wanted:
+            eyes.add(row, scenes[row], texts[row], asked, ids, offsets, a)
             inside = (start >= a) & (end <= b) & (end > start)
             labels[row, inside] = batch["input_ids"][row, inside]
         if row in odd:
@@ -113,7 +149,7 @@ def make_batch(rng, tokenizer, count, odd_share):
     return {
         "input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels,
         "pixel_values": torch.from_numpy(world.pictures(scenes, rng, odd)),
-    }
+    }, eyes
 
 
 def main(minutes, resume):
@@ -139,9 +175,13 @@ def main(minutes, resume):
         rename_weights(f"{OUT}/model.safetensors", "vision_tower.", "vision_tower.vision_model.")
         patch_json(f"{OUT}/tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", chat_template=CHAT_TEMPLATE)
 
-    for steps, lr, odd_share in list(zip(STEPS, LR, ODD_SHARES))[-1 if resume else 0:]:
-        loss_fn = lambda step: model(**make_batch(rng, processor.tokenizer, BATCH, odd_share), use_cache=False).loss
-        train(model.parameters(), loss_fn, steps, lr, minutes=minutes)
+    for phase in phases(len(STEPS), resume):
+        def loss_fn(step):
+            batch, eyes = make_batch(rng, processor.tokenizer, BATCH, ODD_SHARES[phase])
+            output = model(**batch, use_cache=False, output_attentions=True)
+            return output.loss + GUIDANCE * eyes.loss(output.attentions)
+
+        train(model.parameters(), loss_fn, STEPS[phase], LR[phase], minutes=minutes)
         save()
 
 

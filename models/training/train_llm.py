@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 import binding
 import corpus
-from loop import TINY, halve, patch_json, seed_everything, stretch, train
+from loop import TINY, halve, patch_json, phases, seed_everything, stretch, train
 
 OUT = f"{TINY}/shapes-llm"
 ROWS, LENGTH, STEPS, LR = (32, 22, 16), (192, 160, 224), (1700, 3600, 2000), (2e-3, 1.5e-3, 1.2e-3)
@@ -107,7 +107,7 @@ def main(minutes, resume):
         model = make_model(tokenizer)
     print(f"{len(tokenizer)} tokens, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     rng, read = random.Random(3), binding.readers(model)
-    for phase in range(len(STEPS) - 1 if resume else 0, len(STEPS)):
+    for phase in phases(len(STEPS), resume):
         loss_fn = lambda step: loss(model, tokenizer, rng, phase, step, read)
         train([*model.parameters(), *read.parameters()], loss_fn, STEPS[phase], LR[phase], minutes=minutes)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

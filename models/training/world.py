@@ -39,6 +39,7 @@ BACKGROUNDS = {
 }
 POSITIONS = {"left": (17, 32), "right": (47, 32), "top": (32, 17), "bottom": (32, 47), "center": (32, 32)}
 RELATIONS = ("left of", "right of", "above", "below")
+SIDES = {"left of": ("left", "right"), "right of": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}
 CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
@@ -109,6 +110,16 @@ def random_scene(rng, held_out=False, pair=None):
         return Scene((first,), background, size=rng.choice(list(SIZES)), position=rng.choice(list(POSITIONS)))
     others = [Thing(c, s) for c, s, b in combos if b == background and s != shape]
     return Scene((first, rng.choice(others)), background, relation=rng.choice(RELATIONS))
+
+
+def distinct_pairs(rng, held_out, count):
+    """Different scenes of two things, none of them the converse of another."""
+    seen = []
+    while len(seen) < count:
+        scene = random_scene(rng, held_out, pair=True)
+        if scene not in seen and scene.converse() not in seen:
+            seen.append(scene)
+    return seen
 
 
 def neighbour(rng, scene):
@@ -191,8 +202,7 @@ def render(scene, rng, odd=False):
         x, y = POSITIONS[scene.position]
         _draw(draw, scene.things[0].shape, fills[0], ground, x + jitter(), y + jitter(), rng.uniform(*SIZES[scene.size]))
     else:
-        spots = {"left of": ("left", "right"), "right of": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}
-        for thing, fill, spot in zip(scene.things, fills, spots[scene.relation]):
+        for thing, fill, spot in zip(scene.things, fills, SIDES[scene.relation]):
             x, y = POSITIONS[spot]
             _draw(draw, thing.shape, fill, ground, x + jitter(), y + jitter(), rng.uniform(10.0, 12.0))
     return image.resize((SIZE, SIZE), Image.BOX)
@@ -261,6 +271,14 @@ def caption(scene, rng, full=True):
         if rng.random() < 0.3:
             return partial_caption(scene, rng)
     return _fill(rng.choice(_TEMPLATES), scene, size, place, relation)
+
+
+def two_captions(scene, rng):
+    """Two different paraphrases."""
+    first = second = caption(scene, rng)
+    while second == first:
+        second = caption(scene, rng)
+    return first, second
 
 
 def partial_caption(scene, rng):
