@@ -181,5 +181,6 @@ fn a_cap_holds_at_once_and_who_was_refused_hears_of_a_higher_one() {
     budget.on_release(ring);
     budget.set_cap(high);
     higher.try_recv().unwrap();
-    budget.try_reserve("late", ByteSize::new(30)).unwrap();
+    let late = budget.try_reserve("late", ByteSize::new(30)).unwrap();
+    assert_eq!(budget.reserved().bytes(), held.bytes().bytes() + late.bytes().bytes());
 }

@@ -97,7 +97,7 @@ fn every_architecture_is_one_that_is_served() {
     }
 }
 
-/// What is predicted has room for each number of the weight files: 4 bytes in f32, 2 in bf16, 4.5 bits in q4_k.
+/// What is predicted has room for each number of the weight files: 4 bytes in f32, 2 in bf16, 4.5 bits in `q4_k`.
 /// Computing takes no more than the weights in f32 once more, or in a small model no more than pictures do.
 #[test]
 fn predictions_are_not_less_than_the_weights_and_not_much_more() {

@@ -38,7 +38,7 @@ pub enum Prompt {
     Chat(Chat),
 }
 
-#[cfg(any(feature = "candle", test))]
+#[cfg(feature = "candle")]
 impl Prompt {
     /// How many bytes of text it holds, about; a token counts as four.
     pub(crate) fn bytes(&self) -> usize {
