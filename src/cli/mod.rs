@@ -30,6 +30,7 @@ mod list;
 mod model;
 mod output;
 mod progress;
+mod ps;
 mod pull;
 mod question_args;
 mod rm;
@@ -41,6 +42,7 @@ mod status;
 mod stop;
 mod stream;
 mod telling;
+mod top;
 mod writer;
 
 use std::process::ExitCode;
@@ -102,7 +104,9 @@ enum Verb {
     Show(show::Show),
     Rm(rm::Rm),
     Serve(serve::Serve),
+    Ps(ps::Ps),
     Stop(stop::Stop),
+    Top(top::Top),
     Config(config::Config),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -129,7 +133,9 @@ pub fn main() -> ExitCode {
         Verb::Show(verb) => verb.run(),
         Verb::Rm(verb) => verb.run(),
         Verb::Serve(verb) => verb.run(),
+        Verb::Ps(verb) => verb.run(),
         Verb::Stop(verb) => verb.run(),
+        Verb::Top(verb) => verb.run(),
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Completions(verb) => verb.run(),

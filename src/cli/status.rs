@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::engine::EngineStatus;
-use crate::pool::{KeyStatus, PoolEvent, PoolStatus, WorkerState};
+use crate::pool::{KeyStatus, PoolStatus, WorkerState};
 
 /// A server at one moment.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,15 +19,6 @@ pub(super) struct ServerStatus {
     pub(super) engine: EngineStatus,
     #[serde(default)]
     pub(super) requests: Vec<serde_json::Value>,
-}
-
-/// What happened, and in which pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Happened {
-    #[serde(default)]
-    pub(super) capability: String,
-    #[serde(flatten)]
-    pub(super) event: PoolEvent,
 }
 
 impl ServerStatus {

@@ -1,6 +1,7 @@
 //! What a pool says about itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -152,9 +153,17 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         queue_used: lane.with_queue(|queue| queue.len()),
         completed: served.completed.get(),
         failed: counters.failed.get() + counters.timed_out.get(),
+        timed_out: counters.timed_out.get(),
         canceled: counters.canceled.get(),
+        retried: counters.retried.get(),
+        spawned: counters.spawned.get(),
+        evicted: counters.evicted.get(),
+        restarted: counters.restarted.get(),
+        prompt_tokens: served.prompt_tokens.get(),
+        completion_tokens: served.completion_tokens.get(),
         rejected: counters.rejected.get(),
         pinned: lane.settings.is_pinned(),
+        keep_alive: Some(lane.settings.get().keep_alive).filter(|idle| *idle != Duration::MAX),
         circuit_open_for: lane.circuit_open_for(),
         rate_limiter: lane.settings.rate_limit().map(Into::into),
         memory: memory_of(lane),

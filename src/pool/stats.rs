@@ -31,6 +31,9 @@ pub(crate) struct LaneCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     pub(crate) completed: Counter,
+    /// Tokens of their requests and answers, by [`Capability::tokens`](crate::capability::Capability::tokens).
+    pub(crate) prompt_tokens: Counter,
+    pub(crate) completion_tokens: Counter,
     /// From submission to the start of the last attempt.
     pub(crate) queue_time: Histogram,
     /// From the start of the last attempt to its end.
@@ -44,6 +47,8 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn absorb(&self, other: &Self) {
         self.completed.absorb(&other.completed);
+        self.prompt_tokens.absorb(&other.prompt_tokens);
+        self.completion_tokens.absorb(&other.completion_tokens);
         self.queue_time.absorb(&other.queue_time);
         self.run_time.absorb(&other.run_time);
         self.first_event.absorb(&other.first_event);
@@ -75,6 +80,12 @@ pub struct PoolMetrics {
     pub workers_evicted: u64,
     /// Workers replaced after a crash.
     pub workers_restarted: u64,
+    /// Tokens read for requests that ended with their answer.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Tokens written for them.
+    #[serde(default)]
+    pub completion_tokens: u64,
 }
 
 impl PoolMetrics {
@@ -88,6 +99,8 @@ impl PoolMetrics {
         self.workers_spawned += lane.spawned.get();
         self.workers_evicted += lane.evicted.get();
         self.workers_restarted += lane.restarted.get();
+        self.prompt_tokens += served.prompt_tokens.get();
+        self.completion_tokens += served.completion_tokens.get();
     }
 }
 
@@ -156,12 +169,36 @@ pub struct KeyStatus {
     pub completed: u64,
     /// Requests that ended with an error, timeouts included.
     pub failed: u64,
+    /// Those of them that ended at their deadline.
+    #[serde(default)]
+    pub timed_out: u64,
     /// Requests whose caller left.
     pub canceled: u64,
     /// Requests not accepted.
     pub rejected: u64,
+    /// Further attempts after a failure.
+    #[serde(default)]
+    pub retried: u64,
+    /// Workers started.
+    #[serde(default)]
+    pub spawned: u64,
+    /// Workers let go.
+    #[serde(default)]
+    pub evicted: u64,
+    /// Workers replaced after a crash.
+    #[serde(default)]
+    pub restarted: u64,
+    /// Tokens read for requests that ended with their answer.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Tokens written for them.
+    #[serde(default)]
+    pub completion_tokens: u64,
     /// Whether it is exempt from eviction.
     pub pinned: bool,
+    /// How long a worker may be idle before it is let go; none if for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<Duration>,
     /// How much longer it rests after too many failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_open_for: Option<Duration>,

@@ -73,7 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rayon", &["src/arch/", "src/kernels/"]),
     ("gemm", &["src/kernels/"]),
     ("image", &["src/image/"]),
-    ("base64", &["src/image/", "src/server/"]),
+    ("base64", &["src/image/", "src/server/", "src/cli/bench/"]),
     ("half", &["src/kernels/", "src/weights/gguf/"]),
     ("llguidance", &["src/text/"]),
     ("minijinja", &["src/text/"]),

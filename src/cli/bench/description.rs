@@ -6,10 +6,11 @@ use super::pictures::noise;
 use super::round::{Sample, Subject, followed, never_ending};
 use crate::arch::VisionPlan;
 use crate::capability::{Chat, DescribeRequest, GenerateRequest, Message, Prompt, Vision};
-use crate::pool::{Pool, PoolError};
+use crate::cli::failure::Failure;
+use crate::pool::Pool;
 
 /// What is asked of each picture.
-const QUESTION: &str = "What is in this picture?";
+pub(super) const QUESTION: &str = "What is in this picture?";
 
 /// Pictures of noise, each a new one, for a model that sees and writes.
 pub(super) struct Questions<'a> {
@@ -32,7 +33,7 @@ impl<'a> Questions<'a> {
 }
 
 impl Subject for Questions<'_> {
-    fn ask(&self, number: usize, stop: &AtomicBool) -> Result<Sample, PoolError> {
+    fn ask(&self, number: usize, stop: &AtomicBool) -> Result<Sample, Failure> {
         let request = DescribeRequest::new(vec![noise(number)], self.generate.clone());
         followed(stop, || Ok(self.pool.submit(self.key, request)?))
     }

@@ -9,7 +9,7 @@ use crate::capability::{EmbedRequest, TextEmbedding};
 use crate::cli::failure::Failure;
 use crate::cli::output::warn;
 use crate::engine::Engine;
-use crate::pool::{Pool, PoolError};
+use crate::pool::Pool;
 
 /// Texts of a length, for a model that embeds.
 pub(super) struct Texts<'a> {
@@ -37,10 +37,10 @@ impl<'a> Texts<'a> {
 }
 
 impl Subject for Texts<'_> {
-    fn ask(&self, number: usize, _: &AtomicBool) -> Result<Sample, PoolError> {
+    fn ask(&self, number: usize, _: &AtomicBool) -> Result<Sample, Failure> {
         let request = EmbedRequest::new(text(self.words, number));
         let begun = Instant::now();
-        let answer = self.pool.submit_wait(self.key, request)?;
+        let answer = self.pool.submit_wait(self.key, request).map_err(crate::Error::from)?;
         Ok(Sample { waited: begun.elapsed(), tokens: answer.tokens, ..Sample::default() })
     }
 }

@@ -17,7 +17,9 @@ pub(super) struct Figures {
     pub(super) tokens_per_second: f64,
     #[serde(flatten)]
     pub(super) pace: Option<Pace>,
-    pub(super) peak_rss_bytes: ByteSize,
+    /// Of this process, where the model is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_rss_bytes: Option<ByteSize>,
 }
 
 /// How an answer comes, token by token.
@@ -31,8 +33,8 @@ pub(super) struct Pace {
 }
 
 impl Figures {
-    /// Of `samples`, all of them answered within `took`.
-    pub(super) fn of(samples: &[Sample], took: Duration) -> Self {
+    /// Of `samples`, all of them answered within `took`; `here` if by this process.
+    pub(super) fn of(samples: &[Sample], took: Duration, here: bool) -> Self {
         let waited = sorted(samples.iter().map(|sample| sample.waited));
         let seconds = took.as_secs_f64().max(f64::MIN_POSITIVE);
         let tokens: usize = samples.iter().map(|sample| sample.tokens).sum();
@@ -42,7 +44,7 @@ impl Figures {
             p99_ms: milliseconds(quantile(&waited, 0.99)),
             tokens_per_second: tokens as f64 / seconds,
             pace: Pace::of(samples),
-            peak_rss_bytes: peak_memory(),
+            peak_rss_bytes: here.then(peak_memory),
         }
     }
 }
@@ -61,7 +63,7 @@ impl Pace {
     }
 }
 
-fn sorted(durations: impl Iterator<Item = Duration>) -> Vec<Duration> {
+pub(super) fn sorted(durations: impl Iterator<Item = Duration>) -> Vec<Duration> {
     let mut durations: Vec<_> = durations.collect();
     durations.sort_unstable();
     durations

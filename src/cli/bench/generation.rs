@@ -8,7 +8,6 @@ use crate::capability::{GenerateRequest, Prompt};
 use crate::cli::failure::Failure;
 use crate::cli::output::warn;
 use crate::cli::writer::Writer;
-use crate::pool::PoolError;
 
 /// Prompts of a length and answers of a length, for a model that writes.
 pub(super) struct Prompts<'a> {
@@ -56,7 +55,7 @@ impl<'a> Prompts<'a> {
 }
 
 impl Subject for Prompts<'_> {
-    fn ask(&self, number: usize, stop: &AtomicBool) -> Result<Sample, PoolError> {
+    fn ask(&self, number: usize, stop: &AtomicBool) -> Result<Sample, Failure> {
         let request = self.request(number);
         followed(stop, || Ok(self.writer.pool().submit(self.writer.key(), request)?))
     }

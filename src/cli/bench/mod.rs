@@ -5,7 +5,9 @@ mod drawing;
 mod embedding;
 mod figures;
 mod generation;
+mod page;
 mod pictures;
+mod remote;
 mod round;
 mod words;
 
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
+use super::client::Client;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::model::{ModelArgs, count};
@@ -31,13 +34,16 @@ use figures::Figures;
 pub(super) use figures::{milliseconds, quantile};
 use generation::Prompts;
 use pictures::Pictures;
+use remote::Remote;
 use round::{Round, Sample, Subject};
 
 /// Measure how fast a pool serves a model
 ///
 /// So many callers each submit a request, wait for the answer and submit the next: a request's time is what
-/// its caller waits, queueing included. A warm-up comes first and does not count. Answers of models that write
-/// are the likeliest tokens, and tokens that would end them early are passed over.
+/// its caller waits, queueing included. With --rate requests come when they are due, whatever became of those
+/// before, and what one waits for a caller counts. A warm-up comes first and does not count. Answers of models that
+/// write are the likeliest tokens, and tokens that would end them early are passed over. With --url the model is not
+/// loaded here: a server is asked for it by its name there, and answers end where the model ends them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,11 +54,14 @@ Examples:
   millpond bench draw -m ./shapes-diffusion --requests 8 --concurrency 4
   millpond bench generate -m ./model.gguf --concurrency 8 --prompt-tokens 256 --tokens 64
   millpond bench describe -m llava-hf/llava-1.5-7b-hf --concurrency 4 --tokens 32
+  millpond bench embed -m shapes-embed --url http://127.0.0.1:11435
+  millpond bench generate -m qwen3-0.6b --url http://box:11435 --rate 5 --concurrency 64
 
 --json prints one object:
   {\"requests_per_second\":..,\"p50_ms\":..,\"p99_ms\":..,\"tokens_per_second\":..,\"peak_rss_bytes\":..}
 and of text generation and vision, where tokens_per_second counts those of answers, besides
-  \"first_token_p50_ms\", \"first_token_p99_ms\", \"between_tokens_p50_ms\", \"between_tokens_p99_ms\"")]
+  \"first_token_p50_ms\", \"first_token_p99_ms\", \"between_tokens_p50_ms\", \"between_tokens_p99_ms\"
+With --url there is no \"peak_rss_bytes\": the model is not here.")]
 pub(super) struct Bench {
     /// What to measure.
     #[arg(value_enum, value_name = "CAPABILITY")]
@@ -62,6 +71,16 @@ pub(super) struct Bench {
     /// How many callers there are.
     #[arg(long, value_name = "C", default_value = "16", value_parser = count)]
     concurrency: NonZeroUsize,
+    /// Ask so many times a second, whatever became of the requests before. Each takes a caller, so let there be
+    /// more of them than requests under way at once.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    rate: Option<f64>,
+    /// Ask this server for the model, by its name there, over OpenAI's API.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The server's API key, if it wants one.
+    #[arg(long, value_name = "KEY", env = "MILLPOND_API_KEY", hide_env_values = true, requires = "url")]
+    api_key: Option<String>,
     /// How many requests are measured. Default: 500 texts, 64 answers, 64 pictures to
     /// embed, 32 to describe, or 8 to draw.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -97,9 +116,18 @@ enum Measured {
     Vision,
 }
 
+/// A rate that somebody can mean.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1e-3..=1e6).contains(rate));
+    rate.ok_or_else(|| "expected requests a second, from 0.001 to 1000000".to_owned())
+}
+
 impl Bench {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
+        if let Some(url) = &self.url {
+            return self.remote(url, &interrupt);
+        }
         match self.capability {
             Measured::TextEmbedding => self.embedding(&interrupt),
             Measured::TextToText => self.generation(&interrupt),
@@ -121,7 +149,7 @@ impl Bench {
         interrupt.orderly();
         let tokens = self.tokens.unwrap_or(64) as usize;
         let questions = Questions::new(engine.vision(), &self.model.model, &plan, tokens);
-        let (samples, took) = self.measure(&questions, self.requests.unwrap_or(32), interrupt)?;
+        let (samples, took) = self.measure(&questions, self.requests(), interrupt)?;
         self.print(engine.vision(), Capabilities::Vision, &samples, took)
     }
 
@@ -134,7 +162,7 @@ impl Bench {
         let engine = self.model.engine(self.model.files()?, Capabilities::ImageEmbedding)?;
         interrupt.orderly();
         let pictures = Pictures::new(engine.image_embedding(), &self.model.model);
-        let (samples, took) = self.measure(&pictures, self.requests.unwrap_or(64), interrupt)?;
+        let (samples, took) = self.measure(&pictures, self.requests(), interrupt)?;
         self.print(engine.image_embedding(), Capabilities::ImageEmbedding, &samples, took)
     }
 
@@ -145,7 +173,7 @@ impl Bench {
         let engine = self.model.engine(self.model.files()?, Capabilities::TextToImage)?;
         interrupt.orderly();
         let drawings = Drawings::new(engine.text_to_image(), &self.model.model);
-        let (samples, took) = self.measure(&drawings, self.requests.unwrap_or(8), interrupt)?;
+        let (samples, took) = self.measure(&drawings, self.requests(), interrupt)?;
         self.print(engine.text_to_image(), Capabilities::TextToImage, &samples, took)
     }
 
@@ -157,7 +185,7 @@ impl Bench {
         interrupt.orderly();
         let key = &self.model.model;
         let texts = Texts::of_tokens(&engine, key, self.tokens.unwrap_or(32) as usize)?;
-        let (samples, took) = self.measure(&texts, self.requests.unwrap_or(500), interrupt)?;
+        let (samples, took) = self.measure(&texts, self.requests(), interrupt)?;
         self.print(engine.text_embedding(), Capabilities::TextEmbedding, &samples, took)
     }
 
@@ -166,9 +194,13 @@ impl Bench {
         interrupt.orderly();
         let (prompt, tokens) = (self.prompt_tokens.unwrap_or(64), self.tokens.unwrap_or(64));
         let prompts = Prompts::of_tokens(&writer, prompt as usize, tokens as usize)?;
-        let (samples, took) = self.measure(&prompts, self.requests.unwrap_or(64), interrupt)?;
+        let (samples, took) = self.measure(&prompts, self.requests(), interrupt)?;
         prompts.check(&samples);
         self.print(writer.pool(), Capabilities::TextToText, &samples, took)
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.unwrap_or_else(|| self.capability.requests())
     }
 
     /// Runs every code path warm, then measures.
@@ -183,7 +215,8 @@ impl Bench {
         Round::new(subject, 1, warm).run(callers, &ProgressBar::hidden(), interrupt)?;
         let bar = progress::requests(requests, "measuring");
         let began = Instant::now();
-        let measured = Round::new(subject, 1 + warm, requests).run(callers, &bar, interrupt);
+        let every = self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+        let measured = Round::new(subject, 1 + warm, requests).every(every).run(callers, &bar, interrupt);
         let took = began.elapsed();
         bar.finish_and_clear();
         Ok((measured?, took))
@@ -196,40 +229,48 @@ impl Bench {
         samples: &[Sample],
         took: Duration,
     ) -> Result<(), Failure> {
-        let figures = Figures::of(samples, took);
+        let workers = pool.key_status(&self.model.model).map_err(crate::Error::from)?.ready;
+        let threads = counted(self.model.threads(does).get(), "thread");
+        self.tell(samples, took, Some(format!("{workers} at the end, {threads} each")))
+    }
+
+    /// A server's answers to what the model would be asked here.
+    fn remote(&self, url: &str, interrupt: &Interrupt) -> Result<(), Failure> {
+        interrupt.orderly();
+        let client = Client::new(url, self.api_key.clone());
+        let (prompt, tokens) = (self.prompt_tokens.unwrap_or(64) as usize, self.tokens.map(|it| it as usize));
+        let remote = Remote::new(client, &self.model.model, self.capability, prompt, tokens);
+        let (samples, took) = self.measure(&remote, self.requests(), interrupt)?;
+        self.tell(&samples, took, None)
+    }
+
+    /// `workers` if they are here.
+    fn tell(&self, samples: &[Sample], took: Duration, workers: Option<String>) -> Result<(), Failure> {
+        let figures = Figures::of(samples, took, workers.is_some());
         let mut output = Output::stdout();
         if self.json {
             output.json(&figures)?;
-            return output.flush();
+        } else {
+            let Self { concurrency, rate, url, .. } = self;
+            let from = match rate {
+                Some(rate) => format!("{rate} a second, by at most {concurrency} callers"),
+                None => format!("from {concurrency} callers"),
+            };
+            let server = url.as_ref().map(|url| format!("at {url}"));
+            page::print(&mut output, samples, &figures, &from, workers.or(server).as_deref())?;
         }
-        let workers = pool.key_status(&self.model.model).map_err(crate::Error::from)?.ready;
-        let requests = samples.len();
-        let tokens = samples.iter().map(|sample| sample.tokens).sum::<usize>() / requests.max(1);
-        let threads = counted(self.model.threads(does).get(), "thread");
-        let Self { concurrency, .. } = self;
-        let size = if tokens > 0 { format!("of {tokens} tokens ") } else { String::new() };
-        output.line(format_args!("{requests} requests {size}from {concurrency} callers"))?;
-        output.line(format_args!("workers         {workers} at the end, {threads} each"))?;
-        figures.print(&mut output)?;
         output.flush()
     }
 }
 
-impl Figures {
-    fn print(&self, output: &mut Output) -> Result<(), Failure> {
-        output.line(format_args!("requests/s      {:.1}", self.requests_per_second))?;
-        if self.tokens_per_second > 0.0 {
-            output.line(format_args!("tokens/s        {:.0}", self.tokens_per_second))?;
+impl Measured {
+    /// How many requests tell enough, in about a minute.
+    fn requests(self) -> u64 {
+        match self {
+            Self::TextEmbedding => 500,
+            Self::TextToText | Self::ImageEmbedding => 64,
+            Self::Vision => 32,
+            Self::TextToImage => 8,
         }
-        output.line(format_args!("p50             {:.2} ms", self.p50_ms))?;
-        output.line(format_args!("p99             {:.2} ms", self.p99_ms))?;
-        if let Some(pace) = &self.pace {
-            let between = |p50: f64, p99: f64| format!("{p50:.2} ms p50, {p99:.2} ms p99");
-            let first = between(pace.first_token_p50_ms, pace.first_token_p99_ms);
-            output.line(format_args!("first token     {first}"))?;
-            let rest = between(pace.between_tokens_p50_ms, pace.between_tokens_p99_ms);
-            output.line(format_args!("between tokens  {rest}"))?;
-        }
-        output.line(format_args!("peak memory     {}", self.peak_rss_bytes))
     }
 }

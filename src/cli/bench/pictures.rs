@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::round::{Sample, Subject};
 use crate::capability::{EmbedImageRequest, ImageEmbedding, ImageSource};
-use crate::pool::{Pool, PoolError};
+use crate::cli::failure::Failure;
+use crate::pool::Pool;
 
 /// Their sides: decoding is not measured, but that every picture is resized is.
 const WIDTH: u32 = 640;
@@ -31,10 +32,10 @@ impl<'a> Pictures<'a> {
 }
 
 impl Subject for Pictures<'_> {
-    fn ask(&self, number: usize, _: &AtomicBool) -> Result<Sample, PoolError> {
+    fn ask(&self, number: usize, _: &AtomicBool) -> Result<Sample, Failure> {
         let request = EmbedImageRequest::new(noise(number));
         let begun = Instant::now();
-        self.pool.submit_wait(self.key, request)?;
+        self.pool.submit_wait(self.key, request).map_err(crate::Error::from)?;
         Ok(Sample { waited: begun.elapsed(), ..Sample::default() })
     }
 }

@@ -65,6 +65,11 @@ pub(in crate::cli) enum Flaw {
         nearest: Option<&'static str>,
         known: Vec<&'static str>,
     },
+    /// It is about the server, and stands in a model's table.
+    #[error(
+        "{at}: {name} is not of a model; it belongs to the top of the file, before the first [models...]"
+    )]
+    Misplaced { at: Origin, name: String },
     /// It holds what it cannot.
     #[error("{at}: {name} is {found}; expected {expected}")]
     Value { at: Origin, name: String, found: String, expected: String },
@@ -115,18 +120,32 @@ impl From<Flaw> for Flaws {
 }
 
 impl Flaw {
-    fn is_of_a_file(&self) -> bool {
+    /// Where it was written; nowhere, if a file cannot be read at all.
+    fn at(&self) -> Option<&Origin> {
         match self {
-            Self::Unreadable { .. } | Self::TooLong { .. } => true,
+            Self::Unreadable { .. } | Self::TooLong { .. } => None,
             Self::NotToml { at, .. }
             | Self::Unknown { at, .. }
+            | Self::Misplaced { at, .. }
             | Self::Value { at, .. }
             | Self::Capability { at, .. }
             | Self::NoSource { at, .. }
             | Self::Twice { at, .. }
             | Self::Together { at, .. }
             | Self::WeakKey { at, .. }
-            | Self::Exposed { at, .. } => matches!(at, Origin::File { .. }),
+            | Self::Exposed { at, .. } => Some(at),
+        }
+    }
+
+    fn is_of_a_file(&self) -> bool {
+        matches!(self.at(), None | Some(Origin::File { .. }))
+    }
+
+    /// The line of its file.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self.at() {
+            Some(Origin::File { line, .. }) => Some(*line),
+            _ => None,
         }
     }
 

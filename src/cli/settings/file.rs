@@ -62,6 +62,7 @@ pub(super) fn read(path: &Path, flaws: &mut Vec<Flaw>) -> Written {
 
 /// What `text` says, which is that of `file`.
 pub(super) fn parse(text: &str, file: &str, flaws: &mut Vec<Flaw>) -> Written {
+    let before = flaws.len();
     let mut reader = Reader { text, file: Arc::from(file), flaws, written: Written::default() };
     match DeTable::parse(text) {
         Ok(table) => reader.top(table.get_ref()),
@@ -74,6 +75,7 @@ pub(super) fn parse(text: &str, file: &str, flaws: &mut Vec<Flaw>) -> Written {
     let mut written = reader.written;
     // The order of the file, not of the names.
     written.models.sort_by_key(|model| model.line);
+    flaws[before..].sort_by_key(Flaw::line);
     written
 }
 
@@ -204,6 +206,10 @@ impl Reader<'_> {
         let at = self.at(key.span().start);
         let Some(setting) = known().find(|setting| setting.name == name) else {
             let known: Vec<_> = known().map(|setting| setting.name).collect();
+            if !path.is_empty() && names::ALL.iter().any(|setting| setting.name == name) {
+                self.flaws.push(Flaw::Misplaced { at, name: format!("{path}{name}") });
+                return None;
+            }
             let nearest = nearest(name, known.iter().copied());
             let name = format!("{path}{}", name.chars().take(LONGEST_KEY).collect::<String>());
             self.flaws.push(Flaw::Unknown { at, name, place, nearest, known });
