@@ -3,10 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Capability, ImageEmbedding, TextEmbedding, TextToImage, TextToText, Vision};
 
-/// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a model can do. Serialised by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Capabilities {
     /// It embeds texts.
@@ -68,6 +71,7 @@ mod tests {
     fn each_is_found_by_its_name_and_nothing_else_is() {
         for capability in Capabilities::ALL {
             assert_eq!(capability.to_string().parse(), Ok(capability));
+            assert_eq!(serde_json::to_value(capability).unwrap(), capability.name());
         }
         let unknown = "text-embeding".parse::<Capabilities>().unwrap_err().to_string();
         assert!(Capabilities::ALL.iter().all(|known| unknown.contains(known.name())), "{unknown}");

@@ -52,6 +52,22 @@ pub trait Capability: Send + Sync + Sized + 'static {
     type Event: Send + 'static;
     /// The final answer.
     type Output: Send + 'static;
+
+    /// How many tokens a request was and made, for statistics: asked once for each answer, by the worker that has it.
+    /// Default: none.
+    fn tokens(output: &Self::Output) -> TokenCount {
+        let _ = output;
+        TokenCount::default()
+    }
+}
+
+/// How many tokens one request was, and made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Tokens that were read.
+    pub prompt: u64,
+    /// Tokens that were written.
+    pub completion: u64,
 }
 
 /// The event type of a capability that reports nothing on the way: it has no values.

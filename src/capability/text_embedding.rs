@@ -1,6 +1,6 @@
 //! Text in, a vector out.
 
-use super::{Capability, NoEvent};
+use super::{Capability, NoEvent, TokenCount};
 
 /// Turns texts into vectors whose distances follow meaning.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,10 @@ impl Capability for TextEmbedding {
     type Request = EmbedRequest;
     type Event = NoEvent;
     type Output = Embedding;
+
+    fn tokens(output: &Embedding) -> TokenCount {
+        TokenCount { prompt: output.tokens as u64, completion: 0 }
+    }
 }
 
 /// One text to embed.

@@ -1,7 +1,7 @@
 //! Pictures and text in, text out.
 
 use super::text_to_text::{Chat, Message, Prompt};
-use super::{Capability, GenerateRequest, ImageSource, InvalidRequest, TextCompletion, Token};
+use super::{Capability, GenerateRequest, ImageSource, InvalidRequest, TextCompletion, Token, TokenCount};
 
 /// Answers questions about pictures.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,10 @@ impl Capability for Vision {
     type Request = DescribeRequest;
     type Event = Token;
     type Output = TextCompletion;
+
+    fn tokens(output: &TextCompletion) -> TokenCount {
+        output.tokens()
+    }
 }
 
 /// Pictures and what to say of them.

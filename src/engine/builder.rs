@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use parking_lot::RwLock;
+
 use super::{Capabilities, Cores, Engine};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -79,6 +81,7 @@ impl EngineBuilder {
             text_to_image: pool!(|| cores.pool_of(Capabilities::TextToImage)),
             budget,
             threads_per_worker,
+            facts: RwLock::default(),
         })
     }
 }

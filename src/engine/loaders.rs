@@ -59,8 +59,8 @@ impl AnyLoader {
 #[derive(Debug)]
 pub struct EmbeddingLoader {
     folder: ModelFolder,
-    plan: Arc<EmbeddingPlan>,
-    threads: NonZeroUsize,
+    pub(super) plan: Arc<EmbeddingPlan>,
+    pub(super) threads: NonZeroUsize,
     dtype: Dtype,
 }
 
@@ -101,8 +101,8 @@ impl Loader<TextEmbedding> for EmbeddingLoader {
 #[derive(Debug)]
 pub struct ImageLoader {
     folder: ModelFolder,
-    plan: Arc<ImagePlan>,
-    threads: NonZeroUsize,
+    pub(super) plan: Arc<ImagePlan>,
+    pub(super) threads: NonZeroUsize,
     dtype: Dtype,
 }
 
@@ -143,8 +143,8 @@ impl Loader<ImageEmbedding> for ImageLoader {
 #[derive(Debug)]
 pub struct DiffusionLoader {
     folder: ModelFolder,
-    plan: Arc<DiffusionPlan>,
-    threads: NonZeroUsize,
+    pub(super) plan: Arc<DiffusionPlan>,
+    pub(super) threads: NonZeroUsize,
     dtype: Dtype,
 }
 
@@ -184,8 +184,8 @@ impl Loader<TextToImage> for DiffusionLoader {
 /// Loads decoders for the text-to-text pool.
 #[derive(Debug)]
 pub struct DecoderLoader {
-    plan: Arc<DecoderPlan>,
-    threads: NonZeroUsize,
+    pub(super) plan: Arc<DecoderPlan>,
+    pub(super) threads: NonZeroUsize,
 }
 
 impl DecoderLoader {
@@ -225,8 +225,8 @@ impl Loader<TextToText> for DecoderLoader {
 /// Loads models that see and write for the vision pool.
 #[derive(Debug)]
 pub struct VisionLoader {
-    plan: Arc<VisionPlan>,
-    threads: NonZeroUsize,
+    pub(super) plan: Arc<VisionPlan>,
+    pub(super) threads: NonZeroUsize,
 }
 
 impl VisionLoader {

@@ -2,31 +2,35 @@
 
 mod builder;
 mod cores;
+mod facts;
+mod keys;
 mod loaders;
 mod model;
 mod upkeep;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
-use loaders::AnyLoader;
+pub use facts::ModelFacts;
+use keys::Place;
 pub use loaders::{DecoderLoader, DiffusionLoader, EmbeddingLoader, ImageLoader, VisionLoader};
 pub use model::{Capabilities, ModelOptions};
 
 use crate::capability::{
-    Capability, DescribeRequest, DrawRequest, Drawing, EmbedImageRequest, EmbedRequest, Embedding,
-    GenerateRequest, ImageEmbedding, ImageSource, ImageVector, TextCompletion, TextEmbedding, TextToImage,
-    TextToText, Vision,
+    DescribeRequest, DrawRequest, Drawing, EmbedImageRequest, EmbedRequest, Embedding, GenerateRequest,
+    ImageEmbedding, ImageSource, ImageVector, TextCompletion, TextEmbedding, TextToImage, TextToText, Vision,
 };
 use crate::error::Error;
 use crate::id::RegistryKey;
 use crate::memory::{MemoryBudget, MemoryStatus};
-use crate::pool::{KeyConfig, Loader, Pool, PoolConfig, PoolError, PoolStatus, RegisterError, ShutdownError};
+use crate::pool::{KeyConfig, Pool, PoolConfig, PoolError, PoolStatus, ShutdownError};
 use crate::weights::{ModelFiles, ModelFolder, ModelSource, WeightsError};
 
 /// One pool per capability, one memory budget for all of them.
@@ -52,6 +56,7 @@ pub struct Engine {
     budget: MemoryBudget,
     /// The builder's, if it was told.
     threads_per_worker: Option<NonZeroUsize>,
+    facts: RwLock<HashMap<RegistryKey, Vec<ModelFacts>>>,
 }
 
 impl Engine {
@@ -93,7 +98,7 @@ impl Engine {
         let source: ModelSource = model.parse().map_err(WeightsError::from)?;
         let files = source.resolve()?;
         let config = |capability| self.key_config(capability);
-        self.register(&key.into(), &files, config, options)
+        self.register(&key.into(), &files, config, options, Place::Free)
     }
 
     /// Makes the model in `folder` known under `key`, in the pool of the capability that its architecture
@@ -127,45 +132,7 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Capabilities, Error> {
-        self.register(&key.into(), &files, |_| config, options)
-    }
-
-    /// Under everything that the model can do; all of its configuration is read before anything is registered.
-    fn register(
-        &self,
-        key: &RegistryKey,
-        files: &ModelFiles,
-        config: impl Fn(Capabilities) -> KeyConfig,
-        options: ModelOptions,
-    ) -> Result<Capabilities, Error> {
-        let (capability, besides) = Capabilities::all(files)?;
-        let loaders = std::iter::once(capability).chain(besides).map(|capability| {
-            let config = config(capability);
-            let loader = AnyLoader::new(files, capability, self.threads_per_worker(&config), options)?;
-            Ok((loader, config))
-        });
-        let loaders = loaders.collect::<Result<Vec<_>, Error>>()?;
-        let entries = loaders.into_iter().map(|(loader, config)| self.entry(key, loader, config));
-        // All keys are held before the first model is known: it is under all of them or under none.
-        let entries = entries.collect::<Result<Vec<_>, RegisterError>>()?;
-        entries.into_iter().for_each(|register| register());
-        Ok(capability)
-    }
-
-    /// Holds the key in the pool that the loader is for. What is returned registers it there.
-    fn entry(
-        &self,
-        key: &RegistryKey,
-        loader: AnyLoader,
-        config: KeyConfig,
-    ) -> Result<Box<dyn FnOnce() + '_>, RegisterError> {
-        match loader {
-            AnyLoader::TextEmbedding(loader) => entry(&self.text_embedding, key, loader, config),
-            AnyLoader::TextToText(loader) => entry(&self.text_to_text, key, loader, config),
-            AnyLoader::ImageEmbedding(loader) => entry(&self.image_embedding, key, loader, config),
-            AnyLoader::TextToImage(loader) => entry(&self.text_to_image, key, loader, config),
-            AnyLoader::Vision(loader) => entry(&self.vision, key, loader, config),
-        }
+        self.register(&key.into(), &files, |_| config, options, Place::Free)
     }
 
     /// The settings that a key gets where none are given: its pool's.
@@ -269,7 +236,8 @@ impl Engine {
     }
 
     /// How many threads each worker of a key with these settings computes on: as many as the builder was
-    /// told, else the cores divided by the most workers there may be.
+    /// told, else the cores divided by the most workers there may be. A model's own [`ModelOptions::threads`] go
+    /// before.
     pub fn threads_per_worker(&self, config: &KeyConfig) -> NonZeroUsize {
         self.threads_per_worker.unwrap_or_else(|| Cores::available().threads_each(config.max_workers))
     }
@@ -302,16 +270,6 @@ impl Engine {
     }
 }
 
-fn entry<'a, C: Capability>(
-    pool: &'a Pool<C>,
-    key: &RegistryKey,
-    loader: impl Loader<C>,
-    config: KeyConfig,
-) -> Result<Box<dyn FnOnce() + 'a>, RegisterError> {
-    let vacancy = pool.hold(key.clone())?;
-    Ok(Box::new(move || vacancy.fill(loader, config)))
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("budget", &self.budget).finish_non_exhaustive()
@@ -328,7 +286,7 @@ pub struct EngineStatus {
     pub pools: Vec<PoolStatus>,
 }
 
-impl<C: Capability> From<crate::pool::SubmitError<C>> for Error {
+impl<C: crate::capability::Capability> From<crate::pool::SubmitError<C>> for Error {
     fn from(refused: crate::pool::SubmitError<C>) -> Self {
         Self::Pool(PoolError::from(refused))
     }

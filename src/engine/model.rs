@@ -1,5 +1,7 @@
 //! What a model can do, and how it is to do it.
 
+use std::num::NonZeroUsize;
+
 use crate::arch::{
     ArchError, Architecture, DecoderFamily, DecoderOptions, Parts, gemma_sees, has_pooling, is_pipeline,
     is_vision, is_vit,
@@ -67,6 +69,9 @@ pub struct ModelOptions {
     /// What those keys and values are kept as. Default: f16 where most weights have 4 to 6 bits (`Q4_K`, `Q5_K`,
     /// `Q6_K`), f32 otherwise.
     pub kv_format: Option<KvFormat>,
+    /// How many threads each of its workers computes on. Default: as
+    /// [`Engine::threads_per_worker`](super::Engine::threads_per_worker) says.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl ModelOptions {
@@ -113,6 +118,13 @@ impl ModelOptions {
         self.kv_format = Some(format);
         self
     }
+
+    /// Sets [`threads`](Self::threads).
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
 }
 
 fn unquantized(what: &'static str, to: Quantization) -> ArchError {
@@ -121,7 +133,7 @@ fn unquantized(what: &'static str, to: Quantization) -> ArchError {
 
 impl From<ModelOptions> for DecoderOptions {
     fn from(options: ModelOptions) -> Self {
-        let ModelOptions { dtype, quantize, cache_tokens, kv_format } = options;
+        let ModelOptions { dtype, quantize, cache_tokens, kv_format, threads: _ } = options;
         Self { dtype, quantize, cache_tokens, kv_format }
     }
 }

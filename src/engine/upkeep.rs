@@ -1,10 +1,11 @@
 //! Changing what an engine serves while it serves.
 
-use super::{AnyLoader, Capabilities, Engine, ModelOptions};
-use crate::capability::Capability;
+use super::keys::Place;
+use super::loaders::AnyLoader;
+use super::{Capabilities, Engine, ModelOptions};
 use crate::error::Error;
 use crate::id::RegistryKey;
-use crate::pool::{KeyConfig, Loader, Pool, PoolError, RegisterError};
+use crate::pool::{KeyConfig, PoolError};
 use crate::weights::ModelFiles;
 
 /// Makes a model known.
@@ -54,19 +55,9 @@ impl Engine {
         config: KeyConfig,
         options: ModelOptions,
     ) -> Result<Registration<'_>, Error> {
-        let threads = self.threads_per_worker(&config);
-        Ok(match AnyLoader::new(files, capability, threads, options)? {
-            AnyLoader::TextEmbedding(loader) => successor(&self.text_embedding, key, loader, config),
-            AnyLoader::TextToText(loader) => successor(&self.text_to_text, key, loader, config),
-            AnyLoader::ImageEmbedding(loader) => successor(&self.image_embedding, key, loader, config),
-            AnyLoader::TextToImage(loader) => successor(&self.text_to_image, key, loader, config),
-            AnyLoader::Vision(loader) => successor(&self.vision, key, loader, config),
-        }?)
-    }
-
-    /// Takes the key off in one pool: [`Pool::unregister`].
-    pub(crate) fn unregister(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
-        with_pool!(self, capability, pool => pool.unregister(key))
+        let threads = options.threads.unwrap_or_else(|| self.threads_per_worker(&config));
+        let loader = AnyLoader::new(files, capability, threads, options)?;
+        Ok(self.entry(key, loader, config, Place::FreeOrTaken)?)
     }
 
     /// Changes the key's settings in one pool: [`Pool::configure`].
@@ -83,14 +74,4 @@ impl Engine {
     pub(crate) fn preload(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
         with_pool!(self, capability, pool => pool.preload(key))
     }
-}
-
-fn successor<'a, C: Capability>(
-    pool: &'a Pool<C>,
-    key: &RegistryKey,
-    loader: impl Loader<C>,
-    config: KeyConfig,
-) -> Result<Registration<'a>, RegisterError> {
-    let vacancy = pool.take_over(key.clone())?;
-    Ok(Box::new(move || vacancy.fill(loader, config)))
 }

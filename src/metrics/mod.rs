@@ -26,6 +26,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// Adds `n`, where the caller is the only thread that ever adds.
+    #[inline]
+    pub fn add_exclusively(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
     /// Adds what another counter has counted.
     pub fn absorb(&self, other: &Self) {
         self.0.fetch_add(other.get(), Ordering::Relaxed);

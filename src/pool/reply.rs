@@ -161,7 +161,10 @@ impl<C: Capability> Reply<C> {
         served: &Served,
     ) {
         if let Some(job) = &self.shared {
+            let tokens = C::tokens(&output);
             served.completed.increment_exclusively();
+            served.prompt_tokens.add_exclusively(tokens.prompt);
+            served.completion_tokens.add_exclusively(tokens.completion);
             served.queue_time.record_exclusively(started.since(job.submitted));
             served.run_time.record_exclusively(ran);
         }

@@ -54,6 +54,11 @@ impl DecoderPlan {
         self.chat.has_template(self.template.as_deref())
     }
 
+    /// Whether that template has a word for tools.
+    pub fn knows_tools(&self) -> bool {
+        self.chat.mentions_tools(self.template.as_deref())
+    }
+
     /// Tokens that end an answer, by the files. Empty where only the tokenizer knows.
     pub fn ending_tokens(&self) -> &[u32] {
         &self.forms.ends

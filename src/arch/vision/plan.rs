@@ -91,6 +91,14 @@ impl VisionPlan {
         }
     }
 
+    /// Whether those may have tools.
+    pub fn knows_tools(&self) -> bool {
+        match &self.way {
+            Way::Inlaid(plan) => plan.decoder().knows_tools(),
+            Way::Blip(_) => false,
+        }
+    }
+
     /// The tokens that end an answer, as far as the configuration says.
     pub fn ending_tokens(&self) -> &[u32] {
         match &self.way {

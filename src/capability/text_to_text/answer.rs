@@ -1,5 +1,7 @@
 //! What comes back: tokens on the way, then the whole answer.
 
+use crate::capability::TokenCount;
+
 /// One generated token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
@@ -65,6 +67,11 @@ impl TextCompletion {
     /// How many tokens were generated, over all choices.
     pub fn completion_tokens(&self) -> usize {
         self.choices.iter().map(|choice| choice.token_ids.len()).sum()
+    }
+
+    /// Both.
+    pub(crate) fn tokens(&self) -> TokenCount {
+        TokenCount { prompt: self.prompt_tokens() as u64, completion: self.completion_tokens() as u64 }
     }
 }
 

@@ -13,7 +13,11 @@ use options::MAX_SCHEMA_BYTES;
 pub(crate) use options::{MAX_LARK_BYTES, MAX_REGEX_BYTES};
 pub use options::{ResponseFormat, SamplingOptions};
 
-use super::Capability;
+use super::{Capability, Overlong, TokenCount};
+
+/// What an answer that may take all the room there is counts as.
+#[cfg(any(feature = "candle", test))]
+const USUAL_TOKENS: usize = 256;
 
 /// Continues a prompt or answers a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,10 @@ impl Capability for TextToText {
     type Request = GenerateRequest;
     type Event = Token;
     type Output = TextCompletion;
+
+    fn tokens(output: &TextCompletion) -> TokenCount {
+        output.tokens()
+    }
 }
 
 /// What to continue.
@@ -64,6 +72,9 @@ pub struct GenerateRequest {
     pub prompt: Prompt,
     /// At most so many tokens in each choice. Default 256.
     pub max_tokens: usize,
+    /// What becomes of a request whose prompt leaves less room than [`max_tokens`](Self::max_tokens) in what the model
+    /// reads: it is refused, or its answers are cut where the room ends. Default: it is refused.
+    pub overlong: Overlong,
     /// How the next token is chosen. Default: the likeliest, always.
     pub sampling: SamplingOptions,
     /// Texts that end the answer; they are not part of it.
@@ -84,6 +95,7 @@ impl GenerateRequest {
         Self {
             prompt: prompt.into(),
             max_tokens: 256,
+            overlong: Overlong::Refuse,
             sampling: SamplingOptions::default(),
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
@@ -100,10 +112,44 @@ impl GenerateRequest {
         self
     }
 
+    /// Sets [`overlong`](Self::overlong).
+    #[must_use]
+    pub fn overlong(mut self, overlong: Overlong) -> Self {
+        self.overlong = overlong;
+        self
+    }
+
     /// Sets [`sampling`](Self::sampling).
     #[must_use]
     pub fn sampling(mut self, sampling: SamplingOptions) -> Self {
         self.sampling = sampling;
+        self
+    }
+
+    /// How many tokens there must be room for in each answer.
+    #[cfg(any(feature = "candle", test))]
+    pub(crate) fn least_tokens(&self) -> usize {
+        match self.overlong {
+            Overlong::Refuse => self.max_tokens,
+            Overlong::Cut => self.max_tokens.min(1),
+        }
+    }
+
+    /// How many tokens each answer is likely to have: nobody knows it of one that may take all the room there is.
+    #[cfg(any(feature = "candle", test))]
+    pub(crate) fn usual_tokens(&self) -> usize {
+        match self.overlong {
+            Overlong::Refuse => self.max_tokens,
+            Overlong::Cut => self.max_tokens.min(USUAL_TOKENS),
+        }
+    }
+
+    /// Where it may be cut: with at most so many tokens in each answer, but one.
+    #[cfg(any(feature = "candle", test))]
+    pub(crate) fn cut_to(mut self, room: usize) -> Self {
+        if self.overlong == Overlong::Cut {
+            self.max_tokens = self.max_tokens.min(room.max(1));
+        }
         self
     }
 }

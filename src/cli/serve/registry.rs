@@ -202,8 +202,8 @@ fn models_of(settings: &Settings) -> Result<Vec<ModelSettings>, Flaws> {
 }
 
 fn options(model: &ModelSettings) -> ModelOptions {
-    let ModelSettings { dtype, quantize, kv_format, cache_tokens, .. } = *model;
-    ModelOptions { dtype, quantize, kv_format, cache_tokens }
+    let ModelSettings { dtype, quantize, kv_format, cache_tokens, threads, .. } = *model;
+    ModelOptions { dtype, quantize, kv_format, cache_tokens, threads }
 }
 
 /// The model's files, brought from the hub if need be, with a bar for each.

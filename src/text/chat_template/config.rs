@@ -81,6 +81,13 @@ impl ChatConfig {
         !self.templates(file).is_empty()
     }
 
+    /// Whether a template has a word for tools; `file` as in [`ChatTemplate::new`].
+    ///
+    /// [`ChatTemplate::new`]: super::ChatTemplate::new
+    pub(crate) fn mentions_tools(&self, file: Option<&str>) -> bool {
+        self.templates(file).iter().any(|(_, template)| template.contains("tools"))
+    }
+
     /// The names and texts of the templates that serve conversations: others are for things that are not
     /// asked for here. A lone one is called [`DEFAULT`]. A file of its own goes before the rest.
     pub(super) fn templates<'a>(&'a self, file: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
