@@ -1,5 +1,7 @@
 //! Steering the pools: load, unload, pin, resize.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::routing::post;
@@ -46,6 +48,8 @@ pub(super) enum Order {
     Unload,
     Pin(bool),
     Resize(usize),
+    /// How long it may be idle.
+    KeepAlive(Duration),
 }
 
 /// The most workers that a key may be asked to have.
@@ -99,7 +103,13 @@ async fn give(app: App, target: Target, order: Order) -> Result<Json<Value>, Api
     Ok(Json(json!({ "done": true })))
 }
 
-fn carry_out(app: &App, key: &str, capability: Capabilities, order: Order) -> Result<(), PoolError> {
+/// Carries an order out for one thing that the model `key` can do. Waits for loads.
+pub(super) fn carry_out(
+    app: &App,
+    key: &str,
+    capability: Capabilities,
+    order: Order,
+) -> Result<(), PoolError> {
     let engine = app.engine();
     match capability {
         Capabilities::TextEmbedding => order.apply(engine.text_embedding(), key),
@@ -117,6 +127,7 @@ impl Order {
             Self::Unload => pool.unload(key),
             Self::Pin(pinned) => pool.pin(key, pinned),
             Self::Resize(workers) => pool.resize(key, workers),
+            Self::KeepAlive(idle) => pool.keep_alive(key, idle),
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Arrival {
     pub(super) app: App,
     id: Arc<str>,
     endpoint: String,
+    /// Whether it comes from this machine.
+    local: bool,
 }
 
 impl Arrival {
@@ -44,6 +46,11 @@ impl Arrival {
 }
 
 impl Arrival {
+    /// Whether its sender may say what the server keeps loaded: with a key, or from this machine.
+    pub(super) fn may_steer(&self) -> bool {
+        self.local || !self.app.config().keys.is_empty()
+    }
+
     /// Lists the request under `endpoint`, of a route that many endpoints share.
     pub(super) fn track_at(&self, endpoint: &str, model: &str) -> Tracked {
         self.app.in_flight().begin(self.id.clone(), endpoint, model)
@@ -57,6 +64,7 @@ impl FromRequestParts<App> for Arrival {
         let extensions = &parts.extensions;
         let id = extensions.get::<RequestId>().map_or_else(|| "unnamed".into(), |id| id.0.clone());
         let endpoint = extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-        Ok(Self { app: app.clone(), id, endpoint })
+        let local = extensions.get::<Peer>().copied().is_none_or(Peer::is_local);
+        Ok(Self { app: app.clone(), id, endpoint, local })
     }
 }

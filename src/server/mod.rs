@@ -46,9 +46,11 @@ mod image_url;
 mod in_flight;
 mod inference;
 mod json_body;
+mod json_form;
 mod listen;
 mod many;
 mod metrics;
+mod ollama;
 mod openai;
 mod page;
 mod signals;
@@ -61,7 +63,7 @@ pub use api_error::{ApiError, ErrorKind};
 pub use api_keys::{ApiKeys, WeakKey};
 pub use app::App;
 pub use config::{Exposed, Limits, ServerConfig};
-pub use directory::{Directory, Listing};
+pub use directory::{Directory, Listing, Offer};
 pub use in_flight::{InFlight, RequestStatus};
 pub use listen::{Running, ServeError, Server, Stopped};
 
@@ -76,6 +78,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 fn routes(app: App) -> Router {
     let routes = Router::new().merge(health::routes()).merge(status::routes()).merge(admin::routes());
     let routes = routes.merge(page::routes()).merge(feed::routes(&app)).merge(metrics::routes()).merge(inference::routes());
+    let routes = routes.merge(ollama::routes());
     let routes = routes.merge(openai::routes());
     routes
         .fallback(no_route)

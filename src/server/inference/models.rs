@@ -33,7 +33,8 @@ pub(super) fn tell(app: &App, model: &str, action: Action) -> Result<Response, A
 }
 
 fn signature(app: &App, key: &str) -> Signature {
-    Signature::of(&app.abilities(key), None)
+    let dimensions = app.engine().facts(key).iter().find_map(|facts| facts.dimensions);
+    Signature::of(&app.abilities(key), dimensions)
 }
 
 /// Whether a request would be served. One whose weights are not loaded is: the request loads them.
