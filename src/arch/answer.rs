@@ -40,7 +40,7 @@ pub(crate) fn check_answer(
     vocabulary: usize,
     max_tokens: usize,
 ) -> Result<(), InvalidRequest> {
-    if request.max_tokens >= max_tokens {
+    if request.least_tokens() >= max_tokens {
         let reason = format!("prompt and answer have {max_tokens} tokens at most");
         return Err(InvalidRequest::new("max_tokens", reason));
     }

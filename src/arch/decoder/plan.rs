@@ -173,7 +173,7 @@ impl DecoderPlan {
         request.validate()?;
         check_answer(request, self.config.vocab_size, self.max_tokens())?;
         match &request.prompt {
-            Prompt::Tokens(ids) => self.check_tokens(ids, request.max_tokens),
+            Prompt::Tokens(ids) => self.check_tokens(ids, request.least_tokens()),
             Prompt::Raw(_) | Prompt::Chat(_) => Ok(()),
         }
     }
@@ -196,7 +196,7 @@ impl DecoderPlan {
 
     /// What a request weighs: about the tokens of its prompt, a quarter of its bytes, and those of its answers.
     pub fn cost(&self, request: &GenerateRequest) -> u64 {
-        let answers = request.max_tokens.saturating_mul(request.n);
+        let answers = request.usual_tokens().saturating_mul(request.n);
         (request.prompt.bytes() / 4).saturating_add(answers).min(self.cache_tokens) as u64
     }
 

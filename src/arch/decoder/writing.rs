@@ -100,6 +100,8 @@ impl Writing {
         prompt: PromptTokens,
     ) -> Result<(), ModelError> {
         let PromptTokens { text, told, inlays } = prompt;
+        let room = self.weights.plan().max_tokens().saturating_sub(text.tokens.len());
+        let request = request.cut_to(room);
         let answers = self.answers(&request, &text, &told)?;
         self.owners.extend(answers.iter().enumerate().map(|(index, (text, _))| (*text, (slot, index))));
         let admitted = Admitted { request, prompt: told, answers, found: None, _inlays: inlays };

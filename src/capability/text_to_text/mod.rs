@@ -153,3 +153,19 @@ impl GenerateRequest {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_only_where_it_may_be() {
+        let request = GenerateRequest::new(Prompt::Raw("a".to_owned())).max_tokens(1000);
+        assert_eq!((request.least_tokens(), request.usual_tokens()), (1000, 1000));
+        assert_eq!(request.clone().cut_to(7).max_tokens, 1000);
+        let request = request.overlong(Overlong::Cut);
+        assert_eq!((request.least_tokens(), request.usual_tokens()), (1, USUAL_TOKENS));
+        let cut = |room| request.clone().cut_to(room).max_tokens;
+        assert_eq!((cut(7), cut(0), cut(5000)), (7, 1, 1000));
+    }
+}

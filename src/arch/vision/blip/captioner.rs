@@ -128,8 +128,9 @@ impl Model<Vision> for Captioner {
 
     fn admit(&mut self, slot: Slot, request: DescribeRequest, _: &JobContext) -> Result<(), ModelError> {
         let (image, beginning) = self.weights.plan.asked(&request)?;
-        let prompt = self.weights.prompt(beginning, request.generate.max_tokens)?;
-        let waiting = Waiting { slot, image: image.clone(), request: request.generate, prompt };
+        let (image, prompt) = (image.clone(), self.weights.prompt(beginning, request.generate.least_tokens())?);
+        let room = self.weights.plan.max_tokens().saturating_sub(prompt.len());
+        let waiting = Waiting { slot, image, request: request.generate.cut_to(room), prompt };
         // The weight of a request is that of its bytes, and some tokenizers make more tokens of a text than it has.
         self.weights.plan.has_room(waiting.blocks().saturating_mul(BLOCK_TOKENS))?;
         self.waiting.push_back(waiting);

@@ -102,7 +102,7 @@ impl Looking {
         let before: usize = self.seen.iter().map(|inlay| inlay.ids.len()).sum();
         let most = weights.plan.decoder.max_tokens();
         let tokens = before.saturating_add(rows);
-        if tokens.saturating_add(self.request.generate.max_tokens) > most {
+        if tokens.saturating_add(self.request.generate.least_tokens()) > most {
             return Err(too_many(tokens, most).into());
         }
         Ok(())

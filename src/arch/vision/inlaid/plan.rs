@@ -104,7 +104,7 @@ impl InlaidPlan {
         self.decoder.check(&request.generate)?;
         let (images, most) = (request.images.len(), self.decoder.max_tokens());
         let fewest = self.family.rows().fewest.saturating_mul(images);
-        if fewest.saturating_add(request.generate.max_tokens) > most {
+        if fewest.saturating_add(request.generate.least_tokens()) > most {
             return Err(too_many(fewest, most));
         }
         for (index, image) in request.images.iter().enumerate() {
