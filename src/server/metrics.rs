@@ -23,7 +23,7 @@ use crate::engine::EngineStatus;
 use crate::id::ByteSize;
 use crate::memory::{MemoryProbe, SystemProbe};
 use crate::metrics::HistogramSnapshot;
-use crate::pool::{KeyStatus, PoolMetrics, PoolStatus, WorkerState};
+use crate::pool::{KeyStatus, PoolStatus, WorkerState};
 
 const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// All metrics' names begin with it.
@@ -140,37 +140,28 @@ impl Collector for Figures {
 
 impl Figures {
     fn counters(&self) -> Vec<Family<u64>> {
-        let requests = self.keys().flat_map(|(pool, key)| {
-            let outcomes = [
-                ("completed", key.completed),
-                ("failed", key.failed),
-                ("canceled", key.canceled),
-                ("rejected", key.rejected),
-            ];
-            outcomes.map(|(outcome, count)| (with(of_key(pool, key), "outcome", outcome), count))
-        });
-        let of_pools = |count: fn(&PoolMetrics) -> u64| {
-            self.status.pools.iter().map(move |pool| (of_pool(pool), count(&pool.totals))).collect::<Vec<_>>()
+        let by = |label: &'static str, counts: fn(&KeyStatus) -> Vec<(&'static str, u64)>| {
+            let of_each = self.keys().flat_map(move |(pool, key)| {
+                counts(key)
+                    .into_iter()
+                    .map(move |(value, count)| (with(of_key(pool, key), label, value), count))
+            });
+            of_each.collect::<Vec<_>>()
+        };
+        let keys = |count: fn(&KeyStatus) -> u64| {
+            self.keys().map(move |(pool, key)| (of_key(pool, key), count(key))).collect::<Vec<_>>()
         };
         vec![
             Family::new(
                 "requests",
-                "Requests that have ended, and how; failed has the timed out ones too",
-                requests,
+                "Requests that have ended or were refused, and how",
+                by("outcome", outcomes),
             ),
-            Family::new(
-                "timeouts",
-                "Accepted requests that ended at their deadline",
-                of_pools(|it| it.total_timeouts),
-            ),
-            Family::new("retries", "Further attempts after a failure", of_pools(|it| it.total_retries)),
-            Family::new("spawns", "Workers started", of_pools(|it| it.workers_spawned)),
-            Family::new("evictions", "Workers let go", of_pools(|it| it.workers_evicted)),
-            Family::new(
-                "worker_restarts",
-                "Workers replaced after a crash",
-                of_pools(|it| it.workers_restarted),
-            ),
+            Family::new("tokens", "Tokens of requests that ended with their answer", by("kind", tokens)),
+            Family::new("retries", "Further attempts after a failure", keys(|key| key.retried)),
+            Family::new("spawns", "Workers started", keys(|key| key.spawned)),
+            Family::new("evictions", "Workers let go", keys(|key| key.evicted)),
+            Family::new("worker_restarts", "Workers replaced after a crash", keys(|key| key.restarted)),
         ]
     }
 
@@ -244,6 +235,20 @@ impl Figures {
             Family::new("load", "Loads of weights", keys(|it| &it.load_time)).unit(Unit::Seconds),
         ]
     }
+}
+
+fn outcomes(key: &KeyStatus) -> Vec<(&'static str, u64)> {
+    vec![
+        ("completed", key.completed),
+        ("failed", key.failed.saturating_sub(key.timed_out)),
+        ("timed_out", key.timed_out),
+        ("canceled", key.canceled),
+        ("rejected", key.rejected),
+    ]
+}
+
+fn tokens(key: &KeyStatus) -> Vec<(&'static str, u64)> {
+    vec![("prompt", key.prompt_tokens), ("completion", key.completion_tokens)]
 }
 
 fn circuit_open(key: &KeyStatus) -> f64 {

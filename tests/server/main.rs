@@ -2,8 +2,10 @@
 #![cfg(feature = "server")]
 
 mod bad_requests;
+mod inference;
 mod life;
 mod limits;
+mod ollama;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_more;

@@ -3,7 +3,7 @@
 import { attempt, entered, field, modelChoice, number } from "./attempt.js";
 import { h } from "./dom.js";
 import { rate, time } from "./figures.js";
-import { chunksOf } from "./server.js";
+import { piecesOf } from "./server.js";
 
 /// What an answer took: the wait for its first token, and how fast the rest came.
 export function pace() {
@@ -34,7 +34,8 @@ export async function stream(body, element, signal, tell) {
   let reason = null;
   element.classList.add("streaming");
   try {
-    for await (const chunk of chunksOf("/v1/chat/completions", body, signal)) {
+    const asked = { ...body, stream_options: { include_usage: true } };
+    for await (const chunk of piecesOf("/v1/chat/completions", { body: asked, signal })) {
       const choice = chunk.choices?.[0];
       reason = choice?.finish_reason ?? reason;
       measured.count(chunk.usage);

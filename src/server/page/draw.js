@@ -3,7 +3,7 @@
 import { attempt, entered, field, modelChoice, number } from "./attempt.js";
 import { h } from "./dom.js";
 import { time } from "./figures.js";
-import { askJson } from "./server.js";
+import { piecesOf } from "./server.js";
 
 export function drawPanel() {
   const { choice, offer } = modelChoice();
@@ -21,13 +21,17 @@ export function drawPanel() {
     bar.hidden = false;
     bar.removeAttribute("value");
     const body = {
-      model: choice.value, prompt: prompt.value, n: entered(pieces), steps: entered(steps), seed: entered(seed), response_format: "b64_json",
+      model: choice.value, prompt: prompt.value, n: entered(pieces), steps: entered(steps), seed: entered(seed), partial_images: 3,
     };
+    const done = [];
     try {
-      const { data, output_format: kind } = await askJson("/v1/images/generations", { body, signal, id: watched.id });
-      const took = `${data.length === 1 ? "Drawn" : `${data.length} drawn`} in ${time((performance.now() - began) / 1000)}`;
-      drawn.replaceChildren(...data.map(({ b64_json }, index) => figure(`data:image/${kind ?? "png"};base64,${b64_json}`, prompt.value, index)));
-      return took;
+      for await (const { type, b64_json, output_format } of piecesOf("/v1/images/generations", { body, signal, id: watched.id })) {
+        const url = `data:image/${output_format};base64,${b64_json}`;
+        const completed = type === "image_generation.completed";
+        if (completed) done.push(figure(url, prompt.value, done.length));
+        drawn.replaceChildren(...(completed ? done : [onTheWay(url)]));
+      }
+      return `${done.length === 1 ? "Drawn" : `${done.length} drawn`} in ${time((performance.now() - began) / 1000)}.`;
     } finally {
       watched = null;
       bar.hidden = true;
@@ -38,8 +42,9 @@ export function drawPanel() {
   const watch = (requests) => {
     const own = watched && requests.find(({ id }) => id === watched.id);
     if (!own) return;
-    if (own.tokens) bar.value = Math.min(own.tokens / watched.steps, 1);
-    tell(own.tokens ? `Step ${own.tokens} of ${watched.steps}` : "Waiting for a worker…");
+    if (!own.tokens) return tell("Waiting for a worker…");
+    if (watched.steps) bar.value = Math.min(own.tokens / watched.steps, 1);
+    tell(watched.steps ? `Step ${own.tokens} of ${watched.steps}` : `Step ${own.tokens}`);
   };
   const element = h("form.panel", { onsubmit: run },
     field("Model", choice), field("What to draw", prompt),
@@ -48,9 +53,17 @@ export function drawPanel() {
   return { element, offer, watch };
 }
 
+function shown(url, alt) {
+  const image = h("img", { src: url, alt });
+  image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth <= 128));
+  return image;
+}
+
+function onTheWay(url) {
+  return h("figure.partial", {}, shown(url, "The picture on its way"), h("figcaption", {}, "On its way"));
+}
+
 function figure(url, prompt, index) {
-  const shown = h("img", { src: url, alt: prompt });
-  shown.addEventListener("load", () => shown.classList.toggle("tiny", shown.naturalWidth <= 128));
   const name = `${prompt.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}-${index + 1}.png`;
-  return h("figure", {}, shown, h("figcaption", {}, h("a", { href: url, download: name }, "Save"), ` · ${prompt}`));
+  return h("figure", {}, shown(url, prompt), h("figcaption", {}, h("a", { href: url, download: name }, "Save"), ` · ${prompt}`));
 }

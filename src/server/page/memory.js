@@ -19,30 +19,40 @@ export function openMemory() {
 }
 
 export function showMemory({ memory }) {
-  const held = byLabel(memory.holders);
+  const held = byModel(memory.holders);
+  const whole = Math.max(memory.limit, 1);
   say(total, `${bytes(memory.reserved)} of ${bytes(memory.limit)} reserved`);
   say(free, `${bytes(memory.free)} free`);
-  drawStack(bar, held.map(({ label, bytes: size, hue }) =>
-    ({ share: size / Math.max(memory.limit, 1), hue, title: `${label}: ${bytes(size)}` })));
-  bar.setAttribute("aria-label", `${bytes(memory.reserved)} of ${bytes(memory.limit)} reserved by ${held.length} holders`);
-  const rows = held.length ? held : [{ label: "", nobody: true }];
+  drawStack(bar, held.map(({ label, bytes: size, hue }) => ({ share: size / whole, hue, title: `${label}: ${bytes(size)}` })));
+  bar.setAttribute("aria-label", `${bytes(memory.reserved)} of ${bytes(memory.limit)} reserved by ${held.length} models`);
+  const rows = held.length ? held : [{ nobody: true }];
   keep(list, rows, (row) => (row.nobody ? "" : `=${row.label}`), line, (element, row) => {
-    if (!row.nobody) say(element.size, `${bytes(row.bytes)} · ${((100 * row.bytes) / Math.max(memory.limit, 1)).toFixed(1)} %`);
+    if (row.nobody) return;
+    say(element.size, `${bytes(row.bytes)} · ${((100 * row.bytes) / whole).toFixed(1)} %`);
+    say(element.parts, [...row.parts].map(([part, size]) => `${part} ${bytes(size)}`).join(", "));
   });
 }
 
-function byLabel(holders) {
-  const sums = new Map();
-  for (const { label, bytes: size } of holders) sums.set(label, (sums.get(label) ?? 0) + size);
-  for (const label of sums.keys()) if (!hues.has(label)) hues.set(label, hues.size % HUES);
-  const held = [...sums].map(([label, size]) => ({ label, bytes: size, hue: hues.get(label) }));
-  return held.sort((a, b) => b.bytes - a.bytes);
+/// What each model holds, weights and workers together. A holder's label is its pool, its key and what of it.
+function byModel(holders) {
+  const models = new Map();
+  for (const { label, bytes: size } of holders) {
+    const [, pool, key, part] = label.match(/^([^/]*)\/(.*?)(?: (weights|worker))?$/s) ?? [, "", label];
+    const model = models.get(`${pool}/${key}`) ?? { label: `${pool}/${key}`, pool, key, bytes: 0, parts: new Map() };
+    model.bytes += size;
+    model.parts.set(part ?? "other", (model.parts.get(part ?? "other") ?? 0) + size);
+    models.set(model.label, model);
+  }
+  for (const label of models.keys()) if (!hues.has(label)) hues.set(label, hues.size % HUES);
+  return [...models.values()]
+    .map((model) => ({ ...model, hue: hues.get(model.label) }))
+    .sort((a, b) => b.bytes - a.bytes);
 }
 
 function line(row) {
   if (row.nobody) return h("li.empty", {}, "Nothing is loaded: the first request to a model loads it.");
-  const size = h("span");
-  const element = h("li", {}, h("span.dot-line", {}, h(`span.dot.h-${row.hue}`), h("span.name", {}, row.label)), size);
-  element.size = size;
-  return element;
+  const [size, parts] = [h("span"), h("span")];
+  const about = h("p.small.soft", {}, `${row.pool} · `, parts);
+  const element = h("li", {}, h(`span.dot.h-${row.hue}`), h("div", {}, h("p.name", {}, row.key), about), size);
+  return Object.assign(element, { size, parts });
 }

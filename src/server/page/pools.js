@@ -13,6 +13,7 @@ export const TITLES = {
   vision: "Vision",
   "text-to-image": "Text to image",
 };
+const DRAWING = "text-to-image";
 const STATES = ["loading", "ready", "busy", "draining", "failed"];
 const body = () => place("pools-body");
 /// Each key's histograms of the last minute, oldest first.
@@ -46,7 +47,7 @@ const FIGURES = [
   ["Waiting", (key) => `${count(key.queue_used)} of ${key.queue_size ? count(key.queue_size) : "any number"}`],
   ["Running", (key) => count(key.in_flight)],
   ["Requests", (_, of) => `${rate(of?.requests_per_second ?? 0)}/s`],
-  ["Tokens", (_, of) => `${rate(of?.tokens_per_second ?? 0)}/s`, (key) => key.first_event_time.count > 0],
+  ["Tokens", (_, of) => `${rate(of?.tokens_per_second ?? 0)}/s`, (key, capability) => capability !== DRAWING && key.first_event_time.count > 0],
   ["Memory", (key) => bytes(key.memory)],
   ["Done", (key) => count(key.completed)],
   ["Failed", (key) => count(key.failed), (key) => key.failed > 0],
@@ -54,7 +55,11 @@ const FIGURES = [
   ["Refused", (key) => count(key.rejected), (key) => key.rejected > 0],
 ];
 
-const TIMES = [["queue_time", "Wait"], ["first_event_time", "First token"], ["run_time", "Run"]];
+const TIMES = [
+  ["queue_time", () => "Wait"],
+  ["first_event_time", (capability) => (capability === DRAWING ? "First step" : "First token")],
+  ["run_time", () => "Run"],
+];
 const SHARES = [0.5, 0.95, 0.99];
 
 function keyRow(capability, { key }) {
@@ -65,7 +70,7 @@ function keyRow(capability, { key }) {
   });
   const times = TIMES.map(([name, title]) => {
     const cells = SHARES.map(() => h("td"));
-    return { name, cells, element: h("tr", {}, h("th", { scope: "row" }, title), ...cells) };
+    return { name, cells, element: h("tr", {}, h("th", { scope: "row" }, title(capability)), ...cells) };
   });
   const [workers, note] = [h("div"), h("p.note", { role: "status", hidden: true })];
   const idle = h("p.empty.small", {}, "No worker yet: the first request loads the model.");
@@ -121,7 +126,7 @@ function showKey(row, capability, key, of, frame, past) {
   const live = key.workers.filter((worker) => worker.state !== "stopped" && worker.state !== "failed").length;
   showBadges(row.badges, key);
   for (const { text, when, shown, element } of row.figures) {
-    element.hidden = when ? !when(key) : false;
+    element.hidden = when ? !when(key, capability) : false;
     say(shown, text(key, of));
   }
   for (const { name, cells, element } of row.times) {

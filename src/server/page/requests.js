@@ -15,7 +15,8 @@ export function showRequests({ requests }) {
   empty.hidden = requests.length > 0;
   say(place("requests-count"), requests.length ? `(${requests.length})` : "");
   keep(list, requests, (request) => String(request.id), row, (element, request) => {
-    const tokens = request.tokens ? ` · ${count(request.tokens)} tokens or steps` : "";
+    const unit = request.endpoint.includes("images") ? "steps" : "tokens";
+    const tokens = request.tokens ? ` · ${count(request.tokens)} ${unit}` : "";
     say(element.age, `${time(seconds(request.running_for))}${tokens}${request.canceled ? " · ending" : ""}`);
   });
 }

@@ -75,13 +75,13 @@ export async function* eventsOf(response) {
   }
 }
 
-/// The chunks of a streamed completion, until it says that it is done. An error in its middle is thrown.
-export async function* chunksOf(path, body, signal) {
-  const response = await ask(path, { body: { ...body, stream: true, stream_options: { include_usage: true } }, signal });
+/// The pieces of a streamed answer, until it says that it is done. An error in its middle is thrown.
+export async function* piecesOf(path, { body, signal, id }) {
+  const response = await ask(path, { body: { ...body, stream: true }, signal, id });
   for await (const data of eventsOf(response)) {
     if (data === "[DONE]") return;
-    const chunk = JSON.parse(data);
-    if (chunk.error) throw new Refused(response.status, chunk.error.message ?? String(chunk.error));
-    yield chunk;
+    const piece = JSON.parse(data);
+    if (piece.error) throw new Refused(response.status, piece.error.message ?? String(piece.error));
+    yield piece;
   }
 }
