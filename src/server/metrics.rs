@@ -120,6 +120,10 @@ impl<T> Family<T> {
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor("build", "The server's version", None, MetricType::Info)?
+            .encode_info(&version)?;
         for family in self.counters() {
             family.write(&mut encoder, MetricType::Counter, |metric, count| {
                 metric.encode_counter::<NoLabelSet, u64, u64>(count, None)
@@ -172,7 +176,6 @@ impl Figures {
         let one = |value: f64| [(Labels::new(), value)];
         let bytes = |size: ByteSize| one(size.bytes() as f64);
         let memory = &self.status.memory;
-        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         vec![
             Family::new(
                 "running",
@@ -202,7 +205,6 @@ impl Figures {
             ),
             Family::new("uptime", "How long the server has been up", one(self.uptime.as_secs_f64()))
                 .unit(Unit::Seconds),
-            Family::new("build", "1, with the server's version", [(version, 1.0)]),
         ]
     }
 

@@ -78,18 +78,15 @@ fn a_feed_tells_what_happens_and_why() {
 #[test]
 fn who_comes_late_to_the_feed_hears_what_was() {
     let served = Served::scripted(config());
+    let mut early = frames(&served);
     embed(&served, "scripted");
-    let ready = |served: &Served| {
-        let first = frames(served).next().unwrap();
-        let events = first["events"].as_array().unwrap().clone();
-        events.iter().any(|event| event["event"] == "ready")
-            && first["history"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|past| past["workers"]["text-embedding/0"].is_string())
-    };
-    served.until("the past is told", ready);
+    let ready =
+        |frame: &Value| frame["events"].as_array().unwrap().iter().any(|event| event["event"] == "ready");
+    early.find(|frame| ready(frame) && frame["sample"]["workers"]["text-embedding/1"].is_string()).unwrap();
+    let late = frames(&served).next().unwrap();
+    assert!(ready(&late), "{late}");
+    let past = late["history"].as_array().unwrap();
+    assert!(past.iter().any(|sample| sample["workers"]["text-embedding/1"].is_string()), "{past:?}");
 }
 
 #[test]
@@ -126,7 +123,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
             let base =
                 |suffix: &&str| name.strip_suffix(suffix).is_some_and(|it| known.contains(&it.to_owned()));
             let explained = known.contains(&name.to_owned())
-                || ["_total", "_bucket", "_sum", "_count"].iter().any(|it| base(it));
+                || ["_total", "_bucket", "_sum", "_count", "_info"].iter().any(|it| base(it));
             assert!(explained && name.starts_with("pool_"), "{line}");
             assert!(
                 samples.insert(series.to_owned(), value.parse().unwrap()).is_none(),
