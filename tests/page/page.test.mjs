@@ -120,6 +120,17 @@ describe("the playground", () => {
     assert.equal(await chat.locator(".turn.streaming").count(), 0);
   });
 
+  it("continues a text as it is", async () => {
+    const chat = await panel(desk.page, "chat");
+    await chat.getByRole("button", { name: "Clear" }).click();
+    await chat.getByRole("checkbox", { name: /Continue the text/ }).check();
+    await chat.locator("textarea").fill("one two three");
+    await chat.getByRole("button", { name: "Send" }).click();
+    await chat.locator(".note", { hasText: /\d+ tokens/ }).waitFor();
+    assert.ok((await chat.locator(".turn").last().textContent()).length > 0);
+    await chat.getByRole("checkbox", { name: /Continue the text/ }).uncheck();
+  });
+
   it("compares texts", async () => {
     const texts = await panel(desk.page, "texts");
     await texts.locator("select").selectOption("shapes-embed");

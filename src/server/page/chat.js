@@ -27,23 +27,26 @@ export function pace() {
   };
 }
 
-/// Streams the answer to `body` into `element`; returns its text and what to say of it. What has come when it is
-/// stopped stays.
-export async function stream(body, element, signal, tell) {
+/// Streams the answer of `path` to `body` into `element`; returns its text and what to say of it. What has come when
+/// it is stopped stays.
+export async function stream(path, body, element, signal, tell) {
   const measured = pace();
-  let reason = null;
+  const talk = element.closest(".talk");
+  let [reason, writes] = [null, false];
   element.classList.add("streaming");
   try {
     const asked = { ...body, stream_options: { include_usage: true } };
-    for await (const chunk of piecesOf("/v1/chat/completions", { body: asked, signal })) {
+    for await (const chunk of piecesOf(path, { body: asked, signal })) {
       const choice = chunk.choices?.[0];
       reason = choice?.finish_reason ?? reason;
       measured.count(chunk.usage);
-      if (!choice?.delta?.content) continue;
-      if (!element.textContent) tell("Writing…");
+      const text = choice?.delta?.content ?? choice?.text;
+      if (!text) continue;
+      if (!writes) tell("Writing…");
+      writes = true;
       measured.piece();
-      element.append(choice.delta.content);
-      element.scrollIntoView({ block: "nearest" });
+      element.append(text);
+      if (talk) talk.scrollTop = talk.scrollHeight;
     }
   } finally {
     element.classList.remove("streaming");
@@ -58,6 +61,7 @@ export function chatPanel() {
   const prompt = h("textarea", { rows: 2, placeholder: "Say something", required: true });
   const most = number(256, { min: 1, max: 100000 });
   const heat = number(0.7, { min: 0, max: 2, step: 0.1 });
+  const raw = h("input", { type: "checkbox" });
   const clear = h("button", { type: "button" }, "Clear");
   let messages = [];
 
@@ -67,14 +71,17 @@ export function chatPanel() {
     const before = talk.children.length;
     talk.append(h("div.turn.user", {}, asked.content), answer);
     prompt.value = "";
-    const body = { model: choice.value, messages: [...messages, asked], max_tokens: entered(most), temperature: entered(heat) };
+    const limits = { model: choice.value, max_tokens: entered(most), temperature: entered(heat) };
     try {
-      const { text, said } = await stream(body, answer, signal, tell);
+      if (raw.checked) return (await stream("/v1/completions", { ...limits, prompt: asked.content }, answer, signal, tell)).said;
+      const body = { ...limits, messages: [...messages, asked] };
+      const { text, said } = await stream("/v1/chat/completions", body, answer, signal, tell);
       messages.push(asked, { role: "assistant", content: text });
       return said;
     } catch (error) {
-      if (answer.textContent) messages.push(asked, { role: "assistant", content: answer.textContent });
-      else {
+      if (answer.textContent) {
+        if (!raw.checked) messages.push(asked, { role: "assistant", content: answer.textContent });
+      } else {
         while (talk.children.length > before) talk.lastElementChild.remove();
         prompt.value = asked.content;
       }
@@ -95,6 +102,7 @@ export function chatPanel() {
   });
   const element = h("form.panel", { onsubmit: run },
     h("div.trio", {}, field("Model", choice), field("Most tokens", most), field("Temperature", heat)),
-    talk, field("Message (Enter sends, Shift+Enter begins a line)", prompt), buttons, note);
+    talk, field("Message (Enter sends, Shift+Enter begins a line)", prompt),
+    h("label.inline", {}, raw, "Continue the text as it is, for a model that does not converse"), buttons, note);
   return { element, offer };
 }

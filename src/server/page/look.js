@@ -17,7 +17,7 @@ export function lookPanel() {
     answer.hidden = false;
     const content = [{ type: "image_url", image_url: { url: picture.url() } }, { type: "text", text: question.value }];
     const body = { model: choice.value, messages: [{ role: "user", content }], max_tokens: entered(most), temperature: 0 };
-    return (await stream(body, answer, signal, tell)).said;
+    return (await stream("/v1/chat/completions", body, answer, signal, tell)).said;
   });
   const element = h("form.panel", { onsubmit: run },
     h("div.pair", {}, field("Model", choice), field("Most tokens", most)),
