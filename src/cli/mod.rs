@@ -27,6 +27,7 @@ mod inspect;
 mod interrupt;
 mod lines;
 mod list;
+mod loading;
 mod model;
 mod output;
 mod progress;
@@ -71,6 +72,7 @@ Examples:
   millpond run -m ./model.gguf                          a conversation, at the terminal
   millpond list                                         models with short names, and which of them fit
   millpond pull all-minilm-l6-v2                        fetches one, to be used without a network
+  millpond serve                                        all of it over HTTP, with a page to look at
   millpond inspect -m sentence-transformers/all-MiniLM-L6-v2
   millpond bench embed -m shapes-embed --concurrency 16
 

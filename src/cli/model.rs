@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::catalogs::CatalogArgs;
 use super::failure::Failure;
+use super::loading;
 use super::progress::Downloads;
 use crate::arch::{DecoderPlan, VisionPlan};
 use crate::engine::{Capabilities, Cores, Engine, ModelOptions};
@@ -30,27 +31,27 @@ pub(super) struct ModelArgs {
     pub(super) model: String,
     /// What to keep weights in and multiply them in: `f32`, whatever the files hold; `bf16`, half the memory;
     /// or `auto`, which is bf16 where the processor is fastest at it.
-    #[arg(long, value_name = "DTYPE", default_value_t = Dtype::Auto, value_parser = dtypes())]
+    #[arg(long, env = "MILLPOND_DTYPE", value_name = "DTYPE", default_value_t = Dtype::Auto, value_parser = dtypes())]
     dtype: Dtype,
     /// Quantize the weights of a model that writes while they load: to `q8_0`, 8.5 bits each, or `q4_k`, 4.5
     /// bits. What a GGUF file has quantized already stays as it is.
-    #[arg(long, value_name = "SCHEME", default_value = "none", value_parser = one_of("none", &Quantization::ALL))]
+    #[arg(long, env = "MILLPOND_QUANTIZE", value_name = "SCHEME", default_value = "none", value_parser = one_of("none", &Quantization::ALL))]
     quantize: Choice<Quantization>,
     /// What a model that writes keeps of texts under way: `f32`, as computed; `f16`, half the memory; or `auto`,
     /// which is f16 where most weights have 4 to 6 bits and so are rounded far more coarsely.
-    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = one_of("auto", &KvFormat::ALL))]
+    #[arg(long, env = "MILLPOND_KV_CACHE", value_name = "FORMAT", default_value = "auto", value_parser = one_of("auto", &KvFormat::ALL))]
     kv_cache: Choice<KvFormat>,
     /// How many workers serve the model, each of which owns it. Default: 1 at first. When work piles up on a
     /// model that embeds, as many as the cores give K threads each, or 4 where K is not said; a model that
     /// writes answers many requests at once with 1.
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, env = "MILLPOND_WORKERS", value_name = "N", value_parser = count)]
     workers: Option<NonZeroUsize>,
     /// How many threads each worker computes on. Default: the cores divided by the most workers there may be.
-    #[arg(long, value_name = "K", value_parser = count)]
+    #[arg(long, env = "MILLPOND_THREADS", value_name = "K", value_parser = count)]
     threads: Option<NonZeroUsize>,
     /// Let models take at most so much memory, such as 512MiB. Default: 80 % of the machine's or the
     /// cgroup's.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, env = "MILLPOND_MEMORY", value_name = "SIZE")]
     memory: Option<ByteSize>,
     #[command(flatten)]
     catalog: CatalogArgs,
@@ -114,7 +115,8 @@ impl ModelArgs {
         Ok(files.map_err(crate::Error::from)?)
     }
 
-    /// An engine that serves the model under its name. It loads with the first request.
+    /// An engine that serves the model under its name. It loads with the first request, or now and with a bar if that
+    /// is worth one.
     ///
     /// # Errors
     ///
@@ -133,6 +135,7 @@ impl ModelArgs {
         let builder = Engine::builder().config(config.clone()).budget(self.budget());
         let engine = builder.threads_per_worker(self.threads(wanted)).build()?;
         engine.add_files_with(&self.model, files, KeyConfig::of(&config), self.options())?;
+        loading::show(&engine, &self.model, wanted)?;
         Ok(engine)
     }
 

@@ -23,6 +23,15 @@ pub(super) fn texts() -> ProgressBar {
     bar
 }
 
+/// The weights of a model on their way into memory.
+pub(super) fn loading(model: &str, weights: ByteSize) -> ProgressBar {
+    ProgressBar::new(weights.bytes())
+        .with_style(style(
+            "{msg:!24} [{wide_bar}] {percent:>3}% of {total_bytes}  {bytes_per_sec}  {eta} left",
+        ))
+        .with_message(format!("loading {model}"))
+}
+
 /// Denoising steps, as many as the first of them says; until then the model is loaded and the prompt read.
 pub(super) fn steps() -> ProgressBar {
     ProgressBar::new(0).with_style(style("{msg} [{bar:40}] {pos}/{len}  {eta} left")).with_message("drawing")

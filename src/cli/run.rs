@@ -20,11 +20,13 @@ use crate::capability::{GenerateRequest, Message};
 ///
 /// Each line is a question; the model knows what was said before. Answers go to standard output as they come.
 /// Ctrl-C during an answer stops it, and what there is of it stays in the conversation; at the prompt it ends
-/// the program, as Ctrl-D and /bye do. Where standard input is no terminal, each of its lines is a question.
+/// the program, as Ctrl-D and /bye do. Where standard input is no terminal, each of its lines is a question. With a
+/// question on the command line that one is answered, and nothing is read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   millpond run -m Qwen/Qwen3-0.6B
+  millpond run -m Qwen/Qwen3-0.6B \"Why is the sky blue?\"
   millpond run -m ./model.gguf --system \"You are a miller.\" --temperature 0.7
   printf '%s\\n' \"What is a weir?\" \"And a leat?\" | millpond run -m ./my-model
 
@@ -33,6 +35,9 @@ template continues each line on its own.")]
 pub(super) struct Run {
     #[command(flatten)]
     model: ModelArgs,
+    /// One question, to be answered before it ends. Default: those that are typed.
+    #[arg(value_name = "PROMPT")]
+    prompt: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
 }
@@ -49,16 +54,15 @@ impl Run {
         let writer = Writer::open(&self.model)?;
         // What cannot be asked at all is told before anyone types.
         self.request(&writer, &[Message::user("")])?;
+        let at_terminal = self.prompt.is_none() && stdin().is_terminal();
+        let (telling, said) = (Telling::to_stdout(), Vec::new());
+        if let Some(prompt) = &self.prompt {
+            interrupt.orderly();
+            return Talk { verb: self, writer, interrupt, telling, said, at_terminal }.ask(prompt.clone());
+        }
         let lines = read_stdin()?;
         interrupt.orderly();
-        let mut talk = Talk {
-            verb: self,
-            writer,
-            interrupt,
-            telling: Telling::to_stdout(),
-            said: Vec::new(),
-            at_terminal: stdin().is_terminal(),
-        };
+        let mut talk = Talk { verb: self, writer, interrupt, telling, said, at_terminal };
         if talk.at_terminal {
             complain(format_args!("{}: /help says what else there is; Ctrl-D ends", self.model.model));
         }
@@ -132,7 +136,8 @@ impl Talk<'_> {
         let ticket = self.writer.submit(request)?;
         let Some(answer) = follow(ticket, &self.interrupt, |token| self.telling.write(&token.text))? else {
             self.interrupt.orderly();
-            return Ok(());
+            // Of a single question nothing is left to go on with.
+            return if self.verb.prompt.is_some() { Err(Failure::Interrupted) } else { Ok(()) };
         };
         answer.choices.first().map_or(Ok(()), |choice| self.telling.complete(&choice.text))
     }

@@ -92,10 +92,21 @@ impl Server {
     /// [`drain_timeout`](super::ServerConfig::drain_timeout), and shuts the engine down. A second signal lets go of
     /// what is under way. `hangup` is called upon SIGHUP, on a thread that may wait, once at a time.
     pub fn run(self, hangup: impl FnMut() + Send + 'static) -> Result<Stopped, ServeError> {
+        self.run_telling(|| {}, hangup)
+    }
+
+    /// As [`run`](Self::run). `listening` is called as soon as signals are heeded: who hears of the server from it may
+    /// send them.
+    pub fn run_telling(
+        self,
+        listening: impl FnOnce(),
+        hangup: impl FnMut() + Send + 'static,
+    ) -> Result<Stopped, ServeError> {
         let runtime = runtime()?;
         let (stop, urgency) = Stop::new();
         let stopped = runtime.block_on(async {
             heed(stop, hangup)?;
+            listening();
             serve(self.app, self.listener, urgency).await
         });
         // What still blocks a thread must not keep the process.

@@ -1,7 +1,10 @@
 //! The command as its users meet it: the real binary, its output, its exit codes.
 #![cfg(feature = "cli")]
 
+mod cache;
+mod config;
 mod describe;
+mod doctor;
 mod embed;
 mod embed_image;
 mod failures;
@@ -11,7 +14,9 @@ mod generate;
 mod hub_server;
 mod list;
 mod pull;
+mod serve;
 mod shipped;
 mod signals;
 mod support;
 mod verbs;
+mod watching;

@@ -1,9 +1,9 @@
 //! Running the binary, and knowing what it should say.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,9 +14,13 @@ pub(crate) const MODEL: &str = "models/tiny/shapes-embed";
 pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
     command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env("HF_HUB_OFFLINE", "1");
-    for variable in ["MILLPOND_CATALOG", "MILLPOND_LOG"] {
+    for (variable, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MILLPOND_"))
+    {
         command.env_remove(variable);
     }
+    // No file of whoever runs the tests is read either.
+    command.env("XDG_CONFIG_HOME", "/nowhere");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -147,5 +151,51 @@ pub(crate) fn read_until(log: &mut impl BufRead, word: &str) {
     while !line.contains(word) {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+}
+
+/// `millpond serve` at a port of its own, until the test has ended.
+pub(crate) struct Served {
+    pub(crate) child: Started,
+    pub(crate) url: String,
+    /// Where it was said to be, word by word.
+    pub(crate) line: String,
+    /// Its log from then on.
+    pub(crate) log: BufReader<ChildStderr>,
+}
+
+impl Served {
+    /// Waits until it says where it is.
+    pub(crate) fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = command(["serve", "--port", "0"]);
+        let mut child = Started(command.args(args).spawn().expect("the binary runs"));
+        let mut stdout = BufReader::new(child.0.stdout.take().expect("it is piped"));
+        let log = BufReader::new(child.0.stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let url = line.split(' ').find(|word| word.starts_with("http://"));
+        let url = url.unwrap_or_else(|| panic!("no address: {line:?}")).trim_end().to_owned();
+        Self { child, url, line, log }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.0.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// The command, speaking to it.
+    pub(crate) fn ask<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        command(args).env("MILLPOND_URL", &self.url).output().expect("the binary runs").into()
+    }
+
+    /// Reads the log up to a line with this word.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended before {word:?}");
+        }
+        line
     }
 }

@@ -7,13 +7,13 @@ use millpond::capability::ImageSource;
 use millpond::image::decode;
 use serde_json::Value;
 
-use crate::support::{MODEL, fixture, millpond};
+use crate::support::{MODEL, command, fixture, millpond, millpond_reading};
 
 #[test]
 fn help_teaches_by_example() {
-    for verb in
-        ["demo", "embed", "embed-image", "generate", "draw", "run", "inspect", "bench", "list", "pull"]
-    {
+    let verbs = "demo embed embed-image generate draw describe run inspect bench list pull show rm serve ps stop top \
+                 config doctor completions";
+    for verb in verbs.split_whitespace() {
         let help = millpond([verb, "--help"]).ok().stdout;
         assert!(help.contains("Examples:\n  millpond "), "{verb}: {help}");
         let examples = help.split("Examples:").nth(1).unwrap();
@@ -113,6 +113,25 @@ fn inspect_shows_the_prompts() {
     let model = fixture("max-f16");
     let report = only(millpond(["inspect", "-m", model.to_str().unwrap(), "--json"]).ok().json());
     assert_eq!(report["prompts"], serde_json::json!(["passage", "query"]));
+}
+
+#[test]
+fn run_answers_the_question_of_the_command_line_and_reads_nothing() {
+    let model = "models/tiny/shapes-llm";
+    let generated = millpond(["generate", "-m", model, "--max-tokens", "12", "a red circle"]).ok();
+    let asked = ["run", "-m", model, "--max-tokens", "12", "a red circle"];
+    assert_eq!(millpond(asked).ok().stdout, generated.stdout);
+    assert_eq!(millpond_reading(asked, b"a blue square\n").ok().stdout, generated.stdout);
+}
+
+#[test]
+fn what_a_flag_can_say_the_environment_can() {
+    let mut inspect = command(["inspect", "-m", MODEL, "--json", "--threads", "3"]);
+    let inspect =
+        inspect.env("MILLPOND_WORKERS", "2").env("MILLPOND_THREADS", "9").env("MILLPOND_DTYPE", "bf16");
+    let report = only(crate::support::Run::from(inspect.output().unwrap()).ok().json());
+    assert_eq!((&report["footprint"]["workers"], &report["footprint"]["threads"]), (&2.into(), &3.into()));
+    assert_eq!(report["computes_in"], "bf16");
 }
 
 #[test]

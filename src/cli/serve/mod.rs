@@ -51,18 +51,20 @@ impl Serve {
         // Before anything is fetched: an address that is taken is told at once.
         let server = Server::bind(app.clone())?;
         let mut registry = Registry::new(app, settings)?;
-        announce(server.address(), &registry)?;
+        if registry.serves_the_shipped() {
+            complain(
+                "no model is named: the five that ship with millpond are served; -m or a file names others",
+            );
+        }
+        let (address, models) = (server.address(), registry.models());
         let preload = registry.preload();
         Builder::new().name("preload".to_owned()).spawn(preload).map_err(Failure::Thread)?;
         let flags = self.settings.clone();
-        let stopped = server.run(move || registry.reload(&flags))?;
+        let stopped = server.run_telling(|| announce(address, models), move || registry.reload(&flags))?;
         match stopped.unfinished {
             0 => Ok(()),
             unfinished => {
-                warn(format_args!(
-                    "{} let go of unfinished",
-                    counted(unfinished, "request was").replace("wass", "were")
-                ));
+                warn(format_args!("requests that were let go of unfinished: {unfinished}"));
                 Err(Failure::Interrupted)
             }
         }
@@ -70,12 +72,12 @@ impl Serve {
 }
 
 /// Says where it is. Whoever started it with port 0 reads the port from this line.
-fn announce(address: SocketAddr, registry: &Registry) -> Result<(), Failure> {
-    if registry.serves_the_shipped() {
-        complain("no model is named: the five that ship with millpond are served; -m or a file names others");
-    }
-    let models = counted(registry.models(), "model");
+fn announce(address: SocketAddr, models: usize) {
+    let models = counted(models, "model");
     let mut output = Output::stdout();
-    output.line(format_args!("serving {models} at http://{address} (for people: http://{address}/)"))?;
-    output.flush()
+    let line = format_args!("serving {models} at http://{address} (for people: http://{address}/)");
+    // A server whose starter does not listen serves all the same.
+    if let Err(failure) = output.line(line).and_then(|()| output.flush()) {
+        tracing::warn!(%failure, "nobody could be told where the server is");
+    }
 }
