@@ -47,7 +47,7 @@ pub use clock::{Clock, Timestamp};
 #[cfg(feature = "candle")]
 pub use engine::{
     Capabilities, DecoderLoader, DiffusionLoader, EmbeddingLoader, Engine, EngineBuilder, EngineStatus,
-    ImageLoader, ModelOptions, VisionLoader,
+    ImageLoader, ModelFacts, ModelOptions, VisionLoader,
 };
 #[cfg(feature = "candle")]
 pub use error::Error;

@@ -15,6 +15,7 @@ mod five_pools;
 mod image_agreement;
 mod image_faults;
 mod image_worker;
+mod keys;
 mod pictures;
 mod serving;
 mod support;
