@@ -136,7 +136,8 @@ pub(super) fn reshape(mut response: Response) -> Response {
 
 /// Whether errors at `path` are told as [`reshape`] tells them: the Open Inference Protocol's and Ollama's.
 pub(super) fn says_less(path: &str) -> bool {
-    let below = |root| path.strip_prefix(root).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
+    let below =
+        |root| path.strip_prefix(root).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
     below("/v2") || below("/api")
 }
 

@@ -29,6 +29,9 @@
 //! | what is scraped | `metrics.rs` |
 //! | the page | `page/`: plain files |
 //! | a dialect | the folder of its name |
+//! | how a call of a tool is told from text | `spoken/` |
+//! | which pictures are fetched | `image_url.rs`, `fetch/` |
+//! | answers that come in pieces | `sse.rs` |
 
 mod admin;
 mod api_error;
@@ -68,8 +71,8 @@ pub use in_flight::{InFlight, RequestStatus};
 pub use listen::{Running, ServeError, Server, Stopped};
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -77,9 +80,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// All routes. The guard goes first, whatever the path.
 fn routes(app: App) -> Router {
     let routes = Router::new().merge(health::routes()).merge(status::routes()).merge(admin::routes());
-    let routes = routes.merge(page::routes()).merge(feed::routes(&app)).merge(metrics::routes()).merge(inference::routes());
-    let routes = routes.merge(ollama::routes());
-    let routes = routes.merge(openai::routes());
+    let routes = routes.merge(page::routes()).merge(feed::routes(&app)).merge(metrics::routes());
+    let routes = routes.merge(openai::routes()).merge(inference::routes()).merge(ollama::routes());
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)

@@ -1,14 +1,14 @@
 //! The models that are served, and how they change while they are.
 
 use crate::capability::Capabilities;
-use crate::cli::catalogs::{CatalogArgs, Found};
+use crate::cli::catalogs::{CatalogArgs, Found, Named};
 use crate::cli::failure::Failure;
 use crate::cli::progress::Downloads;
 use crate::cli::settings::{ALL, About, Flaws, ModelSettings, SettingArgs, Settings};
 use crate::engine::{Cores, ModelOptions};
 use crate::id::{ByteSize, RegistryKey};
 use crate::pool::{KeyConfig, RateLimit};
-use crate::server::{App, Listing};
+use crate::server::{App, Listing, Offer};
 use crate::weights::{Hub, HubConfig, ModelFiles};
 
 use super::changes::{Change, Served, between, is_same_model};
@@ -103,9 +103,19 @@ impl Registry {
             after.extend(does.into_iter().map(|capability| Served { settings: model.clone(), capability }));
         }
         self.change(&after, fetched)?;
+        self.offer(&catalog);
         self.settle(&settings);
         (self.served, self.settings) = (after, settings);
         Ok(())
+    }
+
+    /// Lets the models of the catalog be pulled by their names.
+    fn offer(&self, catalog: &CatalogArgs) {
+        let Ok(named) = catalog.open() else { return };
+        for Named { source, manifest } in named.into_all() {
+            let (license, description) = (Some(manifest.license), Some(manifest.description));
+            self.app.directory().offer(manifest.name, Offer { source, license, description });
+        }
     }
 
     fn change(&self, after: &[Served], fetched: Vec<(ModelSettings, Fetched)>) -> Result<(), Failure> {

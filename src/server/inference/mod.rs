@@ -16,8 +16,8 @@
 //! `top_p`, `min_p`, `seed`, `stop`, `repetition_penalty`, `presence_penalty`, `frequency_penalty` of who writes;
 //! `width`, `height`, `steps`, `guidance_scale`, `negative_prompt`, `seed` of who draws; `dimensions`, `normalize`,
 //! `truncate`, `prompt_name` of who embeds. Where nothing is said, the likeliest tokens are written, at most 256. A text
-//! is continued as it is; with `chat` it is a user's message, put into words by the model's template, and a question
-//! about a picture always is. `timeout` is in microseconds. `priority` 1 is the highest, and what names none is as if it
+//! is continued as it is; with `chat` it is a user's message, put into words by the model's template, as a question about
+//! a picture is unless `chat` is false. `timeout` is in microseconds. `priority` 1 is the highest, and what names none is as if it
 //! were between 8 and 9. Parameters that nobody knows are ignored; tensors are not.
 //!
 //! Tensors may be bytes after the JSON, in both directions, and a client says which of the answer's should be. There is

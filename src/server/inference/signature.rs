@@ -73,7 +73,10 @@ impl Signature {
     /// What is said of `model` to who asks for its configuration. The first dimension is one of every tensor's own:
     /// to Triton there is no batch beyond it.
     pub(super) fn config(&self, model: &str) -> Value {
-        let field = |field: &Field| json!({ "name": field.name, "data_type": field.datatype.in_config(), "dims": field.shape });
+        let field = |field: &Field| {
+            let datatype = field.datatype.in_config();
+            json!({ "name": field.name, "data_type": datatype, "dims": field.shape })
+        };
         let fields = |fields: &[Field]| fields.iter().map(field).collect::<Vec<_>>();
         json!({
             "name": model,

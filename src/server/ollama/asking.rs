@@ -141,10 +141,9 @@ pub(super) async fn answer(arrival: &Arrival, question: Question) -> Result<Resp
     if shape == Shape::Generate {
         unword(&app.engine().facts(&key), &mut request);
     }
-    let began = Instant::now();
     let asked = async {
         let loading = loaded(app, &key, writer_of(app, &key, pictures)).await?;
-        let times = Times::new(began, loading);
+        let times = Times::new(tracked.began(), loading);
         let generation = Generation::start(app, &key, request).await?;
         Ok(Speaker::new(generation.opened(PATIENCE).await?, &tools, raw, times))
     };

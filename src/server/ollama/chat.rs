@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::asking::{Question, Shape, answer};
 use super::keep_alive::KeepAlive;
@@ -20,7 +20,7 @@ pub(super) struct Asked {
     messages: Vec<SaidMessage>,
     tools: Option<Vec<Value>>,
     format: Option<Value>,
-    options: Option<Options>,
+    options: Option<Map<String, Value>>,
     think: Option<Think>,
     stream: Option<bool>,
     keep_alive: Option<KeepAlive>,
@@ -84,7 +84,7 @@ impl Asked {
                     chat.template_args.extend(think.template_args()?);
                 }
             }
-            self.options.unwrap_or_default().apply(&mut request.generate)?;
+            Options::read(self.options)?.apply(&mut request.generate)?;
             request.generate.response_format = form(self.format)?;
             Some(request)
         };

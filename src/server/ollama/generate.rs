@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::asking::{Question, Shape, answer};
 use super::keep_alive::KeepAlive;
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     context: Option<Vec<Value>>,
     images: Option<Vec<String>>,
     format: Option<Value>,
-    options: Option<Options>,
+    options: Option<Map<String, Value>>,
     think: Option<Think>,
     raw: Option<bool>,
     stream: Option<bool>,
@@ -58,7 +58,7 @@ impl Asked {
                 }
                 Prompt::Chat(chat)
             });
-            self.options.unwrap_or_default().apply(&mut generate)?;
+            Options::read(self.options)?.apply(&mut generate)?;
             generate.response_format = form(self.format)?;
             Some(DescribeRequest::new(images, generate))
         } else {

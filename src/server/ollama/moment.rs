@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn moments_are_written_as_calendars_have_them() {
-        let written = |seconds, micros| Moment::since_1970(Duration::new(seconds, micros * 1000)).to_string();
+        let written = |seconds, micros: u32| Moment::since_1970(Duration::new(seconds, micros * 1000)).to_string();
         assert_eq!(written(0, 0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(written(951_782_399, 5), "2000-02-28T23:59:59.000005Z");
         assert_eq!(written(951_782_400, 0), "2000-02-29T00:00:00.000000Z");

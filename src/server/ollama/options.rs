@@ -35,6 +35,19 @@ enum Stops {
 }
 
 impl Options {
+    /// What `options` say.
+    ///
+    /// # Errors
+    ///
+    /// 400 with the one that is wrong.
+    pub(super) fn read(options: Option<Map<String, Value>>) -> Result<Self, ApiError> {
+        serde_path_to_error::deserialize(Value::Object(options.unwrap_or_default())).map_err(|error| {
+            let param: String = format!("options.{}", error.path()).chars().take(128).collect();
+            let message = format!("{param}: {}", error.inner());
+            ApiError::invalid(param, message)
+        })
+    }
+
     /// Has `request` written so, with what Ollama does where nothing is said.
     ///
     /// # Errors
@@ -120,7 +133,8 @@ mod tests {
 
     fn written(options: Value) -> Result<GenerateRequest, ApiError> {
         let mut request = GenerateRequest::new(Prompt::Raw("x".to_owned()));
-        serde_json::from_value::<Options>(options).unwrap().apply(&mut request)?;
+        let Value::Object(options) = options else { panic!("options are an object") };
+        Options::read(Some(options))?.apply(&mut request)?;
         Ok(request)
     }
 
@@ -144,6 +158,8 @@ mod tests {
         assert_eq!(written(json!({ "num_predict": -1 })).unwrap().max_tokens, MOST_TOKENS);
         assert!(written(json!({ "mirostat": 2 })).is_err());
         assert!(written(json!({ "typical_p": 0.5 })).is_err());
+        let wrong = written(json!({ "temperature": "hot" })).unwrap_err();
+        assert_eq!(wrong.param.as_deref(), Some("options.temperature"));
     }
 
     #[test]

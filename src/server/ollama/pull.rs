@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -85,10 +86,12 @@ fn fetch(app: &App, key: &str, offer: Offer, progress: &Progress) -> Result<(), 
     let Offer { source, license, description } = offer;
     let files = source.resolve_with(app.directory().hub(), progress).map_err(failed)?;
     progress.say(json!({ "status": "registering" }));
-    if app.abilities(key).is_empty() {
-        let engine = app.engine();
-        let config = engine.key_config(Capabilities::of(&files)?);
-        engine.add_files_with(key, files.clone(), config, ModelOptions::default())?;
+    if app.abilities(key).is_empty()
+        && let Err(error) = register(app, key, &files)
+        // Who pulled the same model at the same time may have been first.
+        && app.abilities(key).is_empty()
+    {
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("unusable_model"));
     }
     let size = match &files {
         ModelFiles::Folder(folder) => folder.size_on_disk(),
@@ -102,13 +105,16 @@ fn fetch(app: &App, key: &str, offer: Offer, progress: &Progress) -> Result<(), 
     Ok(())
 }
 
+/// Errors name files by their model's folder, not by where that is.
+fn register(app: &App, key: &str, files: &ModelFiles) -> Result<(), crate::Error> {
+    let config = app.engine().key_config(Capabilities::of(files)?);
+    app.engine().add_files_with(key, files.clone(), config, ModelOptions::default()).map(drop)
+}
+
 /// What a hub says is for the caller; what this machine's files say is not.
 fn failed(error: WeightsError) -> ApiError {
     match error {
-        WeightsError::Hub(error) => {
-            let status = axum::http::StatusCode::BAD_GATEWAY;
-            ApiError::new(status, error.to_string()).code("hub")
-        }
+        WeightsError::Hub(error) => ApiError::new(StatusCode::BAD_GATEWAY, error.to_string()).code("hub"),
         other => crate::Error::from(other).into(),
     }
 }
