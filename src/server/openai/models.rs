@@ -28,6 +28,12 @@ struct Entry {
     created: u64,
     owned_by: String,
     capabilities: Vec<&'static str>,
+    /// The most tokens that it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_length: Option<usize>,
+    /// How many numbers its embeddings have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<usize>,
     status: Status,
 }
 
@@ -71,6 +77,8 @@ fn entry(app: &App, key: String, does: &[Capabilities], loaded: &[String]) -> En
         object: "model",
         created: listing.map_or_else(|| now().saturating_sub(app.began().elapsed().as_secs()), |it| it.added),
         owned_by: owner.unwrap_or_else(|| "millpond".to_owned()),
+        context_length: app.engine().context_length(&key),
+        dimensions: app.engine().facts(&key).iter().find_map(|facts| facts.dimensions),
         capabilities: does.iter().map(|capability| capability.name()).collect(),
         status: if loaded.contains(&key) { Status::Loaded } else { Status::Cold },
         id: key,

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::one_or_many::Texts;
 use super::super::sampling::Sampling;
 use super::message::{SaidMessage, name_tools};
 use super::tools::{ToolChoice, Tools};
 use super::{Manner, WithUsage};
-use crate::capability::{DescribeRequest, Prompt, ResponseFormat};
+use crate::capability::{DescribeRequest, Overlong, Prompt, ResponseFormat};
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
+use crate::server::json_form::{any_object, compact};
+
+/// More tokens than any model writes.
+const NO_LIMIT: usize = 1 << 20;
 
 /// The body of a request.
 #[derive(Debug, Deserialize)]
@@ -136,7 +140,10 @@ impl ChatRequest {
             }
         }
         let generate = &mut request.generate;
-        generate.max_tokens = self.max_completion_tokens.or(self.max_tokens).unwrap_or(generate.max_tokens);
+        (generate.max_tokens, generate.overlong) = match self.max_completion_tokens.or(self.max_tokens) {
+            Some(most) => (most, Overlong::Refuse),
+            None => (NO_LIMIT, Overlong::Cut),
+        };
         generate.n = self.n.unwrap_or(1);
         generate.stop = self.stop.0;
         generate.logprobs = self.logprobs.unwrap_or(false).then(|| self.top_logprobs.unwrap_or(0));
@@ -159,13 +166,10 @@ impl ChatRequest {
 
 impl Form {
     fn read(form: Option<Self>) -> ResponseFormat {
-        let object = || json!({ "type": "object" });
         match form {
             None | Some(Self::Text) => ResponseFormat::Text,
-            Some(Self::JsonObject) => ResponseFormat::JsonSchema(object()),
-            Some(Self::JsonSchema { json_schema }) => {
-                ResponseFormat::JsonSchema(json_schema.schema.unwrap_or_else(object))
-            }
+            Some(Self::JsonObject) => any_object(),
+            Some(Self::JsonSchema { json_schema }) => json_schema.schema.map_or_else(any_object, compact),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::capability::ResponseFormat;
 use crate::server::api_error::ApiError;
+use crate::server::json_form::compact;
 
 /// Whether a tool is called.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Tools {
         if tools.is_empty() && choice == Some(&ToolChoice::Way(Way::Required)) {
             return Err(ApiError::invalid("tool_choice", "a call is required, and there are no tools"));
         }
-        let form = (!must.is_empty()).then(|| ResponseFormat::JsonSchema(one_of(&must)));
+        let form = (!must.is_empty()).then(|| compact(one_of(&must)));
         Ok(Self { told: tools.to_vec(), names, form })
     }
 }
@@ -109,7 +110,8 @@ mod tests {
     }
 
     fn schema(tools: Tools) -> Value {
-        let Some(ResponseFormat::JsonSchema(schema)) = tools.form else { panic!("no form") };
+        let Some(ResponseFormat::JsonSchema(mut schema)) = tools.form else { panic!("no form") };
+        schema.as_object_mut().unwrap().remove("x-guidance").expect("it is compact");
         schema
     }
 

@@ -16,6 +16,7 @@ pub(super) struct Input(pub(super) Vec<Item>);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Item {
+    /// Not empty.
     Text(String),
     /// Not empty.
     Tokens(Vec<u32>),
@@ -24,6 +25,10 @@ pub(super) enum Item {
 }
 
 impl Item {
+    fn text<E: Error>(text: String) -> Result<Self, E> {
+        if text.is_empty() { Err(E::custom("a text is empty")) } else { Ok(Self::Text(text)) }
+    }
+
     pub(super) fn is_picture(&self) -> bool {
         matches!(self, Self::Picture(_))
     }
@@ -68,7 +73,7 @@ impl<'de> Visitor<'de> for ReadInput {
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Input, E> {
-        Ok(Input(vec![Item::Text(text)]))
+        Ok(Input(vec![Item::text(text)?]))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Input, A::Error> {
@@ -130,7 +135,7 @@ impl<'de> Visitor<'de> for ReadMember {
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Member, E> {
-        Ok(Member::Item(Item::Text(text)))
+        Item::text(text).map(Member::Item)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
@@ -190,6 +195,8 @@ mod tests {
         for wrong in [
             "[]",
             "[[]]",
+            "\"\"",
+            "[\"a\", \"\"]",
             "null",
             "7",
             "[-1]",
@@ -207,7 +214,7 @@ mod tests {
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
-        let many = |count: usize| format!("[{}]", vec!["\"\""; count].join(","));
+        let many = |count: usize| format!("[{}]", vec!["\"a\""; count].join(","));
         assert_eq!(read(&many(MOST_ITEMS)).unwrap().len(), MOST_ITEMS);
         assert_eq!(read(&many(MOST_ITEMS + 1)), None);
     }

@@ -85,7 +85,7 @@ async fn embeddings(
     let key = find(app, &request)?;
     let tracked = arrival.track(&key);
     let encoding = request.encoding_format.unwrap_or_default();
-    let (vectors, tokens) = tracked.run(embed(app, &tracked, &key, request)).await?;
+    let (vectors, tokens) = tracked.run(embed(app, &tracked, &key, request)).await.map_err(as_said)?;
     let data = vectors.into_iter().enumerate().map(|(index, vector)| {
         let embedding = match encoding {
             Encoding::Float => Vector::Float(vector),
@@ -152,6 +152,14 @@ async fn embed(
     let mut pictures = pictures.into_iter().map(|picture: ImageVector| picture.values);
     let vectors = is_picture.into_iter().filter_map(|is| if is { pictures.next() } else { texts.next() });
     Ok((vectors.collect(), tokens))
+}
+
+/// The error with the name that the wrong field has in a request to this endpoint.
+fn as_said(mut error: ApiError) -> ApiError {
+    if matches!(error.param.as_deref(), Some("text" | "image")) {
+        error.param = Some("input".to_owned());
+    }
+    error
 }
 
 fn base64_of(vector: &[f32]) -> String {

@@ -1,8 +1,8 @@
 //! `POST /v1/images/generations`.
 //!
 //! Beside OpenAI's fields there are `seed`, `steps`, `guidance_scale` and `negative_prompt`. What is drawn comes as
-//! base64 in the answer; a stream has up to `partial_images` pictures on the way. `quality`, `style`, `background`
-//! and `moderation` may say what OpenAI does anyway, and nothing else.
+//! base64 in the answer; a stream has up to `partial_images` pictures on the way. `quality`, `style` and `moderation`
+//! are hints to models that are not here, and change nothing.
 
 mod request;
 
