@@ -184,7 +184,7 @@ fn what_is_wrong_is_said_in_ollamas_shape() {
     refused(&served.post("/api/delete", &json!({ "model": "shapes-llm" })), 501);
     refused(&served.get("/api/nothing"), 404);
     refused(&served.get("/api/chat"), 405);
-    for path in ["../../etc/passwd", "/etc/passwd", "models/tiny", "a/../b", ""] {
+    for path in ["../../etc/passwd", "/etc/passwd", "a/../b", ""] {
         let message = refused(&served.post("/api/pull", &json!({ "model": path, "stream": false })), 400);
         assert!(message.contains("model"), "{message}");
     }

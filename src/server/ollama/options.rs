@@ -1,10 +1,11 @@
 //! How a text is to be written.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::capability::{GenerateRequest, Overlong, ResponseFormat, SamplingOptions};
 use crate::server::api_error::ApiError;
+use crate::server::json_form::{any_object, compact};
 
 /// More than any model has room for.
 const MOST_TOKENS: usize = 1 << 24;
@@ -91,10 +92,8 @@ pub(super) fn form(format: Option<Value>) -> Result<ResponseFormat, ApiError> {
     match format {
         None | Some(Value::Null) => Ok(ResponseFormat::Text),
         Some(Value::String(name)) if name.is_empty() => Ok(ResponseFormat::Text),
-        Some(Value::String(name)) if name == "json" => {
-            Ok(ResponseFormat::JsonSchema(json!({ "type": "object" })))
-        }
-        Some(schema @ Value::Object(_)) => Ok(ResponseFormat::JsonSchema(schema)),
+        Some(Value::String(name)) if name == "json" => Ok(any_object()),
+        Some(schema @ Value::Object(_)) => Ok(compact(schema)),
         Some(_) => Err(ApiError::invalid("format", "it is neither \"json\" nor a JSON schema")),
     }
 }
@@ -128,6 +127,8 @@ impl Think {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::capability::Prompt;
 
@@ -166,11 +167,8 @@ mod tests {
     fn forms_are_json_or_a_schema() {
         assert_eq!(form(None), Ok(ResponseFormat::Text));
         assert_eq!(form(Some(json!(""))), Ok(ResponseFormat::Text));
-        assert_eq!(form(Some(json!("json"))), Ok(ResponseFormat::JsonSchema(json!({ "type": "object" }))));
-        assert_eq!(
-            form(Some(json!({ "enum": [1] }))),
-            Ok(ResponseFormat::JsonSchema(json!({ "enum": [1] })))
-        );
+        assert_eq!(form(Some(json!("json"))), Ok(any_object()));
+        assert_eq!(form(Some(json!({ "enum": [1] }))), Ok(compact(json!({ "enum": [1] }))));
         for wrong in [json!("xml"), json!(1), json!([])] {
             assert!(form(Some(wrong)).is_err());
         }
