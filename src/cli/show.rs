@@ -56,10 +56,9 @@ impl Show {
             ModelSource::Folder(path) | ModelSource::Gguf(path) => path.exists(),
         };
         // A folder that is named and not there is an error; of a name there is still something to say.
-        let files = match present || manifest.is_none() && !matches!(source, ModelSource::Hub(_)) {
-            true => Some(inspect::report(&ModelArgs::cached(&self.model, self.catalog.clone()))?),
-            false => None,
-        };
+        let named = manifest.is_none() && !matches!(source, ModelSource::Hub(_));
+        let read = || inspect::report(&ModelArgs::cached(&self.model, self.catalog.clone()));
+        let files = (present || named).then(read).transpose()?;
         let limit = MemoryBudget::system().limit();
         let entry =
             manifest.map(|manifest| Entry::new(Named { source: source.clone(), manifest }, &hub, limit));

@@ -75,7 +75,7 @@ pub(super) struct Bench {
     /// more of them than requests under way at once.
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
-    /// Ask this server for the model, by its name there, over OpenAI's API.
+    /// Ask this server for the model, by its name there.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The server's API key, if it wants one.

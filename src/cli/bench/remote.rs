@@ -1,4 +1,4 @@
-//! The same questions, asked of a server over OpenAI's API.
+//! The same questions, asked of a server over `OpenAI`'s API.
 
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};

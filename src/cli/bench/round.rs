@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_request_is_late_by_what_has_passed_since_it_was_due() {
-        let began = Instant::now() - Duration::from_secs(10);
+        let began = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
         let schedule = Schedule { began, every: Duration::from_secs(1), first: 5 };
         let stop = AtomicBool::new(false);
         let lag = schedule.wait_for(12, &stop);

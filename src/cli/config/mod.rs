@@ -13,8 +13,8 @@ use super::settings::{Flaws, SettingArgs, Settings};
 
 /// Check and show the settings of `millpond serve`
 ///
-/// Each setting has one name everywhere: `keep_alive` is --keep-alive on the command line, MILLPOND_KEEP_ALIVE in
-/// the environment and keep_alive in the file. Flags go before the environment, the environment before the file, the
+/// Each setting has one name everywhere: `keep_alive` is --keep-alive on the command line, `MILLPOND_KEEP_ALIVE` in
+/// the environment and `keep_alive` in the file. Flags go before the environment, the environment before the file, the
 /// file before defaults.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -32,7 +32,7 @@ pub(super) fn lines(settings: &Settings) -> impl Iterator<Item = Line> {
     });
     let of_models = settings.models.iter().flat_map(move |model| {
         let path = path_of(model);
-        let own = settings.own(model).map(|(name, sourced)| (name, Some(sourced)));
+        let own = model.own().map(|(name, sourced)| (name, Some(sourced)));
         std::iter::once(("source", Some(&model.source)))
             .chain(own)
             .map(move |(name, sourced)| line(format!("{path}.{name}"), sourced, false))
@@ -82,7 +82,7 @@ pub(super) fn print(output: &mut Output, settings: &Settings) -> Result<(), Fail
     for model in &settings.models {
         output.line(format_args!("\n[{}]", path_of(model)))?;
         output.line(assignment("source", &model.source))?;
-        settings.own(model).try_for_each(|(name, sourced)| output.line(assignment(name, sourced)))?;
+        model.own().try_for_each(|(name, sourced)| output.line(assignment(name, sourced)))?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use registry::Registry;
 /// where none is named, the five small ones that ship with millpond are served. Ctrl-C or SIGTERM stops it in order:
 /// it takes nothing new, and finishes what is under way until the drain timeout; a second one lets go of everything.
 /// SIGHUP reads the settings again: models come, go and change, and no request is dropped for it.
+#[allow(clippy::doc_markdown, reason = "it is shown to people as it is")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

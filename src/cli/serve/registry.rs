@@ -70,8 +70,8 @@ impl Registry {
                 self.preload()();
             }
             Err(Failure::Settings(Flaws(flaws))) => {
-                for flaw in flaws {
-                    tracing::error!(%flaw, "the settings stay as they were");
+                for wrong in flaws {
+                    tracing::error!(%wrong, "the settings stay as they were");
                 }
             }
             Err(failure) => tracing::error!(%failure, "the settings stay as they were"),
@@ -136,7 +136,7 @@ impl Registry {
         // From here on nothing fails.
         registrations.into_iter().for_each(|register| register());
         for change in changes {
-            let changed = match change {
+            let done = match change {
                 Change::Put(_) => Ok(()),
                 Change::Configure(Served { settings, capability }) => {
                     engine.configure(&settings.key, *capability, self.key_config(settings, *capability))
@@ -145,7 +145,7 @@ impl Registry {
                     engine.unregister(&settings.key, *capability)
                 }
             };
-            if let Err(error) = changed {
+            if let Err(error) = done {
                 tracing::error!(%error, "a model could not be changed");
             }
         }
@@ -213,7 +213,7 @@ fn models_of(settings: &Settings) -> Result<Vec<ModelSettings>, Flaws> {
 
 fn options(model: &ModelSettings) -> ModelOptions {
     let ModelSettings { dtype, quantize, kv_format, cache_tokens, threads, .. } = *model;
-    ModelOptions { dtype, quantize, kv_format, cache_tokens, threads }
+    ModelOptions { dtype, quantize, cache_tokens, kv_format, threads }
 }
 
 /// The model's files, brought from the hub if need be, with a bar for each.

@@ -33,6 +33,16 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
+    /// What goes before what: the more it is, the more it counts.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Variable(_) => 2,
+            Self::Flag(_) => 3,
+        }
+    }
+
     /// What kind of place it is.
     pub(in crate::cli) fn kind(&self) -> &'static str {
         match self {

@@ -51,6 +51,13 @@ pub(super) struct ModelEntry {
     line: usize,
 }
 
+impl ModelEntry {
+    /// What is said of it alone.
+    pub(super) fn own(&self) -> impl Iterator<Item = (&'static str, &Sourced)> {
+        self.own.iter().map(|(name, value)| (*name, value))
+    }
+}
+
 /// All that is set.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -94,7 +101,7 @@ impl Settings {
     }
 
     fn merge(
-        flags: &SettingArgs,
+        args: &SettingArgs,
         var: &dyn Fn(&str) -> Option<String>,
         file: Option<PathBuf>,
     ) -> Result<Self, Flaws> {
@@ -103,16 +110,16 @@ impl Settings {
         let mut settings = Self { file, values: defaults(), models: written.models };
         settings.values.extend(written.values);
         settings.values.extend(of_environment(var, &mut flaws));
-        settings.values.extend(flags.values.clone());
+        settings.values.extend(args.values.clone());
         let flag = Origin::Flag("model".to_owned());
         let variable = Origin::Variable("MILLPOND_MODEL".to_owned());
         let in_variable = var("MILLPOND_MODEL").unwrap_or_default();
         let in_variable = in_variable.split(',').map(str::trim).filter(|model| !model.is_empty());
         // Who names models on the command line does not mean those of the environment.
-        if flags.models.is_empty() {
+        if args.models.is_empty() {
             in_variable.for_each(|model| settings.add(model, &variable));
         } else {
-            flags.models.iter().for_each(|model| settings.add(model, &flag));
+            args.models.iter().for_each(|model| settings.add(model, &flag));
         }
         settings.check(&mut flaws);
         if flaws.is_empty() { Ok(settings) } else { Err(Flaws(flaws)) }
@@ -166,11 +173,6 @@ impl Settings {
     pub(super) fn get_for<'a>(&'a self, model: &'a ModelEntry, name: &str) -> Option<&'a Sourced> {
         model.own.get(name).or_else(|| self.get(name))
     }
-
-    /// What is said of `model` alone.
-    pub(super) fn own<'a>(&self, model: &'a ModelEntry) -> impl Iterator<Item = (&'static str, &'a Sourced)> {
-        model.own.iter().map(|(name, value)| (*name, value))
-    }
 }
 
 fn defaults() -> Values {
@@ -196,8 +198,9 @@ fn of_environment(var: &dyn Fn(&str) -> Option<String>, flaws: &mut Vec<Flaw>) -
 /// that, and one on the hub without its revision.
 fn key_of(source: &str) -> String {
     let path = Path::new(source);
-    let is_path = path.exists() || source.starts_with(['.', '/']) || source.ends_with(".gguf");
-    let named = || if source.ends_with(".gguf") { path.file_stem() } else { path.file_name() };
+    let is_gguf = path.extension().is_some_and(|extension| extension == "gguf");
+    let is_path = path.exists() || source.starts_with(['.', '/']) || is_gguf;
+    let named = || if is_gguf { path.file_stem() } else { path.file_name() };
     let name = if is_path {
         let absolute = path.canonicalize().ok();
         let own = named().map(|name| name.to_string_lossy().into_owned());

@@ -52,7 +52,12 @@ pub(in crate::cli) const ALL: &[Setting] = &[
         "11435",
         "Listen on this port; 0 takes any that is free and says which",
     ),
-    server("api_key", Kind::Texts, "", "Answer only those who send this key as `Authorization: Bearer KEY`"),
+    server(
+        "api_key",
+        Kind::Texts,
+        "",
+        "Answer only those who send this key as `Authorization: Bearer KEY`; who is on this machine can read it here, and not in a file",
+    ),
     server(
         "api_key_file",
         Kind::Text,
@@ -240,11 +245,11 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i];
         for j in 1..=b.len() {
             let changed = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = changed.min(last[j] + 1).min(row[j - 1] + 1);
+            let mut fewest = changed.min(last[j] + 1).min(row[j - 1] + 1);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(before[j - 2] + 1);
+                fewest = fewest.min(before[j - 2] + 1);
             }
-            row.push(least);
+            row.push(fewest);
         }
         before = std::mem::replace(&mut last, row);
     }

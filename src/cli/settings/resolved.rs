@@ -49,7 +49,9 @@ pub(in crate::cli) struct Workers {
 }
 
 /// What settings hold, by their names. The table of names says of which kind each is.
-struct Reading<'a>(Box<dyn Fn(&str) -> Option<&'a Sourced> + 'a>);
+struct Reading<'a>(Lookup<'a>);
+
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<&'a Sourced> + 'a>;
 
 impl<'a> Reading<'a> {
     fn origin(&self, name: &str) -> Origin {
@@ -111,11 +113,14 @@ impl Settings {
     /// How the server behaves.
     pub(in crate::cli) fn server_config(&self) -> Result<ServerConfig, Flaw> {
         let read = self.reading();
-        let mut config = ServerConfig::default();
-        config.bind = self.address();
-        config.keys = self.keys()?;
-        config.insecure = read.switch("insecure");
-        config.hosts = read.texts("hosts").to_vec();
+        let mut config = ServerConfig {
+            bind: self.address(),
+            keys: self.keys()?,
+            insecure: read.switch("insecure"),
+            hosts: read.texts("hosts").to_vec(),
+            fetch_images: read.switch("fetch_images"),
+            ..ServerConfig::default()
+        };
         let limits = &mut config.limits;
         set(&mut limits.body, read.size("max_body"));
         set(&mut limits.head, read.size("max_head"));
@@ -127,7 +132,6 @@ impl Settings {
         set(&mut limits.body_timeout, read.time("body_timeout"));
         set(&mut config.request_timeout, read.time("request_timeout"));
         set(&mut config.drain_timeout, read.time("drain_timeout"));
-        config.fetch_images = read.switch("fetch_images");
         config.check().map_err(|source| Flaw::Exposed { at: read.origin("bind"), source })?;
         Ok(config)
     }
@@ -192,9 +196,7 @@ impl Settings {
     /// How one model is to be served.
     pub(in crate::cli) fn of_model(&self, model: &ModelEntry) -> Result<ModelSettings, Flaw> {
         let read = Reading(Box::new(|name| self.get_for(model, name)));
-        // In the table of one model `workers` stands for itself, whatever is said of all.
-        let own = |name: &str| model.own.contains_key(name);
-        let workers = workers(&read, own("workers"), own("min_workers") || own("max_workers"))?;
+        let workers = workers(&read, &|name| model.own.contains_key(name))?;
         let source = match &model.source.value {
             Value::Text(source) => source.clone(),
             other => other.to_string(),
@@ -210,7 +212,7 @@ impl Settings {
     /// How models are to be served that nothing else is said of.
     pub(in crate::cli) fn for_all(&self) -> Result<ModelSettings, Flaw> {
         let read = self.reading();
-        Ok(told(&read, workers(&read, false, false)?))
+        Ok(told(&read, workers(&read, &|_| false)?))
     }
 }
 
@@ -242,33 +244,26 @@ fn told(read: &Reading<'_>, workers: Workers) -> ModelSettings {
     }
 }
 
-/// `exactly` says that a model's own table has `workers`, `bounds` that it has one of the others.
-fn workers(read: &Reading<'_>, exactly: bool, bounds: bool) -> Result<Workers, Flaw> {
-    let (count, least, most) =
+/// So many, or from so many to so many: of the two, that which is said where it counts more. `own` tells what a
+/// model's own table says, which counts most.
+fn workers(read: &Reading<'_>, own: &dyn Fn(&str) -> bool) -> Result<Workers, Flaw> {
+    let (exactly, least, most) =
         (read.number("workers"), read.number("min_workers"), read.number("max_workers"));
+    let weight = |name: &str| (own(name), read.origin(name).weight());
+    let bounds = Workers { exactly: None, least, most };
     let together = |name, other, why| Err(Flaw::Together { at: read.origin(name), name, other, why });
-    let other = if least.is_some() { "min_workers" } else { "max_workers" };
-    match (count, least.or(most)) {
-        // What is said of one model goes before what is said of all.
-        (Some(_), Some(_)) if exactly && !bounds => {}
-        (Some(_), Some(_)) if bounds && !exactly => {
-            return bounded(read, Workers { exactly: None, least, most });
+    let bound = if weight("max_workers") > weight("min_workers") { "max_workers" } else { "min_workers" };
+    match (exactly, least.or(most)) {
+        (Some(_), Some(_)) if weight("workers") == weight(bound) => {
+            together("workers", bound, "it is exactly so many, or from so many to so many")
         }
-        (Some(_), Some(_)) => {
-            return together("workers", other, "it is exactly so many, or from so many to so many");
+        (Some(_), None) => Ok(Workers { exactly, ..Workers::default() }),
+        (Some(_), Some(_)) if weight("workers") > weight(bound) => {
+            Ok(Workers { exactly, ..Workers::default() })
         }
-        (Some(_), None) => {}
-        (None, _) => return bounded(read, Workers { exactly: None, least, most }),
-    }
-    Ok(Workers { exactly: count, ..Workers::default() })
-}
-
-fn bounded(read: &Reading<'_>, workers: Workers) -> Result<Workers, Flaw> {
-    match workers {
-        Workers { least: Some(least), most: Some(most), .. } if least > most => {
-            let (name, other, why) = ("min_workers", "max_workers", "the one is more than the other");
-            Err(Flaw::Together { at: read.origin(name), name, other, why })
+        _ if least.zip(most).is_some_and(|(least, most)| least > most) => {
+            together("min_workers", "max_workers", "the one is more than the other")
         }
-        workers => Ok(workers),
+        _ => Ok(bounds),
     }
 }

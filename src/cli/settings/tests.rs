@@ -149,6 +149,34 @@ fn a_model_of_the_command_line_takes_the_place_of_the_file_s() {
 }
 
 #[test]
+fn so_many_workers_or_from_so_many_to_so_many_by_what_counts_more() {
+    let workers = |flags: &[&str], text: &str| {
+        let settings = load(flags, &[], Some(text)).unwrap();
+        let told = match settings.models.first() {
+            Some(model) => settings.of_model(model),
+            None => settings.for_all(),
+        };
+        let workers = told.unwrap().workers;
+        (workers.exactly, workers.least, workers.most)
+    };
+    assert_eq!(workers(&[], ""), (None, None, None));
+    assert_eq!(workers(&[], "max_workers = 3"), (None, None, Some(3)));
+    assert_eq!(workers(&["--workers=2"], "max_workers = 3"), (Some(2), None, None));
+    assert_eq!(workers(&["--max-workers=2"], "workers = 3"), (None, None, Some(2)));
+    let model = "workers = 3\n[models.auto.x]\nsource = \"y\"\nmin_workers = 1\n";
+    assert_eq!(
+        workers(&["--workers=2"], model),
+        (None, Some(1), None),
+        "what is said of one model counts most"
+    );
+    let error = load(&["--workers=2", "--max-workers=3"], &[], None).unwrap_err();
+    assert!(
+        error.to_string().starts_with("--workers: workers and max_workers do not go together"),
+        "{error}"
+    );
+}
+
+#[test]
 fn names_come_from_sources() {
     for (source, key) in [
         ("all-minilm-l6-v2", "all-minilm-l6-v2"),

@@ -228,7 +228,7 @@ mod tests {
             ("90", 90.0, "90s"),
             ("5m", 300.0, "5m"),
             ("2h", 7200.0, "2h"),
-            ("1d", 86400.0, "24h"),
+            ("1d", 86_400.0, "24h"),
         ] {
             let read = time(text).unwrap();
             assert_eq!((read.as_secs_f64(), in_words(read).as_str()), (seconds, back), "{text}");

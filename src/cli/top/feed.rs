@@ -137,7 +137,8 @@ pub(super) mod tests {
         let frame = frame();
         let events: Vec<_> = frame.events().collect();
         assert_eq!((events.len(), events[0].times, events[0].at), (1, 1, 999_000));
-        assert_eq!(frame.rate("text-embedding", &"shapes-embed".into()).unwrap().requests_per_second, 12.5);
+        let rate = frame.rate("text-embedding", &"shapes-embed".into()).unwrap();
+        assert!((rate.requests_per_second - 12.5).abs() < 1e-9);
         assert!(frame.rate("vision", &"shapes-embed".into()).is_none());
     }
 
