@@ -192,7 +192,9 @@ impl Failure {
             Self::NotAllPulled { .. } => Some("what was fetched stays; run the same again to go on"),
             Self::NotUtf8 { .. } => Some("convert the input first, for example with iconv -t UTF-8"),
             Self::LineTooLong { .. } => Some("one text per line: is this a text file?"),
-            Self::Settings(_) => Some("`millpond config --help` shows a file; `millpond config print` shows what holds"),
+            Self::Settings(_) => {
+                Some("`millpond config --help` shows a file; `millpond config print` shows what holds")
+            }
             Self::Model { source, .. } => source.hint(),
             Self::Serve(ServeError::Exposed(_)) => Some("`millpond serve --help` has all that can be said"),
             Self::Serve(ServeError::Bind { .. }) => {
@@ -202,12 +204,18 @@ impl Failure {
             Self::Unreachable { .. } => {
                 Some("start one with `millpond serve`, or say where it is with --url or MILLPOND_URL")
             }
-            Self::Refused { status: 401 | 403, .. } => Some("give its key with --api-key or MILLPOND_API_KEY"),
+            Self::Refused { status: 401 | 403, .. } => {
+                Some("give its key with --api-key or MILLPOND_API_KEY")
+            }
             Self::Refused { status: 404, .. } => Some("`millpond ps --all` shows the models that it has"),
             Self::Refused { .. } => Some("the server's log says more"),
-            Self::StrangeAnswer { .. } => Some("is it millpond, and of this version? `millpond doctor` looks"),
+            Self::StrangeAnswer { .. } => {
+                Some("is it millpond, and of this version? `millpond doctor` looks")
+            }
             Self::NotCached { .. } => Some("`millpond pull` fetches it; `millpond list` shows what is here"),
-            Self::NotOfTheCache { .. } => Some("only what came from the hub is deleted; the rest is yours to delete"),
+            Self::NotOfTheCache { .. } => {
+                Some("only what came from the hub is deleted; the rest is yours to delete")
+            }
             Self::NotAgreed => None,
             Self::Undeletable { .. } => Some("what is left of it can be deleted by hand"),
             Self::Unhealthy { .. } => Some("each line above that begins with `fail` says what to do"),

@@ -172,8 +172,8 @@ impl From<PoolError> for ApiError {
             PoolError::SlowConsumer { .. } => {
                 (StatusCode::REQUEST_TIMEOUT, "the stream was not read".to_owned())
             }
-            PoolError::SpawnFailed { key, .. } => inside(&error, format!("{key} could not be loaded")),
-            other => inside(&error, format!("{} could not answer ({})", other.key(), other.code())),
+            PoolError::SpawnFailed { key, .. } => inside(&error, &format!("{key} could not be loaded")),
+            other => inside(&error, &format!("{} could not answer ({})", other.key(), other.code())),
         };
         let retry_after = error.retry_after().or(match status {
             StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
@@ -188,7 +188,7 @@ impl From<crate::Error> for ApiError {
         match error {
             crate::Error::Pool(error) => error.into(),
             other => {
-                let (status, message) = inside(&other, "the model could not be used".to_owned());
+                let (status, message) = inside(&other, "the model could not be used");
                 Self::new(status, message).code("model_error")
             }
         }
@@ -196,7 +196,7 @@ impl From<crate::Error> for ApiError {
 }
 
 /// What went wrong inside of the machine is for the log.
-fn inside(error: &dyn std::error::Error, message: String) -> (StatusCode, String) {
+fn inside(error: &dyn std::error::Error, message: &str) -> (StatusCode, String) {
     tracing::error!(%error, "a request failed");
     (StatusCode::INTERNAL_SERVER_ERROR, format!("{message}; the server's log says why"))
 }

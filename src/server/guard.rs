@@ -16,8 +16,15 @@ use super::config::ServerConfig;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// How the paths begin by which the server is steered.
-const STEERING: [&str; 7] =
-    ["/admin/", "/requests", "/v2/repository/models/", "/api/pull", "/api/delete", "/api/create", "/api/copy"];
+const STEERING: [&str; 7] = [
+    "/admin/",
+    "/requests",
+    "/v2/repository/models/",
+    "/api/pull",
+    "/api/delete",
+    "/api/create",
+    "/api/copy",
+];
 /// The longest name that a caller may give a request.
 const ID_BYTES: usize = 128;
 

@@ -25,7 +25,8 @@ struct Entry {
     endpoint: String,
     model: String,
     began: Instant,
-    began_unix_ms: u64,
+    /// Since 1970.
+    began_at: Duration,
     tokens: AtomicU64,
     canceled: AtomicBool,
     told: Notify,
@@ -62,13 +63,13 @@ pub struct RequestStatus {
 impl InFlight {
     /// Lists a request.
     pub(super) fn begin(&self, id: Arc<str>, endpoint: &str, model: &str) -> Tracked {
-        let began_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Arc::new(Entry {
             id,
             endpoint: endpoint.to_owned(),
             model: model[..model.floor_char_boundary(NAME_BYTES)].to_owned(),
             began: Instant::now(),
-            began_unix_ms: u64::try_from(began_unix.as_millis()).unwrap_or(u64::MAX),
+            began_at,
             tokens: AtomicU64::new(0),
             canceled: AtomicBool::new(false),
             told: Notify::new(),
@@ -117,7 +118,7 @@ impl Entry {
             id: self.id.clone(),
             endpoint: self.endpoint.clone(),
             model: self.model.clone(),
-            began: self.began_unix_ms,
+            began: u64::try_from(self.began_at.as_millis()).unwrap_or(u64::MAX),
             running_for: self.began.elapsed(),
             tokens: self.tokens.load(Ordering::Relaxed),
             canceled: self.canceled.load(Ordering::Acquire),
@@ -126,11 +127,6 @@ impl Entry {
 }
 
 impl Tracked {
-    /// The request's id.
-    pub(super) fn id(&self) -> &Arc<str> {
-        &self.entry.id
-    }
-
     /// Since when it is under way.
     pub(super) fn began(&self) -> Instant {
         self.entry.began

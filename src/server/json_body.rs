@@ -78,6 +78,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T
     if nests_deeper(bytes, depth) {
         return Err(malformed(format!("the body nests deeper than {depth} levels")));
     }
+    // Lists would be taken for the fields of a record in their order.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(malformed("the body is no JSON object".to_owned()));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -148,7 +152,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for wrong in ["", "{", "nonsense", "{\"model\": \"m\"} trailing", "{\"model\": \"\u{7}\"}"] {
+        for wrong in
+            ["", "{", "nonsense", "[\"m\", []]", "{\"model\": \"m\"} trailing", "{\"model\": \"\u{7}\"}"]
+        {
             assert_eq!(refused(wrong).0, None, "{wrong}");
         }
         assert!(parse::<Wanted>(b"{\"model\": \"\xff\"}", 3).is_err());

@@ -130,6 +130,10 @@ impl Collector for Figures {
             })?;
         }
         for family in self.gauges() {
+            #[allow(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method is of one lifetime, not of each"
+            )]
             family.write(&mut encoder, MetricType::Gauge, |metric, value| metric.encode_gauge(value))?;
         }
         for family in self.histograms() {

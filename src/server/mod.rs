@@ -112,6 +112,7 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
     use axum::response::IntoResponse;
 
     let message = crate::contain::message_of(&*panic);
+    drop(panic);
     tracing::error!(%message, "a handler panicked");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed on this request; its log says why")
         .into_response()

@@ -83,7 +83,7 @@ pub(super) fn pieces<W: Future<Output = ()> + Send + 'static>(
     let (sender, written) = mpsc::channel(AHEAD);
     let pulse = keep_alive.map(|every| (Box::pin(sleep(every)), every));
     let work: Work = Box::pin(write(Writer(sender)));
-    let mut response = Response::new(Body::from_stream(Written { work: Some(work), written, pulse }));
+    let mut response = Response::new(Body::from_stream(Written { work: Some(work), pieces: written, pulse }));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -96,7 +96,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What has been written, and the work that writes more when more is wanted.
 struct Written {
     work: Option<Work>,
-    written: mpsc::Receiver<Bytes>,
+    pieces: mpsc::Receiver<Bytes>,
     pulse: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
@@ -127,7 +127,7 @@ impl Stream for Written {
         {
             this.work = None;
         }
-        match this.written.poll_recv(context) {
+        match this.pieces.poll_recv(context) {
             Poll::Ready(piece) => {
                 if let Some((sleep, every)) = &mut this.pulse {
                     sleep.as_mut().reset(Instant::now() + *every);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_in_order_and_ends_with_the_work() {
         block_on(async {
-            let mut body = events(Duration::from_secs(60), |writer| async move {
+            let mut body = events(Duration::from_mins(1), |writer| async move {
                 for number in 0..3 * AHEAD {
                     writer.event(&number).await;
                 }
@@ -197,7 +197,7 @@ mod tests {
         let held = Arc::new(());
         let inside = held.clone();
         block_on(async {
-            let mut body = events(Duration::from_secs(60), |writer| async move {
+            let mut body = events(Duration::from_mins(1), |writer| async move {
                 writer.event(&1).await;
                 pending::<()>().await;
                 drop((writer, inside));

@@ -17,6 +17,7 @@ mod pull;
 mod serve;
 mod shipped;
 mod signals;
+mod stopping;
 mod support;
 mod verbs;
 mod watching;

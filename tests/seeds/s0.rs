@@ -25,7 +25,7 @@ fn run_through(pool: &Pool<Tasks>, key: &str) -> (String, KeyStatus) {
 fn s0_1_all_work_goes_through_pools_behind_one_interface() {
     let (pool, _) = task_pool(PoolConfig::default());
     let all = KeyConfig::of(pool.config()).workers(2);
-    pool.register_tasks_with("provider", all.clone().rate_limit(RateLimit::per_second(10.0))).unwrap();
+    pool.register_tasks_with("provider", all.rate_limit(RateLimit::per_second(10.0))).unwrap();
     pool.register_tasks_with("cpu", all).unwrap();
     for (key, kind) in [("provider", PoolKind::RateLimited), ("cpu", PoolKind::Workers)] {
         let (thread, status) = run_through(&pool, key);
@@ -131,10 +131,10 @@ fn s0_6_pools_are_registered_one_by_one_or_from_a_registry_and_listed() {
     let registry = [Provider("paddle", 30, 5.0), Provider("tesseract", 2, 1.5), Provider("vision", 4, 10.0)];
     let (scheduler, _) = task_pool(PoolConfig::default());
     let all = KeyConfig::of(scheduler.config());
-    scheduler.register_tasks_with("cpu", all.clone().workers(3)).unwrap();
+    scheduler.register_tasks_with("cpu", all.workers(3)).unwrap();
     for Provider(name, workers, rate) in &registry {
         let limit = RateLimit::per_second(*rate);
-        scheduler.register_tasks_with(*name, all.clone().workers(*workers).rate_limit(limit)).unwrap();
+        scheduler.register_tasks_with(*name, all.workers(*workers).rate_limit(limit)).unwrap();
     }
     let again = scheduler.register_tasks_with("paddle", all.workers(1)).unwrap_err();
     assert_eq!(again, RegisterError::Taken("paddle".into()));

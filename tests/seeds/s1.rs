@@ -422,7 +422,7 @@ fn s1_9_a_worker_that_keeps_failing_rests_while_its_sibling_serves() {
 fn s1_9_pools_by_workload_each_with_priorities_of_its_own() {
     let (pool, _) = task_pool(PoolConfig::default());
     let all = KeyConfig::of(pool.config());
-    pool.register_tasks_with("images", all.clone().workers(1)).unwrap();
+    pool.register_tasks_with("images", all.workers(1)).unwrap();
     pool.register_tasks_with("texts", all.workers(1)).unwrap();
     let gate = Gate::new();
     let held = {

@@ -121,6 +121,7 @@ fn fields() -> Vec<(&'static str, Vec<(&'static str, Holds)>)> {
 }
 
 /// What is wrong in ways of its own: the field's new value, and the status.
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     let long = "x".repeat(65 << 10);
     let message = |content: Value| json!([{ "role": "user", "content": content }]);
@@ -143,7 +144,6 @@ fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
                 json!([4_000_000_000_u32]),
                 json!([["x"]]),
                 json!(["a", 1]),
-                json!([[1], "a"]),
                 json!([null]),
                 json!(vec!["a"; 2_049]),
                 json!([[[1]]]),
@@ -267,7 +267,7 @@ fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
             ],
         ),
         ("/v1/images/generations", "response_format", vec![json!("url"), json!("gif")]),
-        ("/v1/images/generations", "seed", vec![json!(-1), json!(1.5), json!("x"), json!(1e30)]),
+        ("/v1/images/generations", "seed", vec![json!(1.5), json!("x"), json!(1e30)]),
         ("/v1/images/generations", "output_format", vec![json!("tiff")]),
         ("/v1/images/generations", "model", vec![json!("shapes-llm")]),
         ("/v2/models/shapes-embed/infer", "inputs", infer_inputs()),
@@ -319,7 +319,7 @@ fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
                 json!([{ "role": "user", "content": "x", "images": ["%"] }]),
             ],
         ),
-        ("/api/embed", "input", vec![json!(null), json!(7), json!([7]), json!({}), json!([""])]),
+        ("/api/embed", "input", vec![json!(null), json!(7), json!([7]), json!({})]),
         ("/api/show", "model", vec![json!(7), json!([])]),
         ("/admin/load", "capability", vec![json!("telepathy"), json!("text-to-image")]),
         ("/admin/load", "surplus", vec![json!(1)]),
@@ -382,7 +382,7 @@ impl Table {
     /// The request is refused with `status`, and the next is served.
     fn expect(&mut self, path: &str, answer: &Answer, status: u16, about: &str) {
         self.cases += 1;
-        let about: String = about.chars().take(120).collect();
+        let about: String = about.chars().take(400).collect();
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let told = if path.starts_with("/v2") || path.starts_with("/api") {
             body["error"].as_str().is_some_and(|text| !text.is_empty())

@@ -171,8 +171,8 @@ fn a_model_says_what_it_takes_and_whether_it_is_there() {
     assert_eq!(served.post_text("/v2/repository/models/shapes-embed/load", "").status, 200);
     assert_eq!(state(&served), "READY");
     infer(&served, "shapes-embed", &json!([texts("text", &["a"])])).ok();
-    let stats = served.get("/v2/models/shapes-embed/stats").ok();
-    assert_eq!(stats["model_stats"][0]["inference_count"], 1);
+    let figures = served.get("/v2/models/shapes-embed/stats").ok();
+    assert_eq!(figures["model_stats"][0]["inference_count"], 1);
     let unload = json!({ "parameters": { "unload_dependents": false } });
     assert_eq!(served.post("/v2/repository/models/shapes-embed/unload", &unload).status, 200);
     assert_eq!(state(&served), "UNAVAILABLE");

@@ -56,7 +56,7 @@ fn pieces_are_counted_and_added_up() {
 #[test]
 fn a_head_beyond_the_limit_is_refused() {
     let served = Served::scripted(config());
-    let many: String = (0..200).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let many = "X-Again: 1\r\n".repeat(200);
     refused(&served, head(&many).as_bytes(), "431");
     let long = format!("X-Long: {}\r\n", "x".repeat(1 << 20));
     refused(&served, head(&long).as_bytes(), "431");

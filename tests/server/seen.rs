@@ -123,7 +123,7 @@ fn samples(text: &str) -> BTreeMap<String, String> {
             let base =
                 |suffix: &&str| name.strip_suffix(suffix).is_some_and(|it| known.contains(&it.to_owned()));
             let explained = known.contains(&name.to_owned())
-                || ["_total", "_bucket", "_sum", "_count", "_info"].iter().any(|it| base(it));
+                || ["_total", "_bucket", "_sum", "_count", "_info"].iter().any(base);
             assert!(explained && name.starts_with("pool_"), "{line}");
             assert!(samples.insert(series.to_owned(), value.to_owned()).is_none(), "{series} is told twice");
         }

@@ -19,7 +19,7 @@ use millpond::{ByteSize, Engine};
 use serde_json::Value;
 
 /// Longer than anything here takes; a test that needs it has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The shipped models by what they do.
 pub(crate) const SHIPPED: [&str; 5] =
@@ -277,7 +277,7 @@ fn act_of(request: &GenerateRequest) -> Act {
     let text = match &request.prompt {
         Prompt::Raw(text) => text.clone(),
         Prompt::Chat(chat) => chat.messages.last().map(|message| message.content.clone()).unwrap_or_default(),
-        _ => String::new(),
+        Prompt::Tokens(_) => String::new(),
     };
     let mut words = text.split_whitespace().rev();
     match (words.next(), words.next()) {

@@ -105,7 +105,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tower_http", &["src/server/"]),
     ("governor", &["src/pool/rate_limit.rs"]),
     ("dashmap", &["src/pool/"]),
-    ("crossbeam_channel", &["src/pool/", "src/memory/", "src/clock.rs", "src/sync.rs", "src/server/feed/", "src/cli/"]),
+    (
+        "crossbeam_channel",
+        &["src/pool/", "src/memory/", "src/clock.rs", "src/sync.rs", "src/server/feed/", "src/cli/"],
+    ),
     ("sysinfo", &["src/memory/probe.rs"]),
     ("loom", &["src/sync.rs"]),
 ];

@@ -69,8 +69,8 @@ impl Registry {
                 tracing::info!(models = self.models(), "the settings were read again");
                 self.preload()();
             }
-            Err(Failure::Settings(Flaws(flaws))) => {
-                for wrong in flaws {
+            Err(Failure::Settings(Flaws(all))) => {
+                for wrong in all {
                     tracing::error!(%wrong, "the settings stay as they were");
                 }
             }

@@ -126,7 +126,7 @@ proptest! {
             None => prop_assert_eq!(after(Duration::from_hours(1)), Decision::Hold),
             Some(wait) => {
                 prop_assert!(!wait.is_zero(), "the supervisor would not come to rest");
-                prop_assert_eq!(after(wait - Duration::from_nanos(1)), Decision::Hold);
+                prop_assert_eq!(after(wait.saturating_sub(Duration::from_nanos(1))), Decision::Hold);
                 let idle = now.idle.iter().all(|idle| *idle < bounds.cooldown);
                 if idle && now.idle.len() == alive(&now) && now.queued == 0 {
                     let goes = matches!(after(wait), Decision::Drain { reason: EvictReason::Idle, .. });

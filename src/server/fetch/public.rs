@@ -30,7 +30,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_broadcast())
 }
 
-/// Only the part of IPv6 that is given out (2000::/3), without what leads into other networks.
+/// Only the part of IPv6 that is given out (`2000::/3`), without what leads into other networks.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // Teredo, benchmarks, ORCHID and other protocols: 2001::/23.

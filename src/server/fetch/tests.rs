@@ -85,9 +85,8 @@ fn server(answers: Vec<Vec<u8>>) -> (SocketAddr, JoinHandle<usize>) {
 
 /// An agent for which `public.test` is a server on this machine, and all else as it is.
 fn agent_of(public: SocketAddr) -> ureq::Agent {
-    let look_up = move |host: &str| match host.starts_with("public.test:") {
-        true => Ok(vec![public]),
-        false => table(host),
+    let look_up = move |host: &str| {
+        if host.starts_with("public.test:") { Ok(vec![public]) } else { table(host) }
     };
     agent(look_up, move |address| address == public.ip() || is_public(address))
 }

@@ -96,12 +96,12 @@ fn vectors(rows: impl ExactSizeIterator<Item = Vec<f32>>) -> Result<Output, ApiE
 /// Pictures of one size, one after the other.
 fn pixels(drawings: Vec<Drawing>) -> Result<Output, ApiError> {
     let pictures: Vec<_> = drawings.into_iter().flat_map(|drawing| drawing.pictures).collect();
-    let side = |side: u32| usize::try_from(side).unwrap_or(usize::MAX);
+    let pixels = |side: u32| usize::try_from(side).unwrap_or(usize::MAX);
     let size = pictures.first().map(|first| (first.width, first.height)).unwrap_or_default();
     if pictures.iter().any(|picture| (picture.width, picture.height) != size) {
         return Err(ragged());
     }
-    let shape = vec![pictures.len(), side(size.1), side(size.0), 3];
+    let shape = vec![pictures.len(), pixels(size.1), pixels(size.0), 3];
     let rgb = pictures.into_iter().flat_map(|picture| picture.rgb).collect();
     Ok(Output { name: "image", shape, data: Data::Bytes(rgb) })
 }

@@ -204,8 +204,10 @@ mod tests {
         Asked::read(&body, Some(head.len()), 64)
     }
 
-    fn input(shape: &Value, datatype: &str, more: (&str, Value)) -> Value {
-        json!({ "inputs": [{ "name": "x", "shape": shape, "datatype": datatype, (more.0): more.1 }] })
+    fn input(shape: &Value, datatype: &str, (field, value): (&str, Value)) -> Value {
+        let mut input = json!({ "name": "x", "shape": shape, "datatype": datatype });
+        input[field] = value;
+        json!({ "inputs": [input] })
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Options {
         if self.mirostat.unwrap_or(0) != 0 {
             return Err(ApiError::invalid("options.mirostat", "there is no Mirostat sampling here"));
         }
-        if self.typical_p.unwrap_or(1.0) != 1.0 {
+        if self.typical_p.is_some_and(|share| share < 1.0) {
             return Err(ApiError::invalid("options.typical_p", "there is no typical sampling here"));
         }
         let mut sampling = SamplingOptions::with_temperature(self.temperature.unwrap_or(0.8));

@@ -30,3 +30,34 @@ impl Usage {
         })
     }
 }
+
+/// What a piece of a stream, or a whole answer, says of what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum UsageTold {
+    /// Nothing: the field is not there.
+    Nothing,
+    /// That it will be told: the field is null.
+    Later,
+    /// All of it.
+    All(Usage),
+}
+
+impl UsageTold {
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_later_is_null() {
+        assert_eq!(serde_json::to_value(UsageTold::Later).unwrap(), serde_json::Value::Null);
+        let all = serde_json::to_value(UsageTold::All(Usage::default())).unwrap();
+        assert_eq!(all["total_tokens"], 0);
+        assert!(UsageTold::Nothing.is_nothing() && !UsageTold::Later.is_nothing());
+    }
+}

@@ -128,7 +128,8 @@ impl Model<Vision> for Captioner {
 
     fn admit(&mut self, slot: Slot, request: DescribeRequest, _: &JobContext) -> Result<(), ModelError> {
         let (image, beginning) = self.weights.plan.asked(&request)?;
-        let (image, prompt) = (image.clone(), self.weights.prompt(beginning, request.generate.least_tokens())?);
+        let (image, prompt) =
+            (image.clone(), self.weights.prompt(beginning, request.generate.least_tokens())?);
         let room = self.weights.plan.max_tokens().saturating_sub(prompt.len());
         let waiting = Waiting { slot, image, request: request.generate.cut_to(room), prompt };
         // The weight of a request is that of its bytes, and some tokenizers make more tokens of a text than it has.

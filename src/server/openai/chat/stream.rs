@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::logprobs::ChatLogprobs;
-use super::super::usage::Usage;
+use super::super::usage::{Usage, UsageTold};
 use super::super::{FINGERPRINT, Head};
 use super::answer::{call_id, finish_reason};
 use super::{Manner, WithUsage};
@@ -23,8 +23,8 @@ struct Chunk<'a> {
     system_fingerprint: &'static str,
     choices: &'a [ChunkChoice<'a>],
     /// Null until the last, where it is told at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "UsageTold::is_nothing")]
+    usage: UsageTold,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,7 +184,10 @@ impl Teller<'_> {
             model,
             system_fingerprint: FINGERPRINT,
             choices,
-            usage: (self.with_usage == WithUsage::Yes).then_some(usage),
+            usage: match self.with_usage {
+                WithUsage::Yes => usage.map_or(UsageTold::Later, UsageTold::All),
+                WithUsage::No => UsageTold::Nothing,
+            },
         };
         self.writer.event(&chunk).await;
     }

@@ -12,7 +12,7 @@ use request::CompletionRequest;
 use serde::Serialize;
 
 use super::logprobs::CompletionLogprobs;
-use super::usage::Usage;
+use super::usage::{Usage, UsageTold};
 use super::{FINGERPRINT, Head};
 use crate::capability::{Choice, DescribeRequest, FinishReason, GenerateRequest, TextCompletion};
 use crate::engine::Capabilities;
@@ -49,8 +49,8 @@ struct Completion<'a> {
     system_fingerprint: &'static str,
     choices: Vec<OneChoice>,
     /// Null until the last piece of a stream that tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "UsageTold::is_nothing")]
+    usage: UsageTold,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +62,7 @@ struct OneChoice {
 }
 
 impl<'a> Completion<'a> {
-    fn new(head: &'a Head, choices: Vec<OneChoice>, usage: Option<Option<Usage>>) -> Self {
+    fn new(head: &'a Head, choices: Vec<OneChoice>, usage: UsageTold) -> Self {
         Self {
             id: &head.id,
             object: "text_completion",
@@ -102,7 +102,7 @@ async fn complete(
         let manner = &manner;
         completion.choices.iter().enumerate().map(move |(at, choice)| one(manner, prompt, at, choice))
     });
-    let whole = Completion::new(&head, choices.collect(), Some(Some(Usage::of(&completions))));
+    let whole = Completion::new(&head, choices.collect(), UsageTold::All(Usage::of(&completions)));
     Ok(Json(whole).into_response())
 }
 

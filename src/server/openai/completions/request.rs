@@ -59,9 +59,9 @@ impl CompletionRequest {
             _ => Err(ApiError::invalid("echo", "only prompts that are texts can be told again")),
         };
         let echoed = self.echo == Some(true);
-        let echoes = self.prompt.0.iter().filter(|_| echoed).map(echo).collect::<Result<_, _>>()?;
+        let before = self.prompt.0.iter().filter(|_| echoed).map(echo).collect::<Result<_, _>>()?;
         let manner = Manner {
-            echoes,
+            echoes: before,
             n,
             logprobs: self.logprobs.is_some(),
             stream: self.stream.unwrap_or(false),
@@ -124,7 +124,7 @@ mod tests {
         let (requests, manner) = read(&json!({})).unwrap();
         assert_eq!(requests.len(), 2);
         assert_eq!((requests[1].max_tokens, requests[1].n, requests[1].logprobs), (16, 1, None));
-        assert_eq!(requests[0].sampling.temperature, 1.0);
+        assert!((requests[0].sampling.temperature - 1.0).abs() < f32::EPSILON);
         assert!(!manner.stream && !manner.include_usage && !manner.logprobs && manner.echoes.is_empty());
     }
 

@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 
 use super::super::Head;
 use super::super::logprobs::CompletionLogprobs;
-use super::super::usage::Usage;
+use super::super::usage::{Usage, UsageTold};
 use super::{Completion, Manner, OneChoice, reason};
 use crate::capability::TextCompletion;
 use crate::server::api_error::ApiError;
@@ -24,7 +24,7 @@ pub(super) async fn tell(
     let told = generations.into_iter().enumerate().map(|(prompt, it)| teller.tell(prompt, it, tracked));
     let completions = try_join_all(told).await?;
     if manner.include_usage {
-        let last = Completion::new(head, Vec::new(), Some(Some(Usage::of(&completions))));
+        let last = Completion::new(head, Vec::new(), UsageTold::All(Usage::of(&completions)));
         writer.event(&last).await;
     }
     writer.done().await;
@@ -89,7 +89,7 @@ impl Teller<'_> {
         finish_reason: Option<&'static str>,
     ) {
         let choice = OneChoice { index, text, logprobs, finish_reason };
-        let usage = self.manner.include_usage.then_some(None);
+        let usage = if self.manner.include_usage { UsageTold::Later } else { UsageTold::Nothing };
         self.writer.event(&Completion::new(self.head, vec![choice], usage)).await;
     }
 }

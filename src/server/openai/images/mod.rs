@@ -110,7 +110,7 @@ async fn tell(
     while let Some(step) = StreamExt::next(&mut ticket.events()).await {
         tracked.advance(1);
         let last = step.step >= step.of;
-        for picture in step.preview.into_iter().take(if told < most && !last { 1 } else { 0 }) {
+        for picture in step.preview.into_iter().take(usize::from(told < most && !last)) {
             let r#type = "image_generation.partial_image";
             event(writer, r#type, picture, encoding, Some(told)).await?;
             told += 1;
