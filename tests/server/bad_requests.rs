@@ -201,7 +201,6 @@ fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
                 json!({ "type": "xml" }),
                 json!({ "type": "json_schema" }),
                 json!({ "type": 7 }),
-                json!({ "type": "json_schema", "json_schema": {} }),
                 json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "unheard" } } }),
                 json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "$ref": "https://evil.example/s" } } }),
                 json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "string", "pattern": "(" } } }),

@@ -8,7 +8,7 @@ use millpond::ByteSize;
 use millpond::server::ServerConfig;
 use serde_json::json;
 
-use super::support::{Served, config, resident};
+use super::support::{Served, alone, config, resident};
 
 fn narrow(change: impl FnOnce(&mut ServerConfig)) -> Served {
     let mut config = config();
@@ -133,6 +133,9 @@ fn flood(served: &Served) {
 
 #[test]
 fn what_was_refused_leaves_nothing_behind() {
+    if !alone("limits::what_was_refused_leaves_nothing_behind") {
+        return;
+    }
     let served = narrow(|config| config.limits.body = ByteSize::mib(1));
     let over =
         [head("Content-Length: 99999999999\r\n"), head(&format!("X-Long: {}\r\n", "x".repeat(1 << 20)))];

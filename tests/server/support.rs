@@ -345,6 +345,19 @@ fn completion(written: u32) -> TextCompletion {
     TextCompletion { choices: vec![choice], prompt_token_ids: vec![1, 2], cached_prompt_tokens: 0 }
 }
 
+/// Whether this is a process for the test `name` alone. If not, one is started, and has to succeed: what is measured of
+/// a process is then the test's own.
+pub(crate) fn alone(name: &str) -> bool {
+    const ALONE: &str = "MILLPOND_LONE_TEST";
+    if std::env::var(ALONE).is_ok_and(|lone| lone == name) {
+        return true;
+    }
+    let mut test = std::process::Command::new(std::env::current_exe().expect("this test's own file"));
+    let ended = test.args(["--exact", name, "--nocapture"]).env(ALONE, name).output().expect("it starts");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    false
+}
+
 /// The test's own memory: what stays resident.
 pub(crate) fn resident() -> ByteSize {
     let status = std::fs::read_to_string("/proc/self/statm").expect("it is there");

@@ -13,6 +13,8 @@ use std::time::Duration;
 use public::is_public;
 use tokio::time::timeout;
 
+use crate::contain::contain;
+
 /// The longest picture that is fetched.
 const MOST: u64 = 20 << 20;
 /// How long all of it may take.
@@ -76,7 +78,8 @@ fn agent(
     ureq::AgentBuilder::new()
         .resolver(resolver)
         .try_proxy_from_env(false)
-        .redirects(REDIRECTS)
+        // It counts the first call, too.
+        .redirects(REDIRECTS + 1)
         .timeout(PATIENCE)
         .timeout_connect(PATIENCE / 2)
         .max_idle_connections(0)
@@ -88,7 +91,9 @@ fn get(agent: &ureq::Agent, url: &str) -> Result<Vec<u8>, FetchError> {
     if url.len() > LONGEST_URL || has_password(url) {
         return Err(FetchError::Url);
     }
-    let response = agent.get(url).set("accept", "image/*").call().map_err(|error| failed(&error))?;
+    // A redirect to what has no host makes it panic.
+    let called = contain(|| agent.get(url).set("accept", "image/*").call()).map_err(|_| FetchError::Url)?;
+    let response = called.map_err(|error| failed(&error))?;
     if response.header("content-length").and_then(|it| it.parse().ok()).is_some_and(|it: u64| it > MOST) {
         return Err(FetchError::TooLong);
     }

@@ -204,7 +204,7 @@ mod tests {
         json!({ "name": name, "shape": [texts.len()], "datatype": "BYTES", "data": texts })
     }
 
-    fn number(name: &str, datatype: &str, value: f64) -> Value {
+    fn number(name: &str, datatype: &str, value: impl serde::Serialize) -> Value {
         json!({ "name": name, "shape": [1], "datatype": datatype, "data": [value] })
     }
 
@@ -234,7 +234,7 @@ mod tests {
     fn parameters_come_as_tensors_too() {
         let inputs = json!([
             texts("prompt", &["a"]),
-            number("max_tokens", "INT32", 7.0),
+            number("max_tokens", "INT32", 7),
             number("temperature", "FP32", 0.5)
         ]);
         let Work::Write(all) = plan(&[TextToText], &inputs, &json!({ "chat": true })).unwrap() else {
@@ -253,18 +253,18 @@ mod tests {
             (TextToText, json!([texts("text", &["a"])])),
             (TextToText, json!([texts("image", &["a"]), texts("text_input", &["a"])])),
             (TextToText, json!([texts("text_input", &["a"]), texts("prompt", &["a"])])),
-            (TextToText, json!([texts("text_input", &["a"]), number("width", "INT32", 8.0)])),
+            (TextToText, json!([texts("text_input", &["a"]), number("width", "INT32", 8)])),
             (TextToText, json!([texts("text_input", &["a"]), number("max_tokens", "FP32", 0.5)])),
-            (TextToText, json!([number("text_input", "INT32", 1.0)])),
+            (TextToText, json!([number("text_input", "INT32", 1)])),
             (TextEmbedding, json!([texts("prompt", &["a"])])),
             (TextEmbedding, json!([texts("text", &[])])),
             (ImageEmbedding, json!([number("image", "FP32", 0.5)])),
-            (ImageEmbedding, json!([texts("image", &["a"]), number("dimensions", "INT32", 8.0)])),
+            (ImageEmbedding, json!([texts("image", &["a"]), number("dimensions", "INT32", 8)])),
             (Vision, json!([texts("image", &["a"])])),
             (Vision, json!([texts("image", &["a"]), texts("text_input", &["a", "b"])])),
             (Vision, json!([texts("image", &["a", "b"]), texts("text_input", &["a", "b", "c"])])),
             (TextToImage, json!([texts("prompt", &many)])),
-            (TextToImage, json!([texts("prompt", &["a"]), number("seed", "INT32", -1.0)])),
+            (TextToImage, json!([texts("prompt", &["a"]), number("seed", "INT32", -1)])),
         ];
         for (can, inputs) in cases {
             let error = plan(&[can], &inputs, &json!({})).unwrap_err();
