@@ -9,6 +9,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod images;
+mod items;
 mod logprobs;
 mod models;
 mod one_or_many;

@@ -1,6 +1,5 @@
 //! `POST /v1/completions`: prompts that are continued as they stand, without a chat template.
 
-mod prompts;
 mod request;
 mod stream;
 

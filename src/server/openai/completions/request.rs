@@ -4,21 +4,24 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::super::items::{Item, Items};
 use super::super::one_or_many::Texts;
 use super::super::sampling::Sampling;
 use super::Manner;
-use super::prompts::Prompts;
 use crate::capability::{GenerateRequest, Prompt};
 use crate::server::api_error::ApiError;
 
 /// OpenAI's limit on a continuation where a request names none.
 const MAX_TOKENS: usize = 16;
 
+/// The most prompts of a request.
+const MOST_PROMPTS: usize = 256;
+
 /// The body of a request.
 #[derive(Debug, Deserialize)]
 pub(super) struct CompletionRequest {
     model: Option<String>,
-    prompt: Prompts,
+    prompt: Items<MOST_PROMPTS>,
     max_tokens: Option<usize>,
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -54,8 +57,8 @@ impl CompletionRequest {
     pub(super) fn read(self) -> Result<(Vec<GenerateRequest>, Manner), ApiError> {
         let n = self.n.unwrap_or(1);
         self.check(n)?;
-        let echo = |prompt: &Prompt| match prompt {
-            Prompt::Raw(text) => Ok(text.clone()),
+        let echo = |prompt: &Item| match prompt {
+            Item::Text(text) => Ok(text.clone()),
             _ => Err(ApiError::invalid("echo", "only prompts that are texts can be told again")),
         };
         let echoed = self.echo == Some(true);
@@ -80,13 +83,13 @@ impl CompletionRequest {
         }
         .options();
         let requests = self.prompt.0.into_iter().map(|prompt| {
-            let mut request = GenerateRequest::new(prompt).sampling(sampling.clone());
+            let mut request = GenerateRequest::new(prompt_of(prompt)?).sampling(sampling.clone());
             request.max_tokens = self.max_tokens.unwrap_or(MAX_TOKENS);
             (request.n, request.logprobs) = (n, self.logprobs);
             request.stop.clone_from(&self.stop.0);
-            request
+            Ok(request)
         });
-        Ok((requests.collect(), manner))
+        Ok((requests.collect::<Result<_, ApiError>>()?, manner))
     }
 
     /// Refuses what cannot be done.
@@ -104,6 +107,16 @@ impl CompletionRequest {
             return Err(ApiError::invalid("stream_options", "it needs \"stream\": true"));
         }
         Ok(())
+    }
+}
+
+fn prompt_of(item: Item) -> Result<Prompt, ApiError> {
+    match item {
+        Item::Text(text) => Ok(Prompt::Raw(text)),
+        Item::Tokens(ids) => Ok(Prompt::Tokens(ids)),
+        Item::Picture(_) => {
+            Err(ApiError::invalid("prompt", "a prompt is a text or a list of tokens, no picture"))
+        }
     }
 }
 

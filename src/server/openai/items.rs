@@ -1,22 +1,19 @@
-//! What is to be embedded, in all forms that a request may give it.
+//! What is to be embedded or continued, in all forms that a request may give it.
 
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// The most items of a request.
-const MOST_ITEMS: usize = 2048;
 /// The most tokens of an item.
 const MOST_TOKENS: usize = 1 << 20;
 
-/// Texts, tokens and pictures, at least one.
+/// Texts, tokens and pictures, at least one and at most so many.
 #[derive(Debug, PartialEq)]
-pub(super) struct Input(pub(super) Vec<Item>);
+pub(super) struct Items<const MOST: usize>(pub(super) Vec<Item>);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Item {
-    /// Not empty.
     Text(String),
     /// Not empty.
     Tokens(Vec<u32>),
@@ -25,8 +22,9 @@ pub(super) enum Item {
 }
 
 impl Item {
-    fn text<E: Error>(text: String) -> Result<Self, E> {
-        if text.is_empty() { Err(E::custom("a text is empty")) } else { Ok(Self::Text(text)) }
+    /// Whether it is a text without a letter.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
     }
 
     pub(super) fn is_picture(&self) -> bool {
@@ -59,29 +57,29 @@ impl From<Named> for Item {
     }
 }
 
-struct ReadInput;
+struct ReadItems<const MOST: usize>;
 
-impl<'de> Visitor<'de> for ReadInput {
-    type Value = Input;
+impl<'de, const MOST: usize> Visitor<'de> for ReadItems<MOST> {
+    type Value = Items<MOST>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text, a list of texts, of tokens, or of lists of tokens")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Input, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Items<MOST>, E> {
         self.visit_string(text.to_owned())
     }
 
-    fn visit_string<E: Error>(self, text: String) -> Result<Input, E> {
-        Ok(Input(vec![Item::text(text)?]))
+    fn visit_string<E: Error>(self, text: String) -> Result<Items<MOST>, E> {
+        Ok(Items(vec![Item::Text(text)]))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Input, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Items<MOST>, A::Error> {
         let named = Named::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Input(vec![named.into()]))
+        Ok(Items(vec![named.into()]))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Input, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Items<MOST>, A::Error> {
         let (mut items, mut tokens) = (Vec::new(), Vec::new());
         while let Some(member) = members.next_element::<Member>()? {
             match member {
@@ -91,8 +89,8 @@ impl<'de> Visitor<'de> for ReadInput {
             if !items.is_empty() && !tokens.is_empty() {
                 return Err(A::Error::custom("tokens of one text and other items do not go together"));
             }
-            if items.len() > MOST_ITEMS || tokens.len() > MOST_TOKENS {
-                let message = format!("there are more than {MOST_ITEMS} items, or {MOST_TOKENS} tokens");
+            if items.len() > MOST || tokens.len() > MOST_TOKENS {
+                let message = format!("there are more than {MOST} items, or {MOST_TOKENS} tokens");
                 return Err(A::Error::custom(message));
             }
         }
@@ -100,15 +98,15 @@ impl<'de> Visitor<'de> for ReadInput {
             items.push(Item::Tokens(tokens));
         }
         if items.is_empty() {
-            return Err(A::Error::custom("there is nothing to embed"));
+            return Err(A::Error::custom("the list is empty"));
         }
-        Ok(Input(items))
+        Ok(Items(items))
     }
 }
 
-impl<'de> Deserialize<'de> for Input {
+impl<'de, const MOST: usize> Deserialize<'de> for Items<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ReadInput)
+        deserializer.deserialize_any(ReadItems)
     }
 }
 
@@ -135,7 +133,7 @@ impl<'de> Visitor<'de> for ReadMember {
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Member, E> {
-        Item::text(text).map(Member::Item)
+        Ok(Member::Item(Item::Text(text)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
@@ -169,7 +167,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Option<Vec<Item>> {
-        serde_json::from_str::<Input>(json).ok().map(|input| input.0)
+        serde_json::from_str::<Items<8>>(json).ok().map(|items| items.0)
     }
 
     fn text(text: &str) -> Item {
@@ -195,8 +193,6 @@ mod tests {
         for wrong in [
             "[]",
             "[[]]",
-            "\"\"",
-            "[\"a\", \"\"]",
             "null",
             "7",
             "[-1]",
@@ -214,8 +210,8 @@ mod tests {
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
-        let many = |count: usize| format!("[{}]", vec!["\"a\""; count].join(","));
-        assert_eq!(read(&many(MOST_ITEMS)).unwrap().len(), MOST_ITEMS);
-        assert_eq!(read(&many(MOST_ITEMS + 1)), None);
+        let many = |count: usize| format!("[{}]", vec!["\"\""; count].join(","));
+        assert_eq!(read(&many(8)).unwrap().len(), 8);
+        assert_eq!(read(&many(9)), None);
     }
 }

@@ -5,16 +5,14 @@
 //! what it puts before a text. Vectors are scaled as the model's files say; `dimensions` keeps the first so many
 //! numbers, of models that were trained for it.
 
-mod input;
-
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use input::{Input, Item};
 use serde::{Deserialize, Serialize};
 
+use super::items::{Item, Items};
 use crate::capability::{EmbedImageRequest, EmbedRequest, Embedding, ImageVector, Overlong};
 use crate::engine::Capabilities;
 use crate::server::api_error::ApiError;
@@ -25,6 +23,9 @@ use crate::server::in_flight::Tracked;
 use crate::server::json_body::JsonBody;
 use crate::server::many::answer_all;
 
+/// The most items of a request.
+const MOST_ITEMS: usize = 2048;
+
 pub(super) fn routes() -> axum::Router<App> {
     axum::Router::new().route("/v1/embeddings", post(embeddings))
 }
@@ -32,7 +33,7 @@ pub(super) fn routes() -> axum::Router<App> {
 #[derive(Debug, Deserialize)]
 struct EmbeddingsRequest {
     model: Option<String>,
-    input: Input,
+    input: Items<MOST_ITEMS>,
     encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
     truncate: Option<bool>,
@@ -101,7 +102,7 @@ async fn embeddings(
 
 /// The model that embeds all of the input: one that does pictures and texts both, where there are both.
 fn find(app: &App, request: &EmbeddingsRequest) -> Result<String, ApiError> {
-    let Input(items) = &request.input;
+    let Items(items) = &request.input;
     let pictures = items.iter().any(Item::is_picture);
     let texts = items.iter().any(|item| !item.is_picture());
     let model = request.model.as_deref();
@@ -122,9 +123,12 @@ async fn embed(
     key: &str,
     request: EmbeddingsRequest,
 ) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
-    let EmbeddingsRequest { input: Input(items), dimensions, truncate, prompt_name, .. } = request;
+    let EmbeddingsRequest { input: Items(items), dimensions, truncate, prompt_name, .. } = request;
     let overlong = if truncate.unwrap_or(true) { Overlong::Cut } else { Overlong::Refuse };
     let is_picture: Vec<_> = items.iter().map(Item::is_picture).collect();
+    if items.iter().any(Item::is_empty) {
+        return Err(ApiError::invalid("input", "one of the texts is empty"));
+    }
     if is_picture.contains(&true) && dimensions.is_some() {
         return Err(ApiError::invalid("dimensions", "a picture's vector keeps all of its numbers"));
     }
