@@ -92,8 +92,8 @@ fn get(agent: &ureq::Agent, url: &str) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::Url);
     }
     // A redirect to what has no host makes it panic.
-    let called = contain(|| agent.get(url).set("accept", "image/*").call()).map_err(|_| FetchError::Url)?;
-    let response = called.map_err(|error| failed(&error))?;
+    let call = || agent.get(url).set("accept", "image/*").call().map_err(|error| failed(&error));
+    let response = contain(call).unwrap_or(Err(FetchError::Url))?;
     if response.header("content-length").and_then(|it| it.parse().ok()).is_some_and(|it: u64| it > MOST) {
         return Err(FetchError::TooLong);
     }
