@@ -47,7 +47,8 @@ impl Engine {
     /// # Errors
     ///
     /// For files that cannot be served so, and for a key that somebody else is registering.
-    pub(crate) fn prepare(
+    #[must_use = "the model is not known before it is called"]
+    pub fn prepare(
         &self,
         key: &RegistryKey,
         files: &ModelFiles,
@@ -61,17 +62,12 @@ impl Engine {
     }
 
     /// Changes the key's settings in one pool: [`Pool::configure`].
-    pub(crate) fn configure(
-        &self,
-        key: &str,
-        capability: Capabilities,
-        config: KeyConfig,
-    ) -> Result<(), PoolError> {
+    pub fn configure(&self, key: &str, capability: Capabilities, config: KeyConfig) -> Result<(), PoolError> {
         with_pool!(self, capability, pool => pool.configure(key, config))
     }
 
     /// Loads the key in one pool and waits for it: [`Pool::preload`].
-    pub(crate) fn preload(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
+    pub fn preload(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
         with_pool!(self, capability, pool => pool.preload(key))
     }
 }
