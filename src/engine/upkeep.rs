@@ -61,12 +61,12 @@ impl Engine {
         Ok(self.entry(key, loader, config, Place::FreeOrTaken)?)
     }
 
-    /// Changes the key's settings in one pool: [`Pool::configure`].
+    /// Changes the key's settings in one pool: [`Pool::configure`](crate::pool::Pool::configure).
     pub fn configure(&self, key: &str, capability: Capabilities, config: KeyConfig) -> Result<(), PoolError> {
         with_pool!(self, capability, pool => pool.configure(key, config))
     }
 
-    /// Loads the key in one pool and waits for it: [`Pool::preload`].
+    /// Loads the key in one pool and waits for it: [`Pool::preload`](crate::pool::Pool::preload).
     pub fn preload(&self, key: &str, capability: Capabilities) -> Result<(), PoolError> {
         with_pool!(self, capability, pool => pool.preload(key))
     }
