@@ -53,6 +53,11 @@ impl<C: Capability> Lanes<C> {
         self.by_key.iter().map(|entry| entry.key().clone()).collect()
     }
 
+    /// Those that callers find.
+    pub(crate) fn present(&self) -> Vec<Arc<Lane<C>>> {
+        self.by_key.iter().map(|entry| entry.value().clone()).collect()
+    }
+
     /// Every lane, also those that callers do not find any more.
     pub(crate) fn all(&self) -> Vec<Arc<Lane<C>>> {
         self.by_id.iter().map(|entry| entry.value().clone()).collect()

@@ -63,7 +63,7 @@ pub use retry::Retry;
 pub use session::SessionStore;
 pub use shutdown::ShutdownError;
 pub use state::WorkerState;
-pub use stats::{KeyStatus, PoolKind, PoolMetrics, PoolStatus, WorkerStatus};
+pub use stats::{KeyStatus, PoolKind, PoolMetrics, PoolStatus, Unroutable, WorkerStatus};
 pub use ticket::{Events, Ticket};
 
 use std::fmt;

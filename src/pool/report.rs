@@ -15,7 +15,7 @@ use super::reply::JobResult;
 use super::session::SessionStore;
 use super::shared::PoolPhase;
 use super::state::WorkerState;
-use super::stats::{KeyStatus, PoolKind, PoolMetrics, PoolStatus, WorkerStatus};
+use super::stats::{KeyStatus, PoolKind, PoolMetrics, PoolStatus, Unroutable, WorkerStatus};
 use crate::capability::Capability;
 use crate::clock::Clock;
 use crate::id::{ByteSize, RegistryKey, WorkerId};
@@ -97,6 +97,15 @@ impl<C: Capability> Pool<C> {
         Ok(status_of(&*self.lane(key.as_ref())?))
     }
 
+    /// The keys of which no request would be served, in the order of their names, and why. A key without workers is none
+    /// of them: its next request loads it. Takes less than a [`status`](Self::status): it reads circuits and states alone.
+    pub fn unroutable(&self) -> Vec<(RegistryKey, Unroutable)> {
+        let why = |lane: Arc<Lane<C>>| Some((lane.key.clone(), unroutable(&lane)?));
+        let mut keys: Vec<_> = self.owner.lanes.present().into_iter().filter_map(why).collect();
+        keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+        keys
+    }
+
     /// The pool now: its totals, and every key in the order of their names.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.owner.shared;
@@ -125,6 +134,15 @@ impl<C: Capability> Pool<C> {
 
 fn kind_of(limited: bool) -> PoolKind {
     if limited { PoolKind::RateLimited } else { PoolKind::Workers }
+}
+
+fn unroutable<C: Capability>(lane: &Lane<C>) -> Option<Unroutable> {
+    if lane.circuit_open_for().is_some() {
+        return Some(Unroutable::CircuitOpen);
+    }
+    let seats = lane.seats();
+    let dead = !seats.is_empty() && seats.iter().all(|seat| seat.handle.state() == WorkerState::Failed);
+    dead.then_some(Unroutable::NoWorkerAnswers)
 }
 
 fn memory_of<C: Capability>(lane: &Lane<C>) -> ByteSize {
@@ -163,7 +181,7 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         completion_tokens: served.completion_tokens.get(),
         rejected: counters.rejected.get(),
         pinned: lane.settings.is_pinned(),
-        keep_alive: Some(lane.settings.get().keep_alive).filter(|idle| *idle != Duration::MAX),
+        keep_alive: Some(lane.settings.bounds().cooldown).filter(|idle| *idle != Duration::MAX),
         circuit_open_for: lane.circuit_open_for(),
         rate_limiter: lane.settings.rate_limit().map(Into::into),
         memory: memory_of(lane),

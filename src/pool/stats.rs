@@ -226,6 +226,17 @@ impl KeyStatus {
     }
 }
 
+/// Why no request of a key would be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unroutable {
+    /// It failed too often and rests.
+    CircuitOpen,
+    /// It has workers, and all of them died or hang.
+    NoWorkerAnswers,
+}
+
 /// One worker at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
