@@ -26,25 +26,15 @@ enum Said {
 
 #[derive(Deserialize)]
 struct SaidMessage {
-    role: SaidRole,
+    role: Role,
     #[serde(default)]
     content: Option<Content>,
     #[serde(default, alias = "reasoning")]
     reasoning_content: Option<String>,
     #[serde(default)]
-    tool_calls: Option<Vec<SaidCall>>,
+    tool_calls: Option<Vec<ToolCall>>,
     tool_call_id: Option<String>,
     name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SaidRole {
-    #[serde(alias = "developer")]
-    System,
-    User,
-    Assistant,
-    Tool,
 }
 
 /// A text, or texts and pictures in parts.
@@ -77,20 +67,6 @@ enum Part {
 enum ImageUrl {
     Plain(String),
     Described { url: String },
-}
-
-#[derive(Deserialize)]
-struct SaidCall {
-    id: Option<String>,
-    function: SaidFunction,
-}
-
-#[derive(Deserialize)]
-struct SaidFunction {
-    name: String,
-    /// An object, or a text that holds one.
-    #[serde(default)]
-    arguments: Value,
 }
 
 /// The conversation in a file, which shows no pictures.
@@ -169,35 +145,17 @@ impl Part {
 impl SaidMessage {
     /// The message without what it says, and what it says.
     fn read(self) -> (Message, Vec<Part>) {
-        let role = match self.role {
-            SaidRole::System => Role::System,
-            SaidRole::User => Role::User,
-            SaidRole::Assistant => Role::Assistant,
-            SaidRole::Tool => Role::Tool,
-        };
         let parts = match self.content {
             None => Vec::new(),
             Some(Content::Text(text)) => vec![Part::Text { text }],
             Some(Content::Parts(parts)) => parts,
         };
-        let mut message = Message::new(role, "");
+        let mut message = Message::new(self.role, "");
         message.reasoning = self.reasoning_content;
-        message.tool_calls = self.tool_calls.unwrap_or_default().into_iter().map(ToolCall::from).collect();
+        message.tool_calls = self.tool_calls.unwrap_or_default();
         message.tool_call_id = self.tool_call_id;
         message.name = self.name;
         (message, parts)
-    }
-}
-
-impl From<SaidCall> for ToolCall {
-    fn from(said: SaidCall) -> Self {
-        let SaidFunction { name, arguments } = said.function;
-        let arguments = match arguments {
-            // What is no JSON stays a text.
-            Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-            arguments => arguments,
-        };
-        Self { id: said.id, name, arguments }
     }
 }
 

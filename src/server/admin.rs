@@ -96,10 +96,7 @@ async fn give(app: App, target: Target, order: Order) -> Result<Json<Value>, Api
     let key = app.find(Some(&target.model), &wanted)?;
     let able: Vec<_> = wanted.into_iter().filter(|capability| app.can(&key, *capability)).collect();
     let work = move || able.into_iter().try_for_each(|capability| carry_out(&app, &key, capability, order));
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done?,
-        Err(_) => return Err(ApiError::draining()),
-    }
+    tokio::task::spawn_blocking(work).await??;
     Ok(Json(json!({ "done": true })))
 }
 

@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
+use tokio::task::JoinError;
 
 use crate::capability::{InvalidRequest, ModelError};
 use crate::pool::{NoWorkers, PoolError};
@@ -87,6 +88,17 @@ impl ApiError {
         let error =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping and takes no more requests");
         Self { code: Some("shutting_down"), ..error }.after(Duration::from_secs(5))
+    }
+
+    /// There is nothing at the path.
+    pub fn unknown_url() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("unknown_url")
+    }
+
+    /// There is something at the path, for another method.
+    pub fn wrong_method() -> Self {
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not know the method");
+        error.code("method_not_allowed")
     }
 
     /// What it is by name.
@@ -192,6 +204,17 @@ impl From<crate::Error> for ApiError {
                 Self::new(status, message).code("model_error")
             }
         }
+    }
+}
+
+/// What runs on a thread of its own ended without a result: it panicked, or the server is ending.
+impl From<JoinError> for ApiError {
+    fn from(error: JoinError) -> Self {
+        if error.is_cancelled() {
+            return Self::draining();
+        }
+        let (status, message) = inside(&error, "the server failed on this request");
+        Self::new(status, message)
     }
 }
 

@@ -8,7 +8,7 @@ use subtle::{Choice, ConstantTimeEq};
 /// The keys that open the server; with none it is open to whoever reaches it.
 ///
 /// Only digests are kept, and comparing takes the same time whatever a guess shares with a key.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ApiKeys(Vec<[u8; 32]>);
 
 /// A key that anybody could guess.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
+
 use super::api_error::ApiError;
 use super::config::ServerConfig;
 use super::directory::Directory;
 use super::in_flight::InFlight;
 use crate::engine::{Capabilities, Engine};
+use crate::id::ByteSize;
 
 /// An engine as it is served. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,8 +23,33 @@ struct Parts {
     config: ServerConfig,
     directory: Directory,
     in_flight: InFlight,
+    seats: Seats,
     draining: AtomicBool,
     began: Instant,
+}
+
+/// How much may go on at once of what the pools do not count.
+#[derive(Debug)]
+pub(super) struct Seats {
+    /// Threads that wait for loads.
+    pub(super) loads: Arc<Semaphore>,
+    /// Pictures that are fetched.
+    pub(super) fetches: Arc<Semaphore>,
+    /// Mebibytes of bodies that have come, or are to come, and are not read yet.
+    pub(super) bodies: Arc<Semaphore>,
+}
+
+impl Seats {
+    fn new(config: &ServerConfig) -> Self {
+        let seats = |count| Arc::new(Semaphore::new(count));
+        let bodies = mebibytes(config.limits.bodies.max(config.limits.body));
+        Self { loads: seats(16), fetches: seats(16), bodies: seats(bodies as usize) }
+    }
+}
+
+/// In whole mebibytes, at least one.
+pub(super) fn mebibytes(size: ByteSize) -> u32 {
+    u32::try_from(size.bytes().div_ceil(1 << 20)).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4)
 }
 
 impl App {
@@ -29,6 +57,7 @@ impl App {
     pub fn new(engine: Engine, config: ServerConfig) -> Self {
         Self(Arc::new(Parts {
             engine,
+            seats: Seats::new(&config),
             config,
             directory: Directory::default(),
             in_flight: InFlight::default(),
@@ -55,6 +84,11 @@ impl App {
     /// The requests under way.
     pub fn in_flight(&self) -> &InFlight {
         &self.0.in_flight
+    }
+
+    /// How much may go on at once.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.0.seats
     }
 
     /// Since when it serves.

@@ -41,11 +41,9 @@ pub(super) struct Arrival {
 impl Arrival {
     /// Lists the request under the model that it names.
     pub(super) fn track(&self, model: &str) -> Tracked {
-        self.app.in_flight().begin(self.id.clone(), &self.endpoint, model)
+        self.track_at(&self.endpoint, model)
     }
-}
 
-impl Arrival {
     /// Whether its sender may say what the server keeps loaded: with a key, or from this machine.
     pub(super) fn may_steer(&self) -> bool {
         self.local || !self.app.config().keys.is_empty()
@@ -64,7 +62,7 @@ impl FromRequestParts<App> for Arrival {
         let extensions = &parts.extensions;
         let id = extensions.get::<RequestId>().map_or_else(|| "unnamed".into(), |id| id.0.clone());
         let endpoint = extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-        let local = extensions.get::<Peer>().copied().is_none_or(Peer::is_local);
+        let local = extensions.get::<Peer>().copied().is_some_and(Peer::is_local);
         Ok(Self { app: app.clone(), id, endpoint, local })
     }
 }

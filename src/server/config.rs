@@ -50,6 +50,11 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long the body may take to come. Default 60 s.
     pub body_timeout: Duration,
+    /// How long a client may leave what is written to it unread. Default 60 s.
+    pub write_timeout: Duration,
+    /// The bytes of all bodies together that are not read yet; a further one waits. Default 256 MiB, and no less than
+    /// [`body`](Self::body).
+    pub bodies: ByteSize,
     /// How many connections at once. Default 1024.
     pub connections: usize,
 }
@@ -64,6 +69,8 @@ impl Default for Limits {
             pieces: 1 << 16,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_mins(1),
+            write_timeout: Duration::from_mins(1),
+            bodies: ByteSize::mib(256),
             connections: 1024,
         }
     }

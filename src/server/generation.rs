@@ -10,11 +10,9 @@ use tokio::time::timeout;
 use super::api_error::ApiError;
 use super::app::App;
 use super::terms::Terms;
-use crate::capability::{
-    Capability, DescribeRequest, ResponseFormat, TextCompletion, TextToText, Token, Vision,
-};
+use crate::capability::{DescribeRequest, ResponseFormat, TextCompletion, TextToText, Token, Vision};
 use crate::engine::Capabilities;
-use crate::pool::{Pool, PoolError, Ticket};
+use crate::pool::{PoolError, Ticket};
 
 /// A text that is being written. Dropping it cancels it.
 #[derive(Debug)]
@@ -55,10 +53,7 @@ impl Generation {
             return Ok(submit(app, key, request, terms)?);
         }
         let (app, key) = (app.clone(), key.to_owned());
-        match tokio::task::spawn_blocking(move || submit(&app, &key, request, terms)).await {
-            Ok(submitted) => Ok(submitted?),
-            Err(_) => Err(ApiError::draining()),
-        }
+        Ok(tokio::task::spawn_blocking(move || submit(&app, &key, request, terms)).await??)
     }
 
     /// Awaits the first token, for so long as `patience`: what fails before it can still be told by a status, and a
@@ -106,14 +101,4 @@ fn submit(app: &App, key: &str, request: DescribeRequest, terms: Terms) -> Resul
         return Ok(Way::Text(ticket).into());
     }
     Ok(Way::Vision(terms.hand_in(engine.vision(), key, request)?).into())
-}
-
-/// Hands a request to a pool, with the server's own limit on its time.
-pub(super) fn hand_in<C: Capability>(
-    app: &App,
-    pool: &Pool<C>,
-    key: &str,
-    request: C::Request,
-) -> Result<Ticket<C>, PoolError> {
-    Terms::of(app).hand_in(pool, key, request)
 }

@@ -1,7 +1,5 @@
 //! Who may come in: decided from a request's head alone.
 
-use std::net::SocketAddr;
-
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -108,7 +106,7 @@ fn check_key(
 ) -> Result<(), ApiError> {
     if config.keys.is_empty() {
         let steers = STEERING.iter().any(|steering| path.starts_with(steering));
-        let local = peer.is_none_or(Peer::is_local);
+        let local = peer.is_some_and(Peer::is_local);
         let message = "this needs an API key, or a caller on the server's own machine";
         let allowed = local || !steers;
         return allowed.then_some(()).ok_or_else(|| ApiError::new(StatusCode::FORBIDDEN, message));
@@ -135,11 +133,6 @@ fn request_id(headers: &HeaderMap) -> String {
     let plain =
         |id: &&str| (1..=ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     given.filter(plain).map_or_else(|| format!("req-{:016x}", fastrand::u64(..)), str::to_owned)
-}
-
-/// Where a connection comes from goes with each of its requests.
-pub(super) fn came_from(peer: SocketAddr) -> Peer {
-    Peer(peer)
 }
 
 #[cfg(test)]
@@ -203,7 +196,7 @@ mod tests {
     fn without_keys_only_neighbours_steer() {
         let config = ServerConfig::default();
         let from = |peer: &str, path| {
-            let peer = Some(came_from(peer.parse().unwrap()));
+            let peer = Some(Peer(peer.parse().unwrap()));
             refused(check_key(&config, &HeaderMap::new(), path, peer))
         };
         assert_eq!(from("127.0.0.1:5", "/admin/load"), None);
@@ -213,6 +206,8 @@ mod tests {
         assert_eq!(from("10.0.0.1:5", "/v2/repository/models/m/unload"), Some(403));
         assert_eq!(from("10.0.0.1:5", "/api/pull"), Some(403));
         assert_eq!(from("10.0.0.1:5", "/v1/models"), None);
+        // Somebody of whom nothing is known is no neighbour.
+        assert_eq!(refused(check_key(&config, &HeaderMap::new(), "/admin/load", None)), Some(403));
     }
 
     #[test]

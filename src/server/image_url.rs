@@ -12,7 +12,7 @@ use crate::capability::ImageSource;
 /// 400 naming `field`, for any other URL, or one that cannot be fetched.
 pub(super) async fn picture(app: &App, field: &str, url: String) -> Result<ImageSource, ApiError> {
     if begins(&url, "data:") {
-        return Ok(in_data(url));
+        return Ok(in_data(&url));
     }
     if !begins(&url, "http://") && !begins(&url, "https://") {
         let message = "a picture is given as a data: URL, such as data:image/png;base64,...";
@@ -22,16 +22,34 @@ pub(super) async fn picture(app: &App, field: &str, url: String) -> Result<Image
         let message = "this server fetches no pictures: send a data: URL, such as data:image/png;base64,...";
         return Err(ApiError::invalid(field, message).code("remote_fetch_disabled"));
     }
-    match fetch(url).await {
+    match fetch(app, url).await {
         Ok(bytes) => Ok(ImageSource::encoded(bytes)),
         Err(error) => Err(ApiError::invalid(field, error.to_string()).code("remote_fetch_failed")),
     }
 }
 
+/// The most pictures of one request that are fetched.
+const MOST_FETCHED: usize = 8;
+
+/// Refuses a request whose pictures at `urls` would be too many to fetch, before the first is.
+pub(super) fn few_enough<'a>(field: &str, urls: impl Iterator<Item = &'a str>) -> Result<(), ApiError> {
+    let fetched = urls.filter(|url| !begins(url, "data:")).count();
+    let message =
+        || format!("{fetched} pictures would have to be fetched, more than {MOST_FETCHED}: send data: URLs");
+    if fetched <= MOST_FETCHED { Ok(()) } else { Err(ApiError::invalid(field, message())) }
+}
+
+/// Pictures as base64, or in `data:` URLs.
+pub(super) fn pictures(texts: &[String]) -> Vec<ImageSource> {
+    let read =
+        |text: &String| if begins(text, "data:") { in_data(text) } else { ImageSource::base64(&**text) };
+    texts.iter().map(read).collect()
+}
+
 /// Some clients do not say that it is a picture.
-fn in_data(url: String) -> ImageSource {
+fn in_data(url: &str) -> ImageSource {
     const UNNAMED: &str = "data:;base64,";
-    if begins(&url, UNNAMED) {
+    if begins(url, UNNAMED) {
         return ImageSource::base64(&url[UNNAMED.len()..]);
     }
     ImageSource::data_url(url)
@@ -57,6 +75,14 @@ mod tests {
     fn pictures_come_in_data_urls() {
         assert_eq!(named("data:image/png;base64,QQ"), Ok(ImageSource::data_url("data:image/png;base64,QQ")));
         assert_eq!(named("DATA:;base64,QQ"), Ok(ImageSource::base64("QQ")));
+    }
+
+    #[test]
+    fn a_request_has_few_pictures_fetched_and_any_number_of_its_own() {
+        let urls = |count, url| std::iter::repeat_n(url, count);
+        assert!(few_enough("input", urls(8, "http://a.example/").chain(urls(99, "data:x"))).is_ok());
+        let refused = few_enough("input", urls(9, "http://a.example/")).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some("input"));
     }
 
     #[test]

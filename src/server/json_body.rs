@@ -1,5 +1,9 @@
 //! The JSON of a request, read within limits.
 
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
@@ -7,22 +11,45 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::api_error::ApiError;
-use super::app::App;
+use super::app::{App, mebibytes};
 use super::config::Limits;
+use crate::id::ByteSize;
 
 /// The body of a request as `T`. An unusable one is refused with the field that is wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+/// Reading more than this takes so long that it is done where that delays nobody.
+const LONG: usize = 1 << 20;
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let limits = app.config().limits;
-        let bytes = read(request, limits).await?;
-        parse(&bytes, limits.depth).map(Self)
+        let depth = app.config().limits.depth;
+        let body = read(request, app).await?;
+        if body.len() <= LONG {
+            return parse(&body, depth).map(Self);
+        }
+        tokio::task::spawn_blocking(move || parse(&body, depth)).await?.map(Self)
+    }
+}
+
+/// A body that has come, and counts among those that are not read yet as long as this is there.
+#[derive(Debug)]
+pub(super) struct ReceivedBody {
+    bytes: Bytes,
+    _seats: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for ReceivedBody {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
@@ -30,41 +57,77 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
 ///
 /// # Errors
 ///
-/// 413 beyond the limits, 408 if they do not come in time, 415 if they are compressed.
-pub(super) async fn read(request: Request, limits: Limits) -> Result<Bytes, ApiError> {
+/// 413 beyond the limits, 408 if they do not come in time, 415 if they are compressed, and 503 where all bodies together
+/// are beyond theirs.
+pub(super) async fn read(request: Request, app: &App) -> Result<ReceivedBody, ApiError> {
+    let limits = app.config().limits;
     let headers = request.headers();
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body must not be compressed"));
     }
-    let most = usize::try_from(limits.body.bytes()).unwrap_or(usize::MAX);
-    let announced =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limits.body.bytes()) {
         return Err(too_large(limits));
     }
-    let collecting = collect(request.into_body(), announced.unwrap_or(0), limits);
+    let collecting = collect(request.into_body(), announced.unwrap_or(0), limits, &app.seats().bodies);
     match tokio::time::timeout(limits.body_timeout, collecting).await {
         Ok(collected) => collected,
         Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
     }
 }
 
+/// Bodies up to this size are bounded by the number of connections.
+const SMALL: usize = 64 << 10;
+
 /// Copies pieces together: small ones, kept as they come, take many times their size.
-async fn collect(mut body: Body, announced: usize, limits: Limits) -> Result<Bytes, ApiError> {
+async fn collect(
+    mut body: Body,
+    announced: u64,
+    limits: Limits,
+    bodies: &Arc<Semaphore>,
+) -> Result<ReceivedBody, ApiError> {
     let most = usize::try_from(limits.body.bytes()).unwrap_or(usize::MAX);
     // What is announced need not come.
-    let mut bytes = Vec::with_capacity(announced.min(64 << 10));
-    let mut pieces = 0;
+    let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(SMALL).min(SMALL));
+    let (mut pieces, mut seats) = (0, None);
     while let Some(frame) = body.frame().await {
         let broken = |_| ApiError::new(StatusCode::BAD_REQUEST, "the body broke off");
         let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
         pieces += 1;
-        if bytes.len() + piece.len() > most || pieces > limits.pieces {
+        let length = bytes.len() + piece.len();
+        if length > most || pieces > limits.pieces {
             return Err(too_large(limits));
+        }
+        if length > SMALL {
+            seat(&mut seats, mebibytes(ByteSize::new(length as u64)), bodies)?;
         }
         bytes.extend_from_slice(&piece);
     }
-    Ok(bytes.into())
+    Ok(ReceivedBody { bytes: bytes.into(), _seats: seats })
+}
+
+/// Has `seats` be as many as `wanted`.
+fn seat(
+    seats: &mut Option<OwnedSemaphorePermit>,
+    wanted: u32,
+    bodies: &Arc<Semaphore>,
+) -> Result<(), ApiError> {
+    let held = seats.as_ref().map_or(0, |seats| u32::try_from(seats.num_permits()).unwrap_or(u32::MAX));
+    if wanted <= held {
+        return Ok(());
+    }
+    let full = |_| {
+        let message = "too many large bodies are coming in at once";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            .code("overloaded")
+            .after(Duration::from_secs(1))
+    };
+    let more = bodies.clone().try_acquire_many_owned(wanted - held).map_err(full)?;
+    match seats {
+        Some(seats) => seats.merge(more),
+        None => *seats = Some(more),
+    }
+    Ok(())
 }
 
 fn too_large(limits: Limits) -> ApiError {
@@ -72,6 +135,9 @@ fn too_large(limits: Limits) -> ApiError {
         format!("the body is larger than {} or comes in more than {} pieces", limits.body, limits.pieces);
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("body_too_large")
 }
+
+/// How much is told of what is wrong.
+const LONGEST_CAUSE: usize = 512;
 
 /// `bytes` as `T`.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, ApiError> {
@@ -85,13 +151,15 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let cause = error.inner();
-        if cause.is_syntax() || cause.is_eof() {
+        // Some causes tell all of what they found.
+        let syntax = error.inner().is_syntax() || error.inner().is_eof();
+        let cause: String = error.inner().to_string().chars().take(LONGEST_CAUSE).collect();
+        if syntax {
             return malformed(format!("the body is no JSON: {cause}"));
         }
         let param: String = path.chars().take(128).collect();
         let message = format!("{param}: {cause}");
-        if param == "." { malformed(cause.to_string()) } else { ApiError::invalid(param, message) }
+        if param == "." { malformed(cause) } else { ApiError::invalid(param, message) }
     })?;
     reader.end().map_err(|cause| malformed(format!("something follows the body's JSON: {cause}")))?;
     Ok(value)
@@ -159,6 +227,8 @@ mod tests {
         }
         assert!(parse::<Wanted>(b"{\"model\": \"\xff\"}", 3).is_err());
         assert!(refused(r#"{"model": "m", "model": "n"}"#).1.contains("duplicate"));
+        let long = format!(r#"{{"model": "m", "numbers": ["{}"]}}"#, "x".repeat(1 << 20));
+        assert!(refused(&long).1.len() < 1024, "a refusal does not tell all of what it refuses");
     }
 
     #[test]

@@ -1,35 +1,22 @@
-//! The server's life: it listens, serves connections, and stops in order.
+//! The server's life: it listens, serves, and stops in order.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tower::ServiceExt;
 
 use super::app::App;
-use super::config::{Exposed, Limits};
-use super::guard::came_from;
-use super::routes;
+use super::config::Exposed;
+use super::door::Door;
 use super::signals::{Stop, Urgency, heed, urgent};
 
 /// How long requests have to notice that they were canceled.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long to wait when the system gives no more connections.
-const BREATHER: Duration = Duration::from_millis(50);
 
 /// A server that listens, and answers once it is run.
 #[derive(Debug)]
@@ -62,7 +49,8 @@ pub enum ServeError {
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Requests that were let go of, unfinished, at the deadline or when it was asked to stop at once.
+    /// Requests that were let go of, unfinished, at the deadline or when it was asked to stop at once; those among them
+    /// that had not come in whole do not count.
     pub unfinished: usize,
 }
 
@@ -88,7 +76,7 @@ impl Server {
         self.address
     }
 
-    /// Serves until SIGINT or SIGTERM: then it takes nothing more, finishes what is under way, for at most
+    /// Serves until SIGINT or SIGTERM: then it refuses what comes (503), finishes what is under way, for at most
     /// [`drain_timeout`](super::ServerConfig::drain_timeout), and shuts the engine down. A second signal lets go of
     /// what is under way. `hangup` is called upon SIGHUP, on a thread that may wait, once at a time.
     pub fn run(self, hangup: impl FnMut() + Send + 'static) -> Result<Stopped, ServeError> {
@@ -120,18 +108,19 @@ impl Server {
         let (stop, urgency) = Stop::new();
         let (address, app) = (self.address, self.app.clone());
         let served = runtime.spawn(serve(self.app, self.listener, urgency));
-        Ok(Running { address, app, stop, served, runtime })
+        Ok(Running { address, app, stop, served, runtime: Some(runtime) })
     }
 }
 
-/// A server that serves on threads of its own. Dropping it lets go of what is under way.
+/// A server that serves on threads of its own. Dropping it lets go of what is under way, and waits for nothing.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
     app: App,
     stop: Stop,
     served: JoinHandle<io::Result<Stopped>>,
-    runtime: Runtime,
+    /// There until it stops.
+    runtime: Option<Runtime>,
 }
 
 impl Running {
@@ -151,13 +140,23 @@ impl Running {
     }
 
     /// Stops it in order, as after a signal, and waits for that. Not to be called on an async runtime's thread.
-    pub fn stop(self) -> Result<Stopped, ServeError> {
+    pub fn stop(mut self) -> Result<Stopped, ServeError> {
         if self.stop.urgency() == Urgency::None {
             self.stop.ask();
         }
-        let stopped = self.runtime.block_on(self.served).map_err(io::Error::other)?;
-        self.runtime.shutdown_timeout(LAST_WORDS);
+        let runtime = self.runtime.take().expect("it is taken here and when this is dropped");
+        let stopped = runtime.block_on(&mut self.served).map_err(io::Error::other)?;
+        runtime.shutdown_timeout(LAST_WORDS);
         Ok(stopped?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is forbidden on an async runtime's thread, which this may be.
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -166,63 +165,22 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 async fn serve(app: App, listener: TcpListener, stop: watch::Receiver<Urgency>) -> io::Result<Stopped> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let (connections, seats) = (GracefulShutdown::new(), app.config().limits.connections);
-    let (router, seats) = (routes(app.clone()), Arc::new(Semaphore::new(seats)));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = urgent(stop.clone(), Urgency::Finish) => break,
-        };
-        match accepted {
-            // Beyond the most connections one is closed at once: who has one already is served.
-            Ok((stream, peer)) => {
-                if let Ok(seat) = seats.clone().try_acquire_owned() {
-                    let (router, limits) = (router.clone(), app.config().limits);
-                    tokio::spawn(converse(stream, peer, router, limits, connections.watcher(), seat));
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no connection could be accepted");
-                sleep(BREATHER).await;
-            }
-        }
+    let (door, connections) = (Door::new(&app, listener)?, GracefulShutdown::new());
+    tokio::select! {
+        never = door.admit(&connections) => match never {},
+        () = urgent(stop.clone(), Urgency::Finish) => {}
     }
-    drop(listener);
-    Ok(finish(app, connections, stop).await)
-}
-
-/// One connection, until either side has had enough.
-async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: Limits,
-    watcher: Watcher,
-    seat: OwnedSemaphorePermit,
-) {
-    // Tokens are small, and each is wanted now.
-    let _ = stream.set_nodelay(true);
-    let peer = came_from(peer);
-    let service = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.map(Body::new)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.headers)
-        .max_buf_size(usize::try_from(limits.head.bytes()).unwrap_or(usize::MAX).max(8 << 10))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection broke");
+    app.drain();
+    // Who comes now is told that it stops.
+    let late = GracefulShutdown::new();
+    tokio::select! {
+        never = door.admit(&late) => match never {},
+        stopped = finish(app, connections, stop) => Ok(stopped),
     }
-    drop(seat);
 }
 
 /// Lets what is under way end, and shuts the engine down.
 async fn finish(app: App, connections: GracefulShutdown, stop: watch::Receiver<Urgency>) -> Stopped {
-    app.drain();
     tracing::info!(requests = app.in_flight().len(), "stopping");
     let unfinished = {
         let ended = connections.shutdown();

@@ -23,6 +23,7 @@
 //! | what a request may be | `config.rs`, `json_body.rs` |
 //! | who may come in | `guard.rs`, `api_keys.rs` |
 //! | how errors look | `api_error.rs` |
+//! | how connections come in | `door.rs`, `socket.rs` |
 //! | how it stops | `listen.rs`, `signals.rs` |
 //! | what is listed and canceled | `in_flight.rs`, `status.rs` |
 //! | what is seen once a second | `feed/` |
@@ -40,6 +41,7 @@ mod app;
 mod arrival;
 mod config;
 mod directory;
+mod door;
 mod feed;
 mod fetch;
 mod generation;
@@ -57,10 +59,12 @@ mod ollama;
 mod openai;
 mod page;
 mod signals;
+mod socket;
 mod spoken;
 mod sse;
 mod status;
 mod terms;
+mod texts;
 
 pub use api_error::{ApiError, ErrorKind};
 pub use api_keys::{ApiKeys, WeakKey};
@@ -83,8 +87,8 @@ fn routes(app: App) -> Router {
     let routes = routes.merge(page::routes()).merge(feed::routes(&app)).merge(metrics::routes());
     let routes = routes.merge(openai::routes()).merge(inference::routes()).merge(ollama::routes());
     routes
-        .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(async || ApiError::unknown_url())
+        .method_not_allowed_fallback(async || ApiError::wrong_method())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .layer(from_fn(in_dialect))
@@ -96,15 +100,6 @@ async fn in_dialect(request: Request, next: Next) -> Response {
     let less = api_error::says_less(request.uri().path());
     let response = next.run(request).await;
     if less { api_error::reshape(response) } else { response }
-}
-
-async fn no_route() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("unknown_url")
-}
-
-async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not know the method")
-        .code("method_not_allowed")
 }
 
 /// A handler's panic costs its request and nothing else.

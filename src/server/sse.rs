@@ -19,6 +19,8 @@ use super::api_error::ApiError;
 
 /// How many pieces may wait for the connection before their writer does.
 const AHEAD: usize = 16;
+/// What ends an event.
+const EVENT_END: &[u8] = b"\n\n";
 /// What tells proxies that buffer to let pieces through.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -33,14 +35,19 @@ impl Writer {
         let _ = self.0.send(piece.into()).await;
     }
 
+    /// A line of JSON.
+    pub(super) async fn line(&self, line: &impl Serialize) {
+        self.push(framed(b"", line, b"\n")).await;
+    }
+
     /// An event whose data is `data` as JSON.
     pub(super) async fn event(&self, data: &impl Serialize) {
-        self.push(framed(b"data: ", data)).await;
+        self.push(framed(b"data: ", data, EVENT_END)).await;
     }
 
     /// An event with a name.
     pub(super) async fn named(&self, name: &str, data: &impl Serialize) {
-        self.push(framed(format!("event: {name}\ndata: ").as_bytes(), data)).await;
+        self.push(framed(format!("event: {name}\ndata: ").as_bytes(), data, EVENT_END)).await;
     }
 
     /// What went wrong, as the last event.
@@ -54,14 +61,14 @@ impl Writer {
     }
 }
 
-fn framed(head: &[u8], data: &impl Serialize) -> Vec<u8> {
+fn framed(head: &[u8], data: &impl Serialize, end: &[u8]) -> Vec<u8> {
     let mut piece = Vec::with_capacity(256);
     piece.extend_from_slice(head);
     // Nothing that is sent has keys that are no texts, or can fail to be written otherwise.
     if serde_json::to_writer(&mut piece, data).is_err() {
         piece.extend_from_slice(b"null");
     }
-    piece.extend_from_slice(b"\n\n");
+    piece.extend_from_slice(end);
     piece
 }
 

@@ -120,208 +120,168 @@ fn fields() -> Vec<(&'static str, Vec<(&'static str, Holds)>)> {
     ]
 }
 
-/// What is wrong in ways of its own: the field's new value, and the status.
-#[allow(clippy::too_many_lines, reason = "it is a table")]
-fn odd() -> Vec<(&'static str, &'static str, Vec<Value>)> {
-    let long = "x".repeat(65 << 10);
-    let message = |content: Value| json!([{ "role": "user", "content": content }]);
-    let shown = |url: &str| message(json!([{ "type": "image_url", "image_url": { "url": url } }]));
+/// An endpoint, one of its fields, and values that it may not have.
+type Row = (&'static str, &'static str, Vec<Value>);
+
+/// What is wrong in ways of its own.
+fn odd() -> Vec<Row> {
+    [embeddings(), messages(), chats(), forms(), completions(), drawings(), inference(), ollama(), orders()]
+        .concat()
+}
+
+/// Each element of a list.
+fn each(values: Value) -> Vec<Value> {
+    let Value::Array(values) = values else { panic!("{values} is no list") };
+    values
+}
+
+/// What a user says.
+fn said(content: &Value) -> Value {
+    json!([{ "role": "user", "content": content }])
+}
+
+fn embeddings() -> Vec<Row> {
+    const PATH: &str = "/v1/embeddings";
+    let mut inputs = each(json!([
+        null,
+        "",
+        [],
+        [""],
+        7,
+        {},
+        [[]],
+        [1.5],
+        [-1],
+        [4_294_967_296_u64],
+        [4_000_000_000_u32],
+        [["x"]],
+        ["a", 1],
+        [null],
+        [[[1]]],
+        true
+    ]));
+    inputs.push(json!(vec!["a"; 2_049]));
     vec![
-        (
-            "/v1/embeddings",
-            "input",
-            vec![
-                json!(null),
-                json!(""),
-                json!([]),
-                json!([""]),
-                json!(7),
-                json!({}),
-                json!([[]]),
-                json!([1.5]),
-                json!([-1]),
-                json!([4_294_967_296_u64]),
-                json!([4_000_000_000_u32]),
-                json!([["x"]]),
-                json!(["a", 1]),
-                json!([null]),
-                json!(vec!["a"; 2_049]),
-                json!([[[1]]]),
-                json!(true),
-            ],
-        ),
-        ("/v1/embeddings", "encoding_format", vec![json!("hex"), json!("")]),
-        ("/v1/embeddings", "model", vec![json!("shapes-llm")]),
-        (
-            "/v1/chat/completions",
-            "messages",
-            vec![
-                json!(null),
-                json!([]),
-                json!("x"),
-                json!([7]),
-                json!([{}]),
-                json!([{ "role": "user" }]),
-                json!([{ "role": "robot", "content": "x" }]),
-                json!([{ "role": 7, "content": "x" }]),
-                message(json!(7)),
-                message(json!([7])),
-                message(json!([{ "type": "song", "song": "x" }])),
-                message(json!([{ "type": "text" }])),
-                message(json!([{ "type": "text", "text": 7 }])),
-                message(json!([{ "type": "image_url" }])),
-                shown("data:image/png;base64,AAAA"),
-                shown("http://127.0.0.1/x.png"),
-                shown(""),
-                json!([{ "role": "tool", "content": 7, "tool_call_id": "x" }]),
-                json!([{ "role": "assistant", "tool_calls": [{ "id": 7 }] }]),
-            ],
-        ),
-        (
-            "/v1/chat/completions",
-            "stop",
-            vec![json!(7), json!([7]), json!(vec!["x"; 17]), json!([""]), json!({})],
-        ),
-        (
-            "/v1/chat/completions",
-            "logit_bias",
-            vec![
-                json!({ "x": 1 }),
-                json!({ "1": "x" }),
-                json!({ "1": 101 }),
-                json!({ "999999999": 1 }),
-                json!({ "-1": 1 }),
-            ],
-        ),
-        (
-            "/v1/chat/completions",
-            "response_format",
-            vec![
-                json!({}),
-                json!({ "type": "xml" }),
-                json!({ "type": "json_schema" }),
-                json!({ "type": 7 }),
-                json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "unheard" } } }),
-                json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "$ref": "https://evil.example/s" } } }),
-                json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "string", "pattern": "(" } } }),
-            ],
-        ),
-        (
-            "/v1/chat/completions",
-            "tools",
-            vec![
-                json!([7]),
-                json!([{}]),
-                json!([{ "type": "x" }]),
-                json!([{ "type": "function" }]),
-                json!([{ "type": "function", "function": {} }]),
-            ],
-        ),
-        (
-            "/v1/chat/completions",
-            "tool_choice",
-            vec![
-                json!("perhaps"),
-                json!(7),
-                json!("required"),
-                json!({ "type": "function", "function": { "name": "none" } }),
-            ],
-        ),
-        ("/v1/chat/completions", "top_logprobs", vec![json!(2)]),
-        ("/v1/chat/completions", "stream_options", vec![json!({ "include_usage": true })]),
-        ("/v1/chat/completions", "seed", vec![json!("x"), json!(1.5), json!([])]),
-        ("/v1/chat/completions", "model", vec![json!("shapes-embed"), json!("shapes-diffusion")]),
-        ("/v1/chat/completions", "chat_template_kwargs", vec![json!(7), json!({ "messages": [] })]),
-        (
-            "/v1/completions",
-            "prompt",
-            vec![
-                json!(null),
-                json!([]),
-                json!(7),
-                json!({}),
-                json!([1.5]),
-                json!([-1]),
-                json!([4_000_000_000_u32]),
-                json!([["x"]]),
-                json!(["a", 1]),
-            ],
-        ),
-        ("/v1/completions", "suffix", vec![json!("after")]),
-        ("/v1/completions", "logprobs", vec![json!(-1), json!(21), json!("x"), json!(1.5)]),
-        ("/v1/completions", "best_of", vec![json!(7), json!("x")]),
-        ("/v1/images/generations", "prompt", vec![json!(null), json!(long)]),
-        (
-            "/v1/images/generations",
-            "size",
-            vec![
-                json!("0x0"),
-                json!("1x1000000000"),
-                json!("7x7"),
-                json!("64"),
-                json!("x"),
-                json!("-8x8"),
-                json!("64x64x64"),
-                json!("99999999999999999999x8"),
-            ],
-        ),
-        ("/v1/images/generations", "response_format", vec![json!("url"), json!("gif")]),
-        ("/v1/images/generations", "seed", vec![json!(1.5), json!("x"), json!(1e30)]),
-        ("/v1/images/generations", "output_format", vec![json!("tiff")]),
-        ("/v1/images/generations", "model", vec![json!("shapes-llm")]),
-        ("/v2/models/shapes-embed/infer", "inputs", infer_inputs()),
-        (
-            "/v2/models/shapes-embed/infer",
-            "outputs",
-            vec![
-                json!(7),
-                json!([7]),
-                json!([{}]),
-                json!([{ "name": "other" }]),
-                json!([{ "name": "embedding" }, { "name": "embedding" }]),
-            ],
-        ),
-        ("/v2/models/shapes-embed/infer", "parameters", vec![json!(7), json!([])]),
-        ("/v2/models/shapes-llm/generate", "text_input", vec![json!(null), json!(7), json!([]), json!({})]),
-        (
-            "/v2/models/shapes-llm/generate",
-            "parameters",
-            vec![
-                json!(7),
-                json!({ "max_tokens": -1 }),
-                json!({ "temperature": -1 }),
-                json!({ "max_tokens": "x" }),
-            ],
-        ),
-        ("/api/generate", "format", vec![json!("xml"), json!(7), json!({ "type": "unheard" })]),
-        ("/api/generate", "images", vec![json!(7), json!([7]), json!(["%"]), json!(["AAAA"])]),
-        (
-            "/api/generate",
-            "options",
-            vec![
-                json!({ "temperature": -1 }),
-                json!({ "num_predict": "x" }),
-                json!({ "top_p": 2 }),
-                json!({ "stop": 7 }),
-                json!({ "temperature": 1e9 }),
-            ],
-        ),
-        ("/api/generate", "keep_alive", vec![json!("soon"), json!([]), json!({})]),
-        (
-            "/api/chat",
-            "messages",
-            vec![
-                json!([7]),
-                json!([{}]),
-                json!([{ "role": "robot", "content": "x" }]),
-                message(json!(7)),
-                json!([{ "role": "user", "content": "x", "images": ["%"] }]),
-            ],
-        ),
-        ("/api/embed", "input", vec![json!(null), json!(7), json!([7]), json!({})]),
-        ("/api/show", "model", vec![json!(7), json!([])]),
-        ("/admin/load", "capability", vec![json!("telepathy"), json!("text-to-image")]),
-        ("/admin/load", "surplus", vec![json!(1)]),
+        (PATH, "input", inputs),
+        (PATH, "encoding_format", each(json!(["hex", ""]))),
+        (PATH, "model", each(json!(["shapes-llm"]))),
+    ]
+}
+
+fn messages() -> Vec<Row> {
+    const PATH: &str = "/v1/chat/completions";
+    let mut wrong = each(json!([
+        null, [], "x", [7], [{}], [{ "role": "user" }], [{ "role": "robot", "content": "x" }],
+        [{ "role": 7, "content": "x" }], [{ "role": "tool", "content": 7, "tool_call_id": "x" }],
+        [{ "role": "assistant", "tool_calls": [{ "id": 7 }] }]
+    ]));
+    let contents = each(json!([
+        7, [7], [{ "type": "song", "song": "x" }], [{ "type": "text" }], [{ "type": "text", "text": 7 }],
+        [{ "type": "image_url" }]
+    ]));
+    wrong.extend(contents.iter().map(said));
+    let urls = ["data:image/png;base64,AAAA", "http://127.0.0.1/x.png", ""];
+    wrong.extend(urls.map(|url| said(&json!([{ "type": "image_url", "image_url": { "url": url } }]))));
+    vec![(PATH, "messages", wrong)]
+}
+
+fn chats() -> Vec<Row> {
+    const PATH: &str = "/v1/chat/completions";
+    let mut stops = each(json!([7, [7], [""], {}]));
+    stops.push(json!(vec!["x"; 17]));
+    let biases = json!([{ "x": 1 }, { "1": "x" }, { "1": 101 }, { "999999999": 1 }, { "-1": 1 }]);
+    let tools = json!([
+        [7], [{}], [{ "type": "x" }], [{ "type": "function" }], [{ "type": "function", "function": {} }]
+    ]);
+    let choices = json!(["perhaps", 7, "required", { "type": "function", "function": { "name": "none" } }]);
+    vec![
+        (PATH, "stop", stops),
+        (PATH, "logit_bias", each(biases)),
+        (PATH, "tools", each(tools)),
+        (PATH, "tool_choice", each(choices)),
+        (PATH, "top_logprobs", each(json!([2]))),
+        (PATH, "stream_options", each(json!([{ "include_usage": true }]))),
+        (PATH, "seed", each(json!(["x", 1.5, []]))),
+        (PATH, "model", each(json!(["shapes-embed", "shapes-diffusion"]))),
+        (PATH, "chat_template_kwargs", each(json!([7, { "messages": [] }]))),
+    ]
+}
+
+fn forms() -> Vec<Row> {
+    let mut wrong = each(json!([{}, { "type": "xml" }, { "type": "json_schema" }, { "type": 7 }]));
+    let schemas = json!([
+        { "type": "unheard" }, { "$ref": "https://evil.example/s" }, { "type": "string", "pattern": "(" }
+    ]);
+    let named = |schema| json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
+    wrong.extend(each(schemas).into_iter().map(named));
+    vec![("/v1/chat/completions", "response_format", wrong)]
+}
+
+fn completions() -> Vec<Row> {
+    const PATH: &str = "/v1/completions";
+    let prompts = json!([
+        null, [], 7, {}, [1.5], [-1], [4_000_000_000_u32], [["x"]], ["a", 1], [{ "image": "data:image/png;base64,AA" }]
+    ]);
+    vec![
+        (PATH, "prompt", each(prompts)),
+        (PATH, "suffix", each(json!(["after"]))),
+        (PATH, "logprobs", each(json!([-1, 21, "x", 1.5]))),
+        (PATH, "best_of", each(json!([7, "x"]))),
+    ]
+}
+
+fn drawings() -> Vec<Row> {
+    const PATH: &str = "/v1/images/generations";
+    let sizes =
+        json!(["0x0", "1x1000000000", "7x7", "64", "x", "-8x8", "64x64x64", "99999999999999999999x8"]);
+    vec![
+        (PATH, "prompt", vec![json!(null), json!("x".repeat(65 << 10))]),
+        (PATH, "size", each(sizes)),
+        (PATH, "response_format", each(json!(["url", "gif"]))),
+        (PATH, "seed", each(json!([1.5, "x", 1e30]))),
+        (PATH, "output_format", each(json!(["tiff"]))),
+        (PATH, "model", each(json!(["shapes-llm"]))),
+    ]
+}
+
+fn inference() -> Vec<Row> {
+    const INFER: &str = "/v2/models/shapes-embed/infer";
+    const GENERATE: &str = "/v2/models/shapes-llm/generate";
+    let outputs =
+        json!([7, [7], [{}], [{ "name": "other" }], [{ "name": "embedding" }, { "name": "embedding" }]]);
+    let parameters = json!([7, { "max_tokens": -1 }, { "temperature": -1 }, { "max_tokens": "x" }]);
+    vec![
+        (INFER, "inputs", infer_inputs()),
+        (INFER, "outputs", each(outputs)),
+        (INFER, "parameters", each(json!([7, []]))),
+        (GENERATE, "text_input", each(json!([null, 7, [], {}]))),
+        (GENERATE, "parameters", each(parameters)),
+    ]
+}
+
+fn ollama() -> Vec<Row> {
+    let options = json!([
+        { "temperature": -1 }, { "num_predict": "x" }, { "top_p": 2 }, { "stop": 7 }, { "temperature": 1e9 }
+    ]);
+    let mut messages = each(json!([
+        [7], [{}], [{ "role": "robot", "content": "x" }], [{ "role": "user", "content": "x", "images": ["%"] }]
+    ]));
+    messages.push(said(&json!(7)));
+    vec![
+        ("/api/generate", "format", each(json!(["xml", 7, { "type": "unheard" }]))),
+        ("/api/generate", "images", each(json!([7, [7], ["%"], ["AAAA"]]))),
+        ("/api/generate", "options", each(options)),
+        ("/api/generate", "keep_alive", each(json!(["soon", [], {}]))),
+        ("/api/chat", "messages", messages),
+        ("/api/embed", "input", each(json!([null, 7, [7], {}]))),
+        ("/api/show", "model", each(json!([7, []]))),
+    ]
+}
+
+fn orders() -> Vec<Row> {
+    vec![
+        ("/admin/load", "capability", each(json!(["telepathy", "text-to-image"]))),
+        ("/admin/load", "surplus", each(json!([1]))),
     ]
 }
 

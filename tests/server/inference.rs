@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::support::{Answer, Served, answered};
+use super::support::{Answer, Served, add_scripted, answered, config, one_worker, refused};
 
 fn texts(name: &str, texts: &[&str]) -> Value {
     json!({ "name": name, "datatype": "BYTES", "shape": [texts.len()], "data": texts })
@@ -24,14 +24,6 @@ fn base64(bytes: &[u8]) -> String {
 /// What the client of `served` gets for `inputs` to `model`.
 fn infer(served: &Served, model: &str, inputs: &Value) -> Answer {
     served.post(&format!("/v2/models/{model}/infer"), &json!({ "id": "7", "inputs": inputs }))
-}
-
-/// The text that is wrong with a request, in the protocol's shape.
-#[track_caller]
-fn refused(answer: &Answer, status: u16) -> String {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    let message = answer.json()["error"].as_str().map(str::to_owned);
-    message.unwrap_or_else(|| panic!("no error in this shape: {}", answer.body))
 }
 
 /// Sends `head` and `tail` as the binary extension has them, and reads the answer likewise.
@@ -192,6 +184,10 @@ fn what_is_wrong_is_said_in_the_protocols_shape() {
     refused(&served.post("/v2/models/shapes-embed/generate", &json!({ "text_input": "a" })), 400);
     let streamed = json!({ "text_input": "a", "parameters": { "stream": true } });
     refused(&served.post("/v2/models/shapes-llm/generate", &streamed), 400);
+    for way in ["generate", "generate_stream"] {
+        let shown = json!({ "text_input": "a", "image": base64(b"no picture") });
+        refused(&served.post(&format!("/v2/models/shapes-llava/{way}"), &shown), 400);
+    }
     let picture = base64(b"no picture");
     for (model, inputs) in [
         ("shapes-embed", json!([])),
@@ -223,8 +219,17 @@ fn what_is_wrong_is_said_in_the_protocols_shape() {
 }
 
 #[test]
+fn texts_of_one_request_do_not_crowd_each_other_out_of_a_short_queue() {
+    let engine = millpond::Engine::builder().config(one_worker().queue_capacity(2)).build().unwrap();
+    add_scripted(&engine);
+    let served = Served::new(engine, config());
+    let written = infer(&served, "scripted", &json!([texts("text_input", &["count 2"; 40])])).ok();
+    assert_eq!(written["outputs"][0]["data"], json!(vec!["0 1 "; 40]));
+}
+
+#[test]
 fn time_is_limited_as_the_request_says() {
-    let served = Served::scripted(super::support::config());
+    let served = Served::scripted(config());
     let body = json!({ "text_input": "wait", "parameters": { "timeout": 20_000 } });
     refused(&served.post("/v2/models/scripted/generate", &body), 504);
     served.until("nothing is under way", |served| served.app().in_flight().is_empty());

@@ -59,7 +59,10 @@ fn what_runs_is_finished_and_what_comes_is_refused() {
     let mut running = served.connect(chat("linger", false).as_bytes());
     served.until("the request is under way", under_way(1));
     served.server().ask_to_stop();
-    served.until("nobody listens", |served| std::net::TcpStream::connect(served.address).is_err());
+    served.until("it is not ready", |served| served.get("/health/ready").status == 503);
+    let late = served.post("/v1/embeddings", &json!({ "model": "scripted", "input": "a" }));
+    assert_eq!(late.refusal(), (503, "shutting_down".into(), String::new()));
+    assert!(late.header("retry-after").is_some());
     assert_eq!(served.app().in_flight().len(), 1);
     cue.give();
     let mut answer = String::new();

@@ -81,6 +81,39 @@ fn who_dawdles_is_cut_off() {
 }
 
 #[test]
+fn who_does_not_read_is_cut_off() {
+    let served = narrow(|config| config.limits.write_timeout = Duration::from_millis(100));
+    // Far more than a socket holds, of which nothing is read.
+    let message = json!({ "role": "user", "content": "count 1000000" });
+    let body = json!({ "model": "scripted", "messages": [message], "stream": true }).to_string();
+    let length = body.len();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n";
+    let _deaf = served.connect(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+    let canceled = |served: &Served| served.app().engine().text_to_text().metrics().total_canceled;
+    served.until("it is canceled", |served| canceled(served) == 1);
+    served.until("it is listed no more", |served| served.app().in_flight().is_empty());
+}
+
+#[test]
+fn all_bodies_together_have_a_limit() {
+    let served = narrow(|config| {
+        config.limits.body = ByteSize::mib(3);
+        config.limits.bodies = ByteSize::mib(3);
+    });
+    // One that has come for the most part, and is not all there.
+    let part = head(&format!("Content-Length: {}\r\n", 3 << 20)) + &" ".repeat((3 << 20) - 1);
+    let mut first = served.connect(part.as_bytes());
+    let large = " ".repeat(1 << 20);
+    served.until("there is no room", |served| served.post_text("/admin/load", &large).status == 503);
+    assert_eq!(served.post_text("/admin/load", "{}").status, 400, "small ones have room");
+    first.write_all(b" ").unwrap();
+    let mut start = [0; 12];
+    first.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 400");
+    assert_eq!(served.post_text("/admin/load", &large).status, 400, "and large ones again");
+}
+
+#[test]
 fn json_is_as_deep_as_it_may_be() {
     let served = Served::scripted(config());
     let deep = |levels: usize| format!("{{\"model\": {}{}}}", "[".repeat(levels), "]".repeat(levels));

@@ -1,17 +1,17 @@
 //! Ollama's API over the shipped models.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millpond::ByteSize;
+use millpond::capability::Batched;
+use millpond::pool::BuildWith;
+use millpond::server::Listing;
+use millpond::weights::ModelSource;
 use serde_json::{Value, json};
 
-use super::support::{Answer, Served};
-
-#[track_caller]
-fn refused(answer: &Answer, status: u16) -> String {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    let message = answer.json()["error"].as_str().map(str::to_owned);
-    message.unwrap_or_else(|| panic!("no error in this shape: {}", answer.body))
-}
+use super::support::{Embedder, PATIENCE, Served, config, engine, refused};
 
 /// The lines of a stream.
 fn lines(served: &Served, path: &str, body: &Value) -> Vec<Value> {
@@ -95,6 +95,48 @@ fn a_model_is_loaded_kept_and_let_go() {
     let body = json!({ "model": "shapes-embed", "input": "a red circle", "keep_alive": 0 });
     served.post("/api/embed", &body).ok();
     served.until("the model is gone", |served| loaded(served).is_empty());
+    // What does two things is loaded twice, and is one model.
+    served.post("/admin/load", &json!({ "model": "shapes-clip" })).ok();
+    let there: Vec<_> = loaded(&served).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(there, ["shapes-clip"]);
+}
+
+#[test]
+fn a_model_goes_after_an_answer_that_nobody_reads_and_after_one_that_failed() {
+    let served = Served::scripted(config());
+    let there = |served: &Served| served.app().engine().text_to_text().has_workers("scripted");
+    let mut body = json!({ "model": "scripted", "prompt": "linger", "keep_alive": 0 });
+    let mut lines = served.stream("/api/generate", &body);
+    assert!(lines.next().unwrap().contains("\"done\":false"));
+    assert!(there(&served));
+    drop(lines);
+    served.until("the model is gone", |served| !there(served));
+    (body["prompt"], body["stream"]) = ("fail".into(), false.into());
+    refused(&served.post("/api/generate", &body), 500);
+    served.until("the model is gone again", |served| !there(served));
+}
+
+#[test]
+fn who_waits_for_a_load_waits_no_longer_than_a_request_may() {
+    let (loads, loading) = crossbeam_channel::unbounded::<()>();
+    let slow = BuildWith::new(move || {
+        let _ = loading.recv_timeout(PATIENCE);
+        Batched::new(Embedder)
+    });
+    let engine = engine();
+    engine.text_embedding().register("slow", slow).unwrap();
+    let mut config = config();
+    config.request_timeout = Duration::from_millis(200);
+    let served = Served::new(engine, config);
+    let body = json!({ "model": "slow", "input": "a" });
+    std::thread::scope(|scope| {
+        // More than may wait for loads at once.
+        for _ in 0..20 {
+            scope.spawn(|| refused(&served.post("/api/embed", &body), 504));
+        }
+    });
+    drop(loads);
+    served.until("it is loaded and answers", |served| served.post("/api/embed", &body).status == 200);
 }
 
 #[test]
@@ -192,7 +234,7 @@ fn what_is_wrong_is_said_in_ollamas_shape() {
 
 #[test]
 fn a_stream_nobody_reads_is_canceled() {
-    let served = Served::scripted(super::support::config());
+    let served = Served::scripted(config());
     let body = json!({ "model": "scripted", "prompt": "linger" });
     let mut lines = served.stream("/api/generate", &body);
     assert!(lines.next().unwrap().contains("\"done\":false"));
@@ -205,9 +247,9 @@ fn a_stream_nobody_reads_is_canceled() {
 
 #[test]
 fn what_a_catalog_offers_is_pulled_by_its_name_and_served() {
-    let served = Served::new(super::support::engine(), super::support::config());
+    let served = Served::new(engine(), config());
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed");
-    served.app().directory().offer("mine", millpond::weights::ModelSource::Folder(folder).into());
+    served.app().directory().offer("mine", ModelSource::Folder(folder).into());
     let embed = json!({ "model": "mine", "input": "a red circle" });
     refused(&served.post("/api/embed", &embed), 404);
     let told = lines(&served, "/api/pull", &json!({ "model": "mine:latest" }));
@@ -218,6 +260,10 @@ fn what_a_catalog_offers_is_pulled_by_its_name_and_served() {
     let tags = served.get("/api/tags").ok();
     assert!(tags["models"][0]["size"].as_u64().unwrap() > 10_000, "{tags}");
     assert!(!tags.to_string().contains("models/tiny"), "{tags}");
+    let known = Listing::new("somewhere else", ByteSize::mib(1));
+    served.app().directory().put("mine", known.clone());
+    served.post("/api/pull", &json!({ "model": "mine", "stream": false })).ok();
+    assert_eq!(*served.app().directory().get("mine").unwrap(), known);
 }
 
 #[test]

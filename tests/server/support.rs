@@ -1,10 +1,8 @@
 //! A server on a free port, a client, and models that do what their requests say.
-#![allow(dead_code, reason = "each module uses its own part")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -13,7 +11,7 @@ use millpond::capability::{
     JobContext, Model, ModelError, Outbox, Prompt, Slot, TextCompletion, TextEmbedding, TextToText, Token,
 };
 use millpond::memory::MemoryBudget;
-use millpond::pool::{BuildWith, PoolConfig};
+use millpond::pool::BuildWith;
 use millpond::server::{App, Running, Server, ServerConfig};
 use millpond::{ByteSize, Engine};
 use serde_json::Value;
@@ -202,6 +200,14 @@ impl Answer {
     }
 }
 
+/// What is wrong with a request, as the dialects tell it whose errors are a text.
+#[track_caller]
+pub(crate) fn refused(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    let message = answer.json()["error"].as_str().map(str::to_owned);
+    message.unwrap_or_else(|| panic!("no error in this shape: {}", answer.body))
+}
+
 /// Registers [`Writer`] and [`Embedder`] under the key `scripted`. What is returned steers the writer.
 pub(crate) fn add_scripted(engine: &Engine) -> Cue {
     let cue = Cue::new();
@@ -211,11 +217,6 @@ pub(crate) fn add_scripted(engine: &Engine) -> Cue {
     let embedder = BuildWith::new(|| Batched::new(Embedder));
     engine.text_embedding().register("scripted", embedder).expect("the key is free");
     cue
-}
-
-/// A configuration that keeps one worker.
-pub(crate) fn one_worker() -> PoolConfig {
-    PoolConfig::default().workers(1)
 }
 
 /// Embeds nothing: four numbers, at once.
@@ -364,9 +365,4 @@ pub(crate) fn resident() -> ByteSize {
     let pages =
         status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("it is a number");
     ByteSize::new(pages * 4096)
-}
-
-/// For tests that share a server.
-pub(crate) fn shared<T>(make: impl FnOnce() -> T) -> Arc<T> {
-    Arc::new(make())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Extent;
 
@@ -114,10 +115,13 @@ impl Message {
     }
 }
 
-/// Who speaks in a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who speaks in a conversation. Reads as [`as_str`](Self::as_str) spells it, and as `developer`, which is what some call
+/// the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Sets the rules.
+    #[serde(alias = "developer")]
     System,
     /// Asks.
     User,
@@ -139,8 +143,10 @@ impl Role {
     }
 }
 
-/// A tool that an assistant called.
-#[derive(Clone, Debug, PartialEq)]
+/// A tool that an assistant called. Reads as in the APIs of chat completions: `{"id", "function": {"name",
+/// "arguments"}}`, whose arguments are an object, a text that holds one, or nothing.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "SaidCall")]
 pub struct ToolCall {
     /// What the tool's answer refers to.
     pub id: Option<String>,
@@ -154,6 +160,32 @@ impl ToolCall {
     fn bytes(&self) -> usize {
         let id = self.id.as_ref().map_or(0, String::len);
         TURN_BYTES + id + self.name.len() + Extent::of(&self.arguments).bytes
+    }
+}
+
+/// A call as it is written in JSON.
+#[derive(Deserialize)]
+struct SaidCall {
+    id: Option<String>,
+    function: SaidFunction,
+}
+
+#[derive(Deserialize)]
+struct SaidFunction {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
+}
+
+impl From<SaidCall> for ToolCall {
+    fn from(SaidCall { id, function: SaidFunction { name, arguments } }: SaidCall) -> Self {
+        let arguments = match arguments {
+            Value::Null => Value::Object(Map::new()),
+            // What holds no object stays a text.
+            Value::String(text) => serde_json::from_str(&text).map_or(Value::String(text), Value::Object),
+            arguments => arguments,
+        };
+        Self { id, name, arguments }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use public::is_public;
 use tokio::time::timeout;
 
+use super::app::App;
 use crate::contain::contain;
 
 /// The longest picture that is fetched.
@@ -43,17 +44,18 @@ pub(super) enum FetchError {
     TooSlow,
 }
 
-/// The bytes at `url`.
-pub(super) async fn fetch(url: String) -> Result<Vec<u8>, FetchError> {
-    let work = tokio::task::spawn_blocking(move || {
-        // A name that leads to public addresses only because one of them is: all must be.
-        get(&agent(look_up, is_public), &url)
-    });
-    match timeout(PATIENCE, work).await {
-        Ok(Ok(fetched)) => fetched,
-        Ok(Err(_)) => Err(FetchError::Failed),
-        Err(_) => Err(FetchError::TooSlow),
-    }
+/// The bytes at `url`. A few are fetched at once, however many are asked for: each holds a thread until its other side
+/// has answered, whoever has gone meanwhile.
+pub(super) async fn fetch(app: &App, url: String) -> Result<Vec<u8>, FetchError> {
+    let fetch = async {
+        let seat = app.seats().fetches.clone().acquire_owned().await.map_err(|_| FetchError::Failed)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _seat = seat;
+            get(&agent(look_up, is_public), &url)
+        });
+        work.await.unwrap_or(Err(FetchError::Failed))
+    };
+    timeout(PATIENCE, fetch).await.unwrap_or(Err(FetchError::TooSlow))
 }
 
 fn look_up(host_and_port: &str) -> io::Result<Vec<SocketAddr>> {
@@ -73,6 +75,7 @@ fn agent(
             return Err(forbidden());
         }
         let addresses = look_up(host_and_port)?;
+        // All must be public: which of them is called is not ours to say.
         if addresses.iter().all(|address| allowed(address.ip())) { Ok(addresses) } else { Err(forbidden()) }
     };
     ureq::AgentBuilder::new()

@@ -6,18 +6,19 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::inputs::spelled;
 use super::parameters::{WritingParameters, read as read_parameters, terms};
 use super::path::{Action, VERSION};
 use super::plan::ask;
-use crate::capability::{DescribeRequest, FinishReason, ImageSource};
+use crate::capability::{DescribeRequest, FinishReason};
 use crate::engine::Capabilities;
 use crate::server::api_error::ApiError;
 use crate::server::arrival::Arrival;
 use crate::server::generation::Generation;
+use crate::server::image_url::pictures;
 use crate::server::json_body::{parse, read};
 use crate::server::sse;
 use crate::server::terms::Terms;
+use crate::server::texts::Texts;
 
 /// The body. Parameters may stand beside the text too.
 #[derive(Deserialize)]
@@ -25,29 +26,13 @@ struct Asked {
     id: Option<String>,
     #[serde(alias = "prompt")]
     text_input: String,
-    image: Option<Images>,
+    /// Pictures as base64, or in `data:` URLs.
+    #[serde(default)]
+    image: Texts,
     #[serde(default)]
     parameters: Map<String, Value>,
     #[serde(flatten)]
     beside: Map<String, Value>,
-}
-
-/// Pictures as base64, or in `data:` URLs.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Images {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Asked {
-    fn images(&self) -> Vec<ImageSource> {
-        match &self.image {
-            None => Vec::new(),
-            Some(Images::One(image)) => vec![spelled(image)],
-            Some(Images::Several(images)) => images.iter().map(|image| spelled(image)).collect(),
-        }
-    }
 }
 
 /// Answers one request, as it is written or when it is.
@@ -61,10 +46,10 @@ pub(super) async fn generate(
     let limits = app.config().limits;
     // A model that does not write is refused before anything is read.
     app.find(Some(&model), Generation::wanted(false))?;
-    let body = read(request, limits).await?;
+    let body = read(request, &arrival.app).await?;
     let mut asked: Asked = parse(&body, limits.depth)?;
     drop(body);
-    let images = asked.images();
+    let images = pictures(&asked.image.0);
     let key = app.find(Some(&model), Generation::wanted(!images.is_empty()))?;
     let mut parameters = std::mem::take(&mut asked.beside);
     parameters.append(&mut asked.parameters);
@@ -120,8 +105,11 @@ async fn stream(
     head: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let tracked = arrival.track_at(Action::GenerateStream.endpoint(), key);
-    let mut generation = tracked.run(Generation::start_on(&arrival.app, key, request, terms)).await?;
-    Ok(sse::events(arrival.app.config().keep_alive, |writer| async move {
+    let keep_alive = arrival.app.config().keep_alive;
+    let open =
+        async { Generation::start_on(&arrival.app, key, request, terms).await?.opened(keep_alive).await };
+    let mut generation = tracked.run(open).await?;
+    Ok(sse::events(keep_alive, |writer| async move {
         let event = |text: &str| {
             let mut event = head.clone();
             event.insert("text_output".to_owned(), text.into());

@@ -22,7 +22,7 @@ use crate::server::json_body::read;
 use crate::server::many::answer_all_on;
 use crate::server::terms::Terms;
 
-/// How many texts that came as one request are written at once.
+/// How many texts that came as one request are written at once, at most.
 const WRITTEN_AT_ONCE: usize = 64;
 
 /// Answers one request for tensors.
@@ -33,7 +33,7 @@ pub(super) async fn infer(arrival: &Arrival, model: &str, request: Request) -> R
     let work = async {
         let head = head_length(request.headers())?;
         let limits = app.config().limits;
-        let body = read(request, limits).await?;
+        let body = read(request, &arrival.app).await?;
         let mut asked = Asked::read(&body, head, limits.depth)?;
         drop(body);
         let can = app.abilities(&key);
@@ -124,7 +124,15 @@ async fn write(
         tracked.advance(completion.completion_tokens() as u64);
         Ok(completion.choices.into_iter().next().map(|choice| choice.text).unwrap_or_default())
     };
-    stream::iter(requests).map(written).buffered(WRITTEN_AT_ONCE).try_collect().await
+    stream::iter(requests).map(written).buffered(at_once(app, key)).try_collect().await
+}
+
+/// How many texts are written at once: no more than may wait for the model, for none is to crowd out another.
+fn at_once(app: &App, key: &str) -> usize {
+    let engine = app.engine();
+    let settings = [engine.text_to_text().key_config(key), engine.vision().key_config(key)];
+    let rooms = settings.into_iter().flatten().map(|settings| settings.queue_capacity);
+    rooms.filter(|room| *room > 0).fold(WRITTEN_AT_ONCE, usize::min)
 }
 
 #[cfg(test)]

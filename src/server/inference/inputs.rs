@@ -7,6 +7,7 @@ use super::elements::Elements;
 use super::tensor::{Tensor, shown};
 use crate::capability::ImageSource;
 use crate::server::api_error::ApiError;
+use crate::server::image_url;
 
 /// How many texts or pictures one request may hold.
 pub(super) const MOST_ROWS: usize = 2048;
@@ -46,7 +47,7 @@ pub(super) fn pictures(tensor: &Tensor) -> Result<Vec<ImageSource>, ApiError> {
     match &tensor.elements {
         Elements::Texts(all) => {
             check_rows(tensor)?;
-            Ok(all.iter().map(|text| spelled(text)).collect())
+            Ok(image_url::pictures(all))
         }
         Elements::Raw(all) => {
             check_rows(tensor)?;
@@ -56,11 +57,6 @@ pub(super) fn pictures(tensor: &Tensor) -> Result<Vec<ImageSource>, ApiError> {
         Elements::None => Err(wrong(tensor, "it holds no picture")),
         _ => Err(wrong(tensor, format!("it is {}, neither BYTES nor UINT8", tensor.datatype))),
     }
-}
-
-/// A picture as a text has it.
-pub(super) fn spelled(text: &str) -> ImageSource {
-    if text.starts_with("data:") { ImageSource::data_url(text) } else { ImageSource::base64(text) }
 }
 
 fn pixels(tensor: &Tensor, all: &[u8]) -> Result<Vec<ImageSource>, ApiError> {

@@ -41,7 +41,7 @@ mod tensor;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ pub(super) fn routes() -> axum::Router<App> {
         .route("/v2/models/{*rest}", get(tell).post(compute))
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{*rest}", post(repository::change))
-        .route("/v2/{*rest}", any(nothing))
+        .route("/v2/{*rest}", any(async || ApiError::unknown_url()))
 }
 
 async fn server() -> Json<Value> {
@@ -101,7 +101,7 @@ fn rest(request: &Request) -> &str {
 async fn tell(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (model, action) = parse(rest(&request))?;
     if action.is_posted() {
-        return Err(wrong_method());
+        return Err(ApiError::wrong_method());
     }
     models::tell(&app, &model, action)
 }
@@ -113,15 +113,6 @@ async fn compute(arrival: Arrival, request: Request) -> Result<Response, ApiErro
         Action::Generate | Action::GenerateStream => {
             generate::generate(arrival, model, action, request).await
         }
-        _ => Err(wrong_method()),
+        _ => Err(ApiError::wrong_method()),
     }
-}
-
-async fn nothing() -> Response {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("unknown_url").into_response()
-}
-
-fn wrong_method() -> ApiError {
-    let message = "this path does not know the method";
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed")
 }

@@ -39,9 +39,6 @@ fn signature(app: &App, key: &str) -> Signature {
 
 /// Whether a request would be served. One whose weights are not loaded is: the request loads them.
 fn ready(app: &App, key: &str) -> Result<(), ApiError> {
-    if app.is_draining() {
-        return Err(ApiError::draining());
-    }
     match statuses(app, key).iter().find_map(unroutable) {
         Some(reason) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).code("not_ready")),
         None => Ok(()),

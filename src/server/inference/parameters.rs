@@ -11,6 +11,7 @@ use super::tensor::Tensor;
 use crate::capability::{DrawRequest, EmbedRequest, GenerateRequest, Overlong, SamplingOptions};
 use crate::server::api_error::ApiError;
 use crate::server::terms::Terms;
+use crate::server::texts::Texts;
 
 /// As many levels of priority go before requests that name none.
 const LEVELS_BEFORE: i64 = 8;
@@ -30,19 +31,12 @@ pub(super) struct WritingParameters {
     repetition_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
-    #[serde(alias = "stop_words")]
-    stop: Option<Stops>,
+    #[serde(default, alias = "stop_words")]
+    stop: Texts,
     /// Whether the text is a user's message, to be put into words by the model's template, and no raw prompt.
     pub(super) chat: Option<bool>,
     /// Whether the answer is to come as it is written.
     pub(super) stream: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Stops {
-    One(String),
-    Several(Vec<String>),
 }
 
 impl WritingParameters {
@@ -75,11 +69,7 @@ impl WritingParameters {
         sampling.frequency_penalty = self.frequency_penalty.unwrap_or(plain.frequency_penalty);
         request.sampling = sampling;
         request.max_tokens = self.max_tokens.unwrap_or(request.max_tokens);
-        request.stop = match &self.stop {
-            None => Vec::new(),
-            Some(Stops::One(stop)) => vec![stop.clone()],
-            Some(Stops::Several(stops)) => stops.clone(),
-        };
+        request.stop.clone_from(&self.stop.0);
     }
 }
 

@@ -30,7 +30,7 @@ struct Change {
 /// The body, which may be empty.
 async fn body<T: DeserializeOwned + Default>(app: &App, request: Request) -> Result<T, ApiError> {
     let limits = app.config().limits;
-    let bytes = read(request, limits).await?;
+    let bytes = read(request, app).await?;
     if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes, limits.depth) }
 }
 

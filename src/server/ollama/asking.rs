@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
-use super::keep_alive::KeepAlive;
+use super::keep_alive::{Going, KeepAlive};
 use super::moment::Moment;
 use super::speaker::{Ending, Speaker, Times};
 use crate::capability::{DescribeRequest, Prompt};
@@ -141,6 +143,7 @@ pub(super) async fn answer(arrival: &Arrival, question: Question) -> Result<Resp
     if shape == Shape::Generate {
         unword(&app.engine().facts(&key), &mut request);
     }
+    let going = Going::after(keep_alive, app, &key);
     let asked = async {
         let loading = loaded(app, &key, writer_of(app, &key, pictures)).await?;
         let times = Times::new(tracked.began(), loading);
@@ -151,14 +154,13 @@ pub(super) async fn answer(arrival: &Arrival, question: Question) -> Result<Resp
     if let Some(KeepAlive::For(_)) = keep_alive {
         keep(app, &key, keep_alive).await?;
     }
-    let (app, key) = (app.clone(), key.clone());
     if stream {
         return Ok(sse::pieces("application/x-ndjson", None, |writer| async move {
+            let _going = going;
             match tracked.run(tell(&writer, &lines, speaker, &tracked)).await {
-                Ok(last) => writer.push(lined(&last)).await,
-                Err(error) => writer.push(lined(&json!({ "error": error.message }))).await,
+                Ok(last) => writer.line(&last).await,
+                Err(error) => writer.line(&json!({ "error": error.message })).await,
             }
-            unload(app, key, keep_alive);
         }));
     }
     let work = async {
@@ -170,9 +172,7 @@ pub(super) async fn answer(arrival: &Arrival, question: Question) -> Result<Resp
         speech.add(rest);
         Ok(lines.last(speech, &ending))
     };
-    let told = tracked.run(work).await?;
-    unload(app, key, keep_alive);
-    Ok(Json(told).into_response())
+    Ok(Json(tracked.run(work).await?).into_response())
 }
 
 /// A prompt for a model without a template is given to it as it is, behind what the system says.
@@ -198,15 +198,11 @@ async fn tell(
         let speech = Speech::of(said);
         // Of thoughts that are not told there is nothing to write.
         if !speech.is_empty() && (lines.thoughts || !speech.text.is_empty() || !speech.calls.is_empty()) {
-            writer.push(lined(&lines.line(speech).into())).await;
+            writer.line(&lines.line(speech)).await;
         }
     }
     let (rest, ending) = speaker.finish().await?;
     Ok(lines.last(Speech::of(rest), &ending))
-}
-
-fn lined(line: &Value) -> String {
-    format!("{line}\n")
 }
 
 /// What a model is asked as: it sees, or it writes.
@@ -216,42 +212,53 @@ fn writer_of(app: &App, key: &str, pictures: bool) -> Capabilities {
 }
 
 /// Loads the model unless it is, and says how long that took.
+///
+/// # Errors
+///
+/// 504 when it takes longer than a request may.
 pub(super) async fn loaded(app: &App, key: &str, capability: Capabilities) -> Result<Duration, ApiError> {
     let start = Instant::now();
+    if !is_there(app, key, capability) {
+        let most = app.config().request_timeout;
+        let late = |_| {
+            let message = format!("{key} was not loaded within {most:.1?}");
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, message).code("timeout")
+        };
+        timeout(most, load(app, key, capability)).await.map_err(late)??;
+    }
+    Ok(start.elapsed())
+}
+
+/// Loads the model, on a thread that may wait. There is a limit to those.
+async fn load(app: &App, key: &str, capability: Capabilities) -> Result<(), ApiError> {
+    let seat = app.seats().loads.clone().acquire_owned().await.map_err(|_| ApiError::draining())?;
+    if is_there(app, key, capability) {
+        return Ok(());
+    }
+    let (app, key) = (app.clone(), key.to_owned());
+    let load = move || {
+        let _seat = seat;
+        carry_out(&app, &key, capability, Order::Load)
+    };
+    Ok(tokio::task::spawn_blocking(load).await??)
+}
+
+fn is_there(app: &App, key: &str, capability: Capabilities) -> bool {
     let engine = app.engine();
-    let there = match capability {
+    match capability {
         Capabilities::TextEmbedding => engine.text_embedding().has_workers(key),
         Capabilities::TextToText => engine.text_to_text().has_workers(key),
         Capabilities::ImageEmbedding => engine.image_embedding().has_workers(key),
         Capabilities::Vision => engine.vision().has_workers(key),
         Capabilities::TextToImage => engine.text_to_image().has_workers(key),
-    };
-    if !there {
-        let (app, key) = (app.clone(), key.to_owned());
-        let load = move || carry_out(&app, &key, capability, Order::Load);
-        tokio::task::spawn_blocking(load).await.map_err(|_| ApiError::draining())??;
     }
-    Ok(start.elapsed())
 }
 
 /// Tells the pools how long a model stays.
 pub(super) async fn keep(app: &App, key: &str, keep_alive: Option<KeepAlive>) -> Result<(), ApiError> {
     let Some(keep_alive) = keep_alive else { return Ok(()) };
     let (app, key) = (app.clone(), key.to_owned());
-    let told = tokio::task::spawn_blocking(move || keep_alive.apply(&app, &key)).await;
-    told.map_err(|_| ApiError::draining())??;
-    Ok(())
-}
-
-/// Lets a model go whose answer is there, if that was asked for; nobody waits for it.
-pub(super) fn unload(app: App, key: String, keep_alive: Option<KeepAlive>) {
-    if keep_alive == Some(KeepAlive::Unload) {
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = KeepAlive::Unload.apply(&app, &key) {
-                tracing::debug!(%key, %error, "a model could not be unloaded");
-            }
-        });
-    }
+    Ok(tokio::task::spawn_blocking(move || keep_alive.apply(&app, &key)).await??)
 }
 
 /// Answers who asks nothing: loads the model, or unloads it.

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::asking::{Question, Shape, answer};
 use super::keep_alive::KeepAlive;
 use super::options::{Options, Think, form};
-use super::pictures;
 use crate::capability::{ContentPart, DescribeRequest, Message, Prompt, Role, ToolCall};
 use crate::server::api_error::ApiError;
 use crate::server::arrival::Arrival;
+use crate::server::image_url::pictures;
 use crate::server::json_body::JsonBody;
 
 #[derive(Debug, Deserialize)]
@@ -29,37 +29,14 @@ pub(super) struct Asked {
 
 #[derive(Debug, Deserialize)]
 struct SaidMessage {
-    role: SaidRole,
+    role: Role,
     content: Option<String>,
     thinking: Option<String>,
     images: Option<Vec<String>>,
-    tool_calls: Option<Vec<SaidCall>>,
+    tool_calls: Option<Vec<ToolCall>>,
     tool_call_id: Option<String>,
     #[serde(alias = "name")]
     tool_name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SaidRole {
-    #[serde(alias = "developer")]
-    System,
-    User,
-    Assistant,
-    Tool,
-}
-
-#[derive(Debug, Deserialize)]
-struct SaidCall {
-    id: Option<String>,
-    function: SaidFunction,
-}
-
-#[derive(Debug, Deserialize)]
-struct SaidFunction {
-    name: String,
-    #[serde(default)]
-    arguments: Value,
 }
 
 pub(super) async fn chat(arrival: Arrival, JsonBody(asked): JsonBody<Asked>) -> Result<Response, ApiError> {
@@ -110,25 +87,12 @@ fn name_of(tool: &Value) -> Result<String, ApiError> {
 impl SaidMessage {
     /// The message without what it says, and what it says: pictures first, as Ollama shows them.
     fn read(self) -> (Message, Vec<ContentPart>) {
-        let role = match self.role {
-            SaidRole::System => Role::System,
-            SaidRole::User => Role::User,
-            SaidRole::Assistant => Role::Assistant,
-            SaidRole::Tool => Role::Tool,
-        };
-        let mut message = Message::new(role, "");
+        let mut message = Message::new(self.role, "");
         message.reasoning = self.thinking;
         message.name = self.tool_name;
         message.tool_call_id = self.tool_call_id;
-        let calls = self.tool_calls.unwrap_or_default().into_iter();
-        message.tool_calls = calls
-            .map(|SaidCall { id, function: SaidFunction { name, arguments } }| ToolCall {
-                id,
-                name,
-                arguments,
-            })
-            .collect();
-        let shown = pictures(self.images.unwrap_or_default()).into_iter().map(ContentPart::Image);
+        message.tool_calls = self.tool_calls.unwrap_or_default();
+        let shown = pictures(self.images.as_deref().unwrap_or_default()).into_iter().map(ContentPart::Image);
         let parts = shown.chain(self.content.map(ContentPart::Text)).collect();
         (message, parts)
     }

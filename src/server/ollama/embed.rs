@@ -6,8 +6,8 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::asking::{keep, loaded, unload};
-use super::keep_alive::KeepAlive;
+use super::asking::{keep, loaded};
+use super::keep_alive::{Going, KeepAlive};
 use super::speaker::nanoseconds;
 use crate::capability::{EmbedRequest, Embedding, Overlong};
 use crate::engine::Capabilities;
@@ -115,6 +115,7 @@ async fn vectors(
     let key = app.find(Some(model), &[Capabilities::TextEmbedding])?;
     let tracked = arrival.track(&key);
     let keep_alive = keep_alive.filter(|_| arrival.may_steer());
+    let _going = Going::after(keep_alive, app, &key);
     let work = async {
         if requests.is_empty() && keep_alive == Some(KeepAlive::Unload) {
             return Ok((Vec::new(), Duration::ZERO));
@@ -126,7 +127,5 @@ async fn vectors(
         let all = answer_all(app, app.engine().text_embedding(), &key, requests.into_iter()).await?;
         Ok((all, loading))
     };
-    let done = tracked.run(work).await?;
-    unload(app.clone(), key.clone(), keep_alive);
-    Ok(done)
+    tracked.run(work).await
 }

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::asking::{Question, Shape, answer};
 use super::keep_alive::KeepAlive;
 use super::options::{Options, Think, form};
-use super::pictures;
 use crate::capability::{Chat, DescribeRequest, GenerateRequest, Message, Prompt};
 use crate::server::api_error::ApiError;
 use crate::server::arrival::Arrival;
+use crate::server::image_url::pictures;
 use crate::server::json_body::JsonBody;
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +44,7 @@ impl Asked {
         self.check()?;
         let raw = self.raw.unwrap_or(false);
         let thoughts = self.think != Some(Think::Whether(false));
-        let images = pictures(self.images.unwrap_or_default());
+        let images = pictures(self.images.as_deref().unwrap_or_default());
         let prompt = self.prompt.unwrap_or_default();
         let asks = !prompt.is_empty() || !images.is_empty();
         let request = if asks {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use tokio::runtime::Handle;
 
 use crate::engine::Capabilities;
 use crate::pool::PoolError;
@@ -65,6 +66,34 @@ impl KeepAlive {
         }
         let known = text.len() > 1 && seconds.is_finite();
         known.then(|| Self::of_seconds(if text.starts_with('-') { -seconds } else { seconds }))
+    }
+}
+
+/// Lets a model go when it is dropped: when the answer is there, has failed, or is awaited no more. Nobody waits for it.
+#[derive(Debug)]
+#[must_use = "the model goes when it is dropped"]
+pub(super) struct Going {
+    app: App,
+    key: String,
+}
+
+impl Going {
+    /// Of a model that is to go after this request, if it is.
+    pub(super) fn after(keep_alive: Option<KeepAlive>, app: &App, key: &str) -> Option<Self> {
+        (keep_alive == Some(KeepAlive::Unload)).then(|| Self { app: app.clone(), key: key.to_owned() })
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // Without a runtime the server has ended, and its models with it.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (app, key) = (self.app.clone(), std::mem::take(&mut self.key));
+        runtime.spawn_blocking(move || {
+            if let Err(error) = KeepAlive::Unload.apply(&app, &key) {
+                tracing::debug!(%key, %error, "a model could not be unloaded");
+            }
+        });
     }
 }
 

@@ -30,7 +30,6 @@ use axum::routing::{any, get, post};
 
 use super::api_error::ApiError;
 use super::app::App;
-use crate::capability::ImageSource;
 
 pub(super) fn routes() -> axum::Router<App> {
     axum::Router::new()
@@ -48,23 +47,11 @@ pub(super) fn routes() -> axum::Router<App> {
         .route("/api/copy", any(not_here))
         .route("/api/push", any(not_here))
         .route("/api/blobs/{digest}", any(not_here))
-        .route("/api/{*rest}", any(nothing))
-}
-
-/// Pictures as base64, or in `data:` URLs.
-fn pictures(all: Vec<String>) -> Vec<ImageSource> {
-    let read = |text: String| {
-        if text.starts_with("data:") { ImageSource::data_url(text) } else { ImageSource::base64(text) }
-    };
-    all.into_iter().map(read).collect()
+        .route("/api/{*rest}", any(async || ApiError::unknown_url()))
 }
 
 async fn not_here() -> ApiError {
     let message =
         "models are added by /api/pull and by the server's configuration, and removed by `millpond rm`";
     ApiError::new(StatusCode::NOT_IMPLEMENTED, message).code("not_implemented")
-}
-
-async fn nothing() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path").code("unknown_url")
 }

@@ -1,5 +1,6 @@
 //! Which models there are, which are loaded, and what they are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::moment::Moment;
 use crate::engine::{Capabilities, ModelFacts};
+use crate::id::ByteSize;
 use crate::pool::KeyStatus;
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
@@ -64,22 +66,39 @@ pub(super) async fn tags(State(app): State<App>) -> Json<Value> {
 pub(super) async fn ps(State(app): State<App>) -> Json<Value> {
     let now = Moment::now();
     let pools = app.engine().status().pools;
-    let loaded = pools.iter().flat_map(|pool| &pool.keys).filter(|key| key.ready > 0);
-    let all = loaded.map(|status| {
-        let key = status.key.as_str();
+    let mut loaded = BTreeMap::<&str, Loaded>::new();
+    for status in pools.iter().flat_map(|pool| &pool.keys).filter(|key| key.ready > 0) {
+        loaded.entry(status.key.as_str()).or_default().add(status);
+    }
+    let all = loaded.into_iter().map(|(key, Loaded { size, left })| {
         let facts = app.engine().facts(key);
         json!({
             "name": key,
             "model": key,
-            "size": status.memory.bytes(),
+            "size": size.bytes(),
             "digest": "",
             "details": Details::of(&facts),
-            "expires_at": now.after(left(status)),
+            "expires_at": now.after(left),
             "size_vram": 0,
             "context_length": app.engine().context_length(key),
         })
     });
     Json(json!({ "models": all.collect::<Vec<_>>() }))
+}
+
+/// What a model that is loaded holds, all that it does taken together.
+#[derive(Debug, Default)]
+struct Loaded {
+    size: ByteSize,
+    /// How much longer some of it stays.
+    left: Duration,
+}
+
+impl Loaded {
+    fn add(&mut self, status: &KeyStatus) {
+        self.size = self.size.saturating_add(status.memory);
+        self.left = self.left.max(left(status));
+    }
 }
 
 /// How much longer a model stays if nobody asks it anything.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::capability::{GenerateRequest, Overlong, ResponseFormat, SamplingOptions};
 use crate::server::api_error::ApiError;
 use crate::server::json_form::{any_object, compact};
+use crate::server::texts::Texts;
 
 /// More than any model has room for.
 const MOST_TOKENS: usize = 1 << 24;
@@ -20,19 +21,12 @@ pub(super) struct Options {
     top_p: Option<f32>,
     min_p: Option<f32>,
     seed: Option<i64>,
-    stop: Option<Stops>,
+    stop: Texts,
     repeat_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
     mirostat: Option<i64>,
     typical_p: Option<f32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Stops {
-    One(String),
-    Several(Vec<String>),
 }
 
 impl Options {
@@ -73,11 +67,7 @@ impl Options {
         request.sampling = sampling;
         let most = self.num_predict.and_then(|most| usize::try_from(most).ok()).filter(|most| *most > 0);
         (request.max_tokens, request.overlong) = (most.unwrap_or(MOST_TOKENS), Overlong::Cut);
-        request.stop = match self.stop {
-            None => Vec::new(),
-            Some(Stops::One(stop)) => vec![stop],
-            Some(Stops::Several(stops)) => stops,
-        };
+        request.stop = self.stop.0;
         request.stop.retain(|stop| !stop.is_empty());
         Ok(())
     }

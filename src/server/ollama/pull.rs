@@ -20,10 +20,13 @@ use crate::server::arrival::Arrival;
 use crate::server::directory::{Listing, Offer};
 use crate::server::json_body::JsonBody;
 use crate::server::sse;
-use crate::weights::{DownloadProgress, ModelFiles, ModelId, ModelSource, WeightsError};
+use crate::weights::{DownloadProgress, HubError, ModelFiles, ModelId, ModelSource, WeightsError};
 
 /// How often a download's progress is told.
 const BEAT: Duration = Duration::from_millis(100);
+/// When to ask again for what cannot be fetched now: sooner than a network is switched on, or another process is through,
+/// it is of no use.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Asked {
@@ -41,31 +44,27 @@ pub(super) async fn pull(arrival: Arrival, JsonBody(asked): JsonBody<Asked>) -> 
     let work = tokio::task::spawn_blocking(move || fetch(&app, &key, offer, &progress));
     if asked.stream == Some(false) {
         drop(lines);
-        tracked.run(async { work.await.map_err(|_| ApiError::draining())? }).await?;
+        tracked.run(async { work.await? }).await?;
         return Ok(Json(json!({ "status": "success" })).into_response());
     }
     Ok(sse::pieces("application/x-ndjson", None, |writer| async move {
         let write = async {
-            writer.push(line(&json!({ "status": "pulling manifest" }))).await;
+            writer.line(&json!({ "status": "pulling manifest" })).await;
             tell(&writer, &mut lines).await;
-            work.await.map_err(|_| ApiError::draining())?
+            work.await?
         };
         let last = match tracked.run(write).await {
             Ok(()) => json!({ "status": "success" }),
             Err(error) => json!({ "error": error.message }),
         };
-        writer.push(line(&last)).await;
+        writer.line(&last).await;
     }))
 }
 
 async fn tell(writer: &sse::Writer, lines: &mut UnboundedReceiver<Value>) {
     while let Some(told) = lines.recv().await {
-        writer.push(line(&told)).await;
+        writer.line(&told).await;
     }
-}
-
-fn line(told: &Value) -> String {
-    format!("{told}\n")
 }
 
 /// The key that a model will have, and where it comes from: a name that is offered, or an id on the hub, which may
@@ -81,16 +80,19 @@ fn wanted(app: &App, model: &str) -> Result<(String, Offer), ApiError> {
     Ok((id.to_string(), Offer::from(ModelSource::Hub(id))))
 }
 
-/// Fetches a model and registers it, unless it is there already.
+/// Fetches a model and registers it. One that is served already stays as it is, and so does what is said of it.
 fn fetch(app: &App, key: &str, offer: Offer, progress: &Progress) -> Result<(), ApiError> {
+    if !app.abilities(key).is_empty() {
+        return Ok(());
+    }
     let Offer { source, license, description } = offer;
     let files = source.resolve_with(app.directory().hub(), progress).map_err(failed)?;
     progress.say(json!({ "status": "registering" }));
-    if app.abilities(key).is_empty()
-        && let Err(error) = register(app, key, &files)
+    if let Err(error) = register(app, key, &files) {
         // Who pulled the same model at the same time may have been first.
-        && app.abilities(key).is_empty()
-    {
+        if !app.abilities(key).is_empty() {
+            return Ok(());
+        }
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("unusable_model"));
     }
     let size = match &files {
@@ -113,9 +115,15 @@ fn register(app: &App, key: &str, files: &ModelFiles) -> Result<(), crate::Error
 
 /// What a hub says is for the caller; what this machine's files say is not.
 fn failed(error: WeightsError) -> ApiError {
-    match error {
-        WeightsError::Hub(error) => ApiError::new(StatusCode::BAD_GATEWAY, error.to_string()).code("hub"),
-        other => crate::Error::from(other).into(),
+    let WeightsError::Hub(error) = error else { return crate::Error::from(error).into() };
+    let of = |status| ApiError::new(status, error.to_string()).code("hub");
+    match &error {
+        HubError::NotFound { .. } | HubError::Unauthorized { .. } => of(StatusCode::NOT_FOUND),
+        HubError::Offline { .. } | HubError::Locked { .. } => {
+            of(StatusCode::SERVICE_UNAVAILABLE).after(RETRY_AFTER)
+        }
+        HubError::Disk { .. } => crate::Error::from(WeightsError::from(error)).into(),
+        _ => of(StatusCode::BAD_GATEWAY),
     }
 }
 
@@ -202,6 +210,30 @@ mod tests {
         ] {
             assert_eq!(named(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_hub_says_has_a_status() {
+        let what = || "org/model".to_owned();
+        let cases = [
+            (HubError::NotFound { what: what() }, 404, false),
+            (HubError::Unauthorized { what: what() }, 404, false),
+            (HubError::Offline { model: what(), missing: "config.json".to_owned() }, 503, true),
+            (HubError::Locked { what: what() }, 503, true),
+            (HubError::Unreachable { what: what(), attempts: 3, detail: "refused".to_owned() }, 502, false),
+            (HubError::Status { what: what(), status: 500 }, 502, false),
+            (HubError::Corrupt { what: what() }, 502, false),
+        ];
+        for (error, status, later) in cases {
+            let told = error.to_string();
+            let failed = failed(error.into());
+            assert_eq!((failed.status.as_u16(), failed.code), (status, Some("hub")), "{told}");
+            assert_eq!((failed.retry_after.is_some(), failed.message), (later, told));
+        }
+        let full = std::io::Error::other("/models/cache is full");
+        let failed = failed(HubError::Disk { what: what(), source: std::sync::Arc::new(full) }.into());
+        assert_eq!(failed.status.as_u16(), 500);
+        assert!(!failed.message.contains("/models"), "{}", failed.message);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! what it puts before a text. Vectors are scaled as the model's files say; `dimensions` keeps the first so many
 //! numbers, of models that were trained for it.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::Json;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
@@ -18,7 +18,7 @@ use crate::engine::Capabilities;
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
 use crate::server::arrival::Arrival;
-use crate::server::image_url::picture;
+use crate::server::image_url::{few_enough, picture};
 use crate::server::in_flight::Tracked;
 use crate::server::json_body::JsonBody;
 use crate::server::many::answer_all;
@@ -37,8 +37,9 @@ struct EmbeddingsRequest {
     encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
     truncate: Option<bool>,
-    #[serde(alias = "input_type")]
     prompt_name: Option<String>,
+    /// The same, as others call it.
+    input_type: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -96,8 +97,7 @@ async fn embeddings(
     });
     let usage = Usage { prompt_tokens: tokens, total_tokens: tokens };
     let list = List { object: "list", data: data.collect(), model: &key, usage };
-    let body = serde_json::to_vec(&list).map_err(|_| ApiError::draining())?;
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(Json(list).into_response())
 }
 
 /// The model that embeds all of the input: one that does pictures and texts both, where there are both.
@@ -123,7 +123,9 @@ async fn embed(
     key: &str,
     request: EmbeddingsRequest,
 ) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
-    let EmbeddingsRequest { input: Items(items), dimensions, truncate, prompt_name, .. } = request;
+    let EmbeddingsRequest { input: Items(items), dimensions, truncate, prompt_name, input_type, .. } =
+        request;
+    let prompt_name = prompt_name.or(input_type);
     let overlong = if truncate.unwrap_or(true) { Overlong::Cut } else { Overlong::Refuse };
     let is_picture: Vec<_> = items.iter().map(Item::is_picture).collect();
     if items.iter().any(Item::is_empty) {
@@ -132,6 +134,7 @@ async fn embed(
     if is_picture.contains(&true) && dimensions.is_some() {
         return Err(ApiError::invalid("dimensions", "a picture's vector keeps all of its numbers"));
     }
+    few_enough("input", items.iter().filter_map(Item::picture))?;
     let (mut texts, mut pictures) = (Vec::with_capacity(items.len()), Vec::new());
     for item in items {
         let mut request = match item {

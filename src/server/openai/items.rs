@@ -27,8 +27,13 @@ impl Item {
         matches!(self, Self::Text(text) if text.is_empty())
     }
 
+    /// Where it is, if it is a picture.
+    pub(super) fn picture(&self) -> Option<&str> {
+        if let Self::Picture(url) = self { Some(url) } else { None }
+    }
+
     pub(super) fn is_picture(&self) -> bool {
-        matches!(self, Self::Picture(_))
+        self.picture().is_some()
     }
 }
 

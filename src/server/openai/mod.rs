@@ -12,7 +12,6 @@ mod images;
 mod items;
 mod logprobs;
 mod models;
-mod one_or_many;
 mod sampling;
 mod usage;
 

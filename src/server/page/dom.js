@@ -32,9 +32,13 @@ export function say(element, text) {
 }
 
 /// Keeps `parent`'s children in step with `items`: one child for each key, made once and updated in place, so that
-/// focus and selection stay where they are.
+/// focus and selection stay where they are. Of items with one key, all but the first are made anew each time.
 export function keep(parent, items, keyOf, make, update) {
-  const kept = new Map([...parent.children].map((child) => [child.keptAs, child]));
+  const kept = new Map();
+  for (const child of [...parent.children]) {
+    if (kept.has(child.keptAs)) child.remove();
+    else kept.set(child.keptAs, child);
+  }
   let place = parent.firstElementChild;
   for (const item of items) {
     const key = keyOf(item);

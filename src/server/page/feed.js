@@ -8,12 +8,12 @@ export const WINDOW = 180;
 /// Calls `tell(frame, past)` with each frame and the samples of the last minutes, for as long as the page is open.
 /// `link(state, why)` hears how the connection is.
 export async function follow(tell, link) {
-  let past = [];
-  for (let pause = 1; ; pause = Math.min(pause * 2, 15)) {
+  let [past, pause] = [[], 1];
+  for (;;) {
+    const watch = new AbortController();
+    const again = () => watch.abort();
+    document.addEventListener("key-changed", again);
     try {
-      const watch = new AbortController();
-      const again = () => watch.abort();
-      document.addEventListener("key-changed", again, { once: true });
       const response = await ask("/feed", { signal: watch.signal });
       for await (const data of eventsOf(response)) {
         const frame = JSON.parse(data);
@@ -24,11 +24,18 @@ export async function follow(tell, link) {
       }
       link("lost", "The server has closed the feed.");
     } catch (error) {
-      const wants = error.status === 401;
-      link("lost", error.name === "AbortError" ? "" : error.message);
-      if (wants) await new Promise((go) => document.addEventListener("key-changed", go, { once: true }));
+      // With another key it is tried at once.
+      if (watch.signal.aborted) continue;
+      link("lost", error.message);
+      if (error.status === 401) {
+        await new Promise((go) => document.addEventListener("key-changed", go, { once: true }));
+        continue;
+      }
+    } finally {
+      document.removeEventListener("key-changed", again);
     }
     await wait(pause);
+    pause = Math.min(pause * 2, 15);
   }
 }
 

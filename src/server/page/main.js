@@ -33,6 +33,8 @@ function askForKey() {
   const dialog = place("key-dialog");
   if (dialog.open) return;
   place("key-field").value = apiKey.get();
+  // Who closes it by Escape gives no answer, and not that of last time.
+  dialog.returnValue = "";
   dialog.showModal();
 }
 

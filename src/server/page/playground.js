@@ -49,7 +49,6 @@ export function openPlayground() {
 
 /// Offers the models that there are, and shows panels how their own requests go.
 export function showModels(frame) {
-  place("key-button").hidden = false;
   place("key-button").textContent = apiKey.get() ? "API key ✓" : "API key";
   for (const { capability, made, none } of PANELS) {
     const pool = frame.pools.find(({ name }) => name === capability);

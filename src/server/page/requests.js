@@ -14,7 +14,7 @@ export function openRequests() {
 export function showRequests({ requests }) {
   empty.hidden = requests.length > 0;
   say(place("requests-count"), requests.length ? `(${requests.length})` : "");
-  keep(list, requests, (request) => String(request.id), row, (element, request) => {
+  keep(list, requests, ({ id, began, endpoint, model }) => JSON.stringify([id, began, endpoint, model]), row, (element, request) => {
     const unit = request.endpoint.includes("images") ? "steps" : "tokens";
     const tokens = request.tokens ? ` · ${count(request.tokens)} ${unit}` : "";
     say(element.age, `${time(seconds(request.running_for))}${tokens}${request.canceled ? " · ending" : ""}`);

@@ -70,7 +70,7 @@ impl WholeChoice {
     fn of(index: usize, choice: &Choice, manner: &Manner) -> Self {
         let mut reader = Reader::new(&manner.tools);
         let said = [reader.push(&choice.text), reader.finish()].concat();
-        let message = Spoken::of(said);
+        let message = Spoken::of(said, manner.most_calls);
         Self {
             index,
             finish_reason: finish_reason(choice.finish_reason, !message.tool_calls.is_empty()),
@@ -81,13 +81,15 @@ impl WholeChoice {
 }
 
 impl Spoken {
-    fn of(said: Vec<Said>) -> Self {
+    /// With at most so many calls.
+    fn of(said: Vec<Said>, most_calls: usize) -> Self {
         let mut spoken = Self { role: "assistant", ..Self::default() };
         let mut content = String::new();
         for said in said {
             match said {
                 Said::Thought(piece) => spoken.reasoning_content.push_str(&piece),
                 Said::Text(piece) => content.push_str(&piece),
+                Said::Call(_) if spoken.tool_calls.len() == most_calls => {}
                 Said::Call(Called { name, arguments }) => {
                     let function = Function { name, arguments };
                     spoken.tool_calls.push(WholeCall { id: call_id(), r#type: "function", function });

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use crate::capability::{ContentPart, Message, Role, ToolCall};
 use crate::server::api_error::ApiError;
@@ -14,24 +13,15 @@ use crate::server::image_url::picture;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SaidMessage {
-    role: SaidRole,
+    role: Role,
     #[serde(default)]
     content: Content,
     name: Option<String>,
-    #[serde(alias = "reasoning")]
     reasoning_content: Option<String>,
-    tool_calls: Option<Vec<SaidCall>>,
+    /// The same, as others call it.
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<ToolCall>>,
     tool_call_id: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum SaidRole {
-    System,
-    Developer,
-    User,
-    Assistant,
-    Tool,
 }
 
 /// A text or parts.
@@ -55,21 +45,11 @@ struct Part {
 #[derive(Debug)]
 struct ImageUrl(String);
 
-#[derive(Debug, Deserialize)]
-struct SaidCall {
-    id: Option<String>,
-    function: SaidFunction,
-}
-
-#[derive(Debug, Deserialize)]
-struct SaidFunction {
-    name: String,
-    arguments: Option<Value>,
-}
-
 impl SaidMessage {
-    pub(super) fn shows_pictures(&self) -> bool {
-        matches!(&self.content, Content::Parts(parts) if parts.iter().any(|part| part.image_url.is_some()))
+    /// Where its pictures are.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &str> {
+        let parts = if let Content::Parts(parts) = &self.content { parts.as_slice() } else { &[] };
+        parts.iter().filter_map(|part| part.image_url.as_ref()).map(|url| url.0.as_str())
     }
 
     /// The message `number` as the model's template is told it, and what it says.
@@ -78,19 +58,13 @@ impl SaidMessage {
         app: &App,
         number: usize,
     ) -> Result<(Message, Vec<ContentPart>), ApiError> {
-        let role = match self.role {
-            SaidRole::System | SaidRole::Developer => Role::System,
-            SaidRole::User => Role::User,
-            SaidRole::Assistant => Role::Assistant,
-            SaidRole::Tool => Role::Tool,
-        };
-        let mut message = Message::new(role, "");
-        (message.name, message.reasoning) = (self.name, self.reasoning_content);
+        let mut message = Message::new(self.role, "");
+        (message.name, message.reasoning) = (self.name, self.reasoning_content.or(self.reasoning));
         message.tool_call_id = self.tool_call_id;
-        message.tool_calls = self.tool_calls.unwrap_or_default().into_iter().map(SaidCall::read).collect();
+        message.tool_calls = self.tool_calls.unwrap_or_default();
         let field = format!("messages[{number}].content");
         let parts = match self.content {
-            Content::Nothing if role == Role::Assistant => Vec::new(),
+            Content::Nothing if self.role == Role::Assistant => Vec::new(),
             Content::Nothing => {
                 return Err(ApiError::invalid(field, "there is none: only an assistant may say nothing"));
             }
@@ -123,21 +97,6 @@ impl Part {
                 Err(ApiError::invalid(field, message))
             }
         }
-    }
-}
-
-impl SaidCall {
-    /// Arguments are an object, which clients send as text.
-    fn read(self) -> ToolCall {
-        let arguments = match self.function.arguments.unwrap_or_default() {
-            Value::String(json) => match serde_json::from_str(&json) {
-                Ok(Value::Object(arguments)) => Value::Object(arguments),
-                _ => Value::String(json),
-            },
-            Value::Null => Value::Object(serde_json::Map::new()),
-            other => other,
-        };
-        ToolCall { id: self.id, name: self.function.name, arguments }
     }
 }
 
@@ -220,7 +179,7 @@ impl<'de> Deserialize<'de> for ImageUrl {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::Engine;

@@ -17,6 +17,7 @@ use crate::server::arrival::Arrival;
 use crate::server::generation::Generation;
 use crate::server::json_body::JsonBody;
 use crate::server::sse;
+use crate::server::terms::Terms;
 
 pub(super) fn routes() -> axum::Router<crate::server::app::App> {
     axum::Router::new().route("/v1/chat/completions", post(chat))
@@ -29,6 +30,8 @@ struct Manner {
     n: usize,
     /// The tools that may be called.
     tools: Vec<String>,
+    /// How many calls an answer may hold; what is called beyond is left out.
+    most_calls: usize,
     /// Whether each token is told with its probability.
     logprobs: bool,
     /// Piece by piece, if at all, and whether what it took is told at the end.
@@ -44,12 +47,13 @@ enum WithUsage {
 
 async fn chat(arrival: Arrival, JsonBody(request): JsonBody<ChatRequest>) -> Result<Response, ApiError> {
     let app = &arrival.app;
-    let manner = request.manner()?;
+    let (terms, tools) = (Terms::of(app), request.tools()?);
+    let manner = request.manner(&tools)?;
     let key = app.find(request.model(), Generation::wanted(request.shows_pictures()))?;
     let tracked = arrival.track(&key);
     let ask = async {
-        let request = request.read(app).await.map_err(as_said)?;
-        Generation::start(app, &key, request).await.map_err(as_said)
+        let request = request.read(app, tools).await.map_err(as_said)?;
+        Generation::start_on(app, &key, request, terms).await.map_err(as_said)
     };
     let mut generation = tracked.run(ask).await?;
     let head = Head::new("chatcmpl", key);

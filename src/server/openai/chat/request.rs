@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::one_or_many::Texts;
 use super::super::sampling::Sampling;
 use super::message::{SaidMessage, name_tools};
 use super::tools::{ToolChoice, Tools};
@@ -14,7 +13,9 @@ use super::{Manner, WithUsage};
 use crate::capability::{DescribeRequest, Overlong, Prompt, ResponseFormat};
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
+use crate::server::image_url::few_enough;
 use crate::server::json_form::{any_object, compact};
+use crate::server::texts::Texts;
 
 /// More tokens than any model writes.
 const NO_LIMIT: usize = 1 << 20;
@@ -54,6 +55,7 @@ pub(super) struct ChatRequest {
     web_search_options: Option<IgnoredAny>,
     grammar: Option<IgnoredAny>,
     modalities: Option<Vec<String>>,
+    parallel_tool_calls: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,11 +83,11 @@ impl ChatRequest {
     }
 
     pub(super) fn shows_pictures(&self) -> bool {
-        self.messages.iter().any(SaidMessage::shows_pictures)
+        self.messages.iter().any(|message| message.pictures().next().is_some())
     }
 
     /// How the answer is to be told; refuses what cannot be done.
-    pub(super) fn manner(&self) -> Result<Manner, ApiError> {
+    pub(super) fn manner(&self, tools: &Tools) -> Result<Manner, ApiError> {
         self.check_supported()?;
         let logprobs = self.logprobs.unwrap_or(false);
         if !logprobs && self.top_logprobs.is_some_and(|top| top > 0) {
@@ -97,8 +99,9 @@ impl ChatRequest {
         }
         let usage = self.stream_options.as_ref().and_then(|options| options.include_usage);
         let usage = if usage == Some(true) { WithUsage::Yes } else { WithUsage::No };
-        let tools = self.tools()?.names;
-        Ok(Manner { n: self.n.unwrap_or(1), tools, logprobs, stream: stream.then_some(usage) })
+        let most_calls = if self.parallel_tool_calls == Some(false) { 1 } else { usize::MAX };
+        let (n, tools) = (self.n.unwrap_or(1), tools.names.clone());
+        Ok(Manner { n, tools, most_calls, logprobs, stream: stream.then_some(usage) })
     }
 
     fn check_supported(&self) -> Result<(), ApiError> {
@@ -119,13 +122,14 @@ impl ChatRequest {
         }
     }
 
-    fn tools(&self) -> Result<Tools, ApiError> {
+    /// The tools that may be called.
+    pub(super) fn tools(&self) -> Result<Tools, ApiError> {
         Tools::of(self.tools.as_deref().unwrap_or_default(), self.tool_choice.as_ref())
     }
 
     /// What the model is asked.
-    pub(super) async fn read(self, app: &App) -> Result<DescribeRequest, ApiError> {
-        let tools = self.tools()?;
+    pub(super) async fn read(self, app: &App, tools: Tools) -> Result<DescribeRequest, ApiError> {
+        few_enough("messages", self.messages.iter().flat_map(SaidMessage::pictures))?;
         let mut said = Vec::with_capacity(self.messages.len());
         for (number, message) in self.messages.into_iter().enumerate() {
             said.push(message.read(app, number).await?);

@@ -80,6 +80,7 @@ struct Voice {
     /// How much of its text has come, in bytes.
     heard: usize,
     calls: usize,
+    most_calls: usize,
 }
 
 /// Tells what `generation` writes as it comes.
@@ -121,7 +122,8 @@ pub(super) async fn tell(
 
 impl Voice {
     fn new(index: usize, manner: &Manner) -> Self {
-        Self { index, reader: Reader::new(&manner.tools), heard: 0, calls: 0 }
+        let (reader, most_calls) = (Reader::new(&manner.tools), manner.most_calls);
+        Self { index, reader, heard: 0, calls: 0, most_calls }
     }
 
     async fn hear(&mut self, teller: &Teller<'_>, token: &Token) {
@@ -143,6 +145,7 @@ impl Voice {
                     let delta = Delta { content: Some(piece), ..Delta::default() };
                     teller.delta(self.index, delta, logprobs.take()).await;
                 }
+                Said::Call(_) if self.calls == self.most_calls => {}
                 Said::Call(called) => self.call(teller, called, logprobs.take()).await,
             }
         }

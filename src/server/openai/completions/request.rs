@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::items::{Item, Items};
-use super::super::one_or_many::Texts;
 use super::super::sampling::Sampling;
 use super::Manner;
 use crate::capability::{GenerateRequest, Prompt};
 use crate::server::api_error::ApiError;
+use crate::server::texts::Texts;
 
 /// OpenAI's limit on a continuation where a request names none.
 const MAX_TOKENS: usize = 16;

@@ -6,6 +6,8 @@
 
 mod request;
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -14,19 +16,20 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use request::ImagesRequest;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::now;
-use crate::capability::{DrawnPicture, TextToImage};
+use crate::capability::{DenoisingStep, Drawing, DrawnPicture, TextToImage};
 use crate::engine::Capabilities;
 use crate::image::{Encoding, Picture, encode};
 use crate::pool::Ticket;
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
 use crate::server::arrival::Arrival;
-use crate::server::generation::hand_in;
 use crate::server::in_flight::Tracked;
 use crate::server::json_body::JsonBody;
 use crate::server::sse::{self, Writer};
+use crate::server::terms::Terms;
 
 pub(super) fn routes() -> axum::Router<App> {
     axum::Router::new().route("/v1/images/generations", post(draw))
@@ -73,10 +76,12 @@ async fn draw(arrival: Arrival, JsonBody(request): JsonBody<ImagesRequest>) -> R
     let key = app.find(request.model(), &[Capabilities::TextToImage])?;
     let (request, manner) = request.read()?;
     let tracked = arrival.track(&key);
-    let mut ticket = hand_in(app, app.engine().text_to_image(), &key, request).map_err(as_said)?;
+    let mut ticket = Terms::of(app).hand_in(app.engine().text_to_image(), &key, request).map_err(as_said)?;
     if let Some(most) = manner.stream {
-        return Ok(sse::events(app.config().keep_alive, move |writer| async move {
-            let telling = tell(&writer, manner.encoding, most, ticket, &tracked);
+        let keep_alive = app.config().keep_alive;
+        let begun = tracked.run(begun(ticket, keep_alive)).await.map_err(as_said)?;
+        return Ok(sse::events(keep_alive, move |writer| async move {
+            let telling = tell(&writer, manner.encoding, most, begun, &tracked);
             if let Err(error) = tracked.run(telling).await {
                 writer.error(&as_said(error)).await;
             }
@@ -98,29 +103,61 @@ async fn draw(arrival: Arrival, JsonBody(request): JsonBody<ImagesRequest>) -> R
     tracked.run(draw).await
 }
 
+/// A drawing that has begun, and its first step if that did not take too long.
+enum Begun {
+    UnderWay { first: Option<DenoisingStep>, ticket: Ticket<TextToImage> },
+    Done(Drawing),
+}
+
+/// Awaits the first step, for so long as `patience`: what fails before it can still be told by a status.
+async fn begun(mut ticket: Ticket<TextToImage>, patience: Duration) -> Result<Begun, ApiError> {
+    match timeout(patience, StreamExt::next(&mut ticket.events())).await {
+        Ok(None) => Ok(Begun::Done(ticket.await?)),
+        Ok(first) => Ok(Begun::UnderWay { first, ticket }),
+        Err(_) => Ok(Begun::UnderWay { first: None, ticket }),
+    }
+}
+
 /// Tells up to `most` pictures on the way, and then what is drawn.
 async fn tell(
     writer: &Writer,
     encoding: Encoding,
     most: u32,
-    mut ticket: Ticket<TextToImage>,
+    begun: Begun,
     tracked: &Tracked,
 ) -> Result<(), ApiError> {
-    let mut told = 0;
-    while let Some(step) = StreamExt::next(&mut ticket.events()).await {
-        tracked.advance(1);
-        let last = step.step >= step.of;
-        for picture in step.preview.into_iter().take(usize::from(told < most && !last)) {
-            let r#type = "image_generation.partial_image";
-            event(writer, r#type, picture, encoding, Some(told)).await?;
-            told += 1;
+    let drawing = match begun {
+        Begun::Done(drawing) => drawing,
+        Begun::UnderWay { first, mut ticket } => {
+            let (mut told, mut ahead) = (0, first);
+            while let Some(step) = next_step(&mut ahead, &mut ticket).await {
+                tracked.advance(1);
+                let last = step.step >= step.of;
+                for picture in step.preview.into_iter().take(usize::from(told < most && !last)) {
+                    let r#type = "image_generation.partial_image";
+                    event(writer, r#type, picture, encoding, Some(told)).await?;
+                    told += 1;
+                }
+            }
+            ticket.await?
         }
-    }
-    for picture in ticket.await?.pictures {
+    };
+    for picture in drawing.pictures {
         event(writer, "image_generation.completed", picture, encoding, None).await?;
     }
     writer.done().await;
     Ok(())
+}
+
+/// The step that has come already, or the next.
+async fn next_step(
+    ahead: &mut Option<DenoisingStep>,
+    ticket: &mut Ticket<TextToImage>,
+) -> Option<DenoisingStep> {
+    match ahead.take() {
+        Some(step) => Some(step),
+        None => StreamExt::next(&mut ticket.events()).await,
+    }
 }
 
 async fn event(
@@ -159,11 +196,8 @@ async fn written(picture: DrawnPicture, encoding: Encoding) -> Result<String, Ap
             .and_then(|picture| encode(&picture, encoding))
             .map(|file| STANDARD.encode(file))
     };
-    match tokio::task::spawn_blocking(write).await {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(error)) => Err(ApiError::invalid("output_format", error.to_string())),
-        Err(_) => Err(ApiError::draining()),
-    }
+    let written = tokio::task::spawn_blocking(write).await?;
+    written.map_err(|error| ApiError::invalid("output_format", error.to_string()))
 }
 
 /// The error with the name that the wrong field has in a request to this endpoint.

@@ -34,8 +34,9 @@ pub(super) struct ImagesRequest {
     partial_images: Option<u32>,
     seed: Option<i64>,
     steps: Option<u32>,
-    #[serde(alias = "guidance")]
     guidance_scale: Option<f32>,
+    /// The same, as others call it.
+    guidance: Option<f32>,
     negative_prompt: Option<String>,
 }
 
@@ -62,7 +63,7 @@ impl ImagesRequest {
         request.n = self.n.unwrap_or(1);
         request.size = self.size.as_deref().and_then(size).transpose()?;
         request.seed = self.seed.map(i64::cast_unsigned);
-        (request.steps, request.guidance) = (self.steps, self.guidance_scale);
+        (request.steps, request.guidance) = (self.steps, self.guidance_scale.or(self.guidance));
         request.negative_prompt = self.negative_prompt;
         if stream.is_some() && partial > 0 {
             let steps = self.steps.unwrap_or(USUAL_STEPS);
