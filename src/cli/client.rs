@@ -1,5 +1,6 @@
 //! Speaking to a server.
 
+use std::io::Read;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,9 +11,19 @@ use ureq::{Agent, AgentBuilder, Error, Request, Response};
 
 use super::failure::Failure;
 use super::settings::{SettingArgs, Settings};
+use crate::id::ByteSize;
 
 /// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an answer may take that the server has at hand.
+const AT_HAND: Duration = Duration::from_secs(30);
+
+/// How long one may take that has to be worked out, queueing and loading included.
+const WORKED_OUT: Duration = Duration::from_hours(1);
+
+/// No answer that is read as a whole is longer.
+const LONGEST: ByteSize = ByteSize::mib(64);
 
 /// Which server, and how to be let in.
 #[derive(Clone, Debug, Default, Args)]
@@ -45,6 +56,11 @@ struct Message {
 }
 
 impl ClientArgs {
+    /// As if the user had said this.
+    pub(super) fn at(url: String, api_key: Option<String>) -> Self {
+        Self { url: Some(url), api_key }
+    }
+
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let settings = match (&self.url, &self.api_key) {
             (Some(_), Some(_)) => None,
@@ -53,21 +69,32 @@ impl ClientArgs {
             (None, _) => Some(Settings::load(&SettingArgs::default())?),
         };
         let url = match (&self.url, &settings) {
-            (Some(url), _) => url.clone(),
+            (Some(url), _) => spelled_out(url),
             (None, Some(settings)) => url_of(settings),
             (None, None) => String::new(),
         };
-        let said =
-            self.api_key.as_ref().and_then(|keys| keys.split(',').next()).map(|key| key.trim().to_owned());
+        let mut said = self.api_key.iter().flat_map(|keys| keys.split(',')).map(str::trim);
+        let said = said.find(|key| !key.is_empty()).map(str::to_owned);
         // A key of the settings here is for the server that they describe.
         let ours = || settings.as_ref().filter(|settings| url == url_of(settings))?.first_key();
-        Ok(Client::new(&url, said.or_else(ours)))
+        Ok(Client { agent: agent(), key: said.or_else(ours), url })
     }
 
     /// The server that was named, if one was.
     pub(super) fn named(&self) -> Option<&str> {
         self.url.as_deref()
     }
+}
+
+/// The URL with its scheme and without a slash at its end.
+fn spelled_out(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+}
+
+fn agent() -> Agent {
+    let agent = AgentBuilder::new().timeout_connect(PATIENCE).redirects(0).max_idle_connections_per_host(256);
+    agent.user_agent(concat!("millpond/", env!("CARGO_PKG_VERSION"))).build()
 }
 
 /// Where a server with these settings is to be found from here.
@@ -81,14 +108,6 @@ fn url_of(settings: &Settings) -> String {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, key: Option<String>) -> Self {
-        let agent =
-            AgentBuilder::new().timeout_connect(PATIENCE).redirects(0).max_idle_connections_per_host(256);
-        let url = url.trim_end_matches('/');
-        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        Self { agent: agent.user_agent(concat!("millpond/", env!("CARGO_PKG_VERSION"))).build(), url, key }
-    }
-
     /// Where it is.
     pub(super) fn url(&self) -> &str {
         &self.url
@@ -96,7 +115,8 @@ impl Client {
 
     /// What the server has at `path`.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.read(self.open(path)?)
+        let request = self.request("GET", path).timeout(AT_HAND);
+        self.read(request.call().map_err(|error| self.failed(error))?)
     }
 
     /// The answer to a question that may go on for ever.
@@ -106,12 +126,16 @@ impl Client {
 
     /// What the server answers to `body`.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.read(self.send(path, body)?)
+        self.read(self.sent(self.request("POST", path).timeout(WORKED_OUT), body)?)
     }
 
-    /// As [`post`](Self::post), with the answer still to be read.
+    /// As [`post`](Self::post), with an answer that is still to be read and may go on for ever.
     pub(super) fn send(&self, path: &str, body: &Value) -> Result<Response, Failure> {
-        let request = self.request("POST", path).set("Content-Type", "application/json");
+        self.sent(self.request("POST", path), body)
+    }
+
+    fn sent(&self, request: Request, body: &Value) -> Result<Response, Failure> {
+        let request = request.set("Content-Type", "application/json");
         request.send_string(&body.to_string()).map_err(|error| self.failed(error))
     }
 
@@ -125,7 +149,12 @@ impl Client {
 
     fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let strange = |reason: String| Failure::StrangeAnswer { url: self.url.clone(), reason };
-        serde_json::from_reader(response.into_reader()).map_err(|error| strange(error.to_string()))
+        let (mut text, longest) = (Vec::new(), LONGEST.bytes());
+        let read = response.into_reader().take(longest + 1).read_to_end(&mut text);
+        if read.map_err(|error| strange(error.to_string()))? as u64 > longest {
+            return Err(strange(format!("it is longer than {LONGEST}")));
+        }
+        serde_json::from_slice(&text).map_err(|error| strange(error.to_string()))
     }
 
     fn failed(&self, error: Error) -> Failure {

@@ -7,7 +7,7 @@ use millpond::capability::ImageSource;
 use millpond::image::decode;
 use serde_json::Value;
 
-use crate::support::{MODEL, command, fixture, millpond, millpond_reading};
+use crate::support::{MODEL, Run, command, fixture, millpond, millpond_reading};
 
 #[test]
 fn help_teaches_by_example() {
@@ -129,7 +129,7 @@ fn what_a_flag_can_say_the_environment_can() {
     let mut inspect = command(["inspect", "-m", MODEL, "--json", "--threads", "3"]);
     let inspect =
         inspect.env("MILLPOND_WORKERS", "2").env("MILLPOND_THREADS", "9").env("MILLPOND_DTYPE", "bf16");
-    let report = only(crate::support::Run::from(inspect.output().unwrap()).ok().json());
+    let report = only(Run::from(inspect.output().unwrap()).ok().json());
     assert_eq!((&report["footprint"]["workers"], &report["footprint"]["threads"]), (&2.into(), &3.into()));
     assert_eq!(report["computes_in"], "bf16");
 }
@@ -149,6 +149,28 @@ fn bench_measures() {
         let tokens = number("tokens_per_second") / number("requests_per_second");
         assert!((tokens - 12.0).abs() < 1e-6, "{tokens} tokens each");
         assert!(number("peak_rss_bytes") > 1e6);
+    }
+}
+
+#[test]
+fn a_key_for_servers_does_not_keep_bench_from_measuring_here() {
+    let mut bench = command(["bench", "embed", "-m", MODEL, "--requests", "4", "--json"]);
+    Run::from(bench.env("MILLPOND_API_KEY", "a-key-of-some-length").output().unwrap()).ok();
+}
+
+#[test]
+fn bench_knows_what_goes_together_before_it_asks_a_server() {
+    for (capability, flag) in [
+        ("embed", "--prompt-tokens"),
+        ("embed-image", "--tokens"),
+        ("draw", "--tokens"),
+        ("describe", "--prompt-tokens"),
+    ] {
+        for url in [&[][..], &["--url", "http://127.0.0.1:1"]] {
+            let run = millpond([&["bench", capability, "-m", "x", flag, "8"], url].concat());
+            assert_eq!(run.code, Some(2), "{capability}: {run:?}");
+            assert!(run.stderr.starts_with("error: --") && run.stderr.contains(flag), "{run:?}");
+        }
     }
 }
 

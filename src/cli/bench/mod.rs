@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::client::Client;
+use super::client::ClientArgs;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::model::{ModelArgs, count};
@@ -78,8 +78,8 @@ pub(super) struct Bench {
     /// Ask this server for the model, by its name there.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The server's API key, if it wants one.
-    #[arg(long, value_name = "KEY", env = "MILLPOND_API_KEY", hide_env_values = true, requires = "url")]
+    /// With --url: the server's API key, if it wants one. Default: that of the settings here, if they are its own.
+    #[arg(long, value_name = "KEY", env = "MILLPOND_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     /// How many requests are measured. Default: 500 texts, 64 answers, 64 pictures to
     /// embed, 32 to describe, or 8 to draw.
@@ -124,6 +124,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        self.check()?;
         let interrupt = Interrupt::listen()?;
         if let Some(url) = &self.url {
             return self.remote(url, &interrupt);
@@ -137,12 +138,27 @@ impl Bench {
         }
     }
 
+    /// Whether all that is said is about what is measured.
+    fn check(&self) -> Result<(), Failure> {
+        let (tokens, prompt) = (self.tokens.is_some(), self.prompt_tokens.is_some());
+        Err(Failure::Usage(match self.capability {
+            Measured::TextEmbedding if prompt => {
+                "--prompt-tokens is for text generation; a text has --tokens"
+            }
+            Measured::ImageEmbedding if tokens || prompt => {
+                "--tokens and --prompt-tokens are for texts; pictures are 640 x 480 pixels"
+            }
+            Measured::TextToImage if tokens || prompt => {
+                "--tokens and --prompt-tokens are for texts, not for pictures"
+            }
+            Measured::Vision if prompt => {
+                "--prompt-tokens is for text generation; each prompt shows a picture"
+            }
+            _ => return Ok(()),
+        }))
+    }
+
     fn vision(&self, interrupt: &Interrupt) -> Result<(), Failure> {
-        if self.prompt_tokens.is_some() {
-            return Err(Failure::Usage(
-                "--prompt-tokens is for text generation; each prompt shows a picture",
-            ));
-        }
         let files = self.model.files()?;
         let engine = self.model.engine(files.clone(), Capabilities::Vision)?;
         let plan = self.model.vision_plan(&files.folder().map_err(crate::Error::from)?)?;
@@ -154,11 +170,6 @@ impl Bench {
     }
 
     fn image_embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {
-        if self.tokens.or(self.prompt_tokens).is_some() {
-            return Err(Failure::Usage(
-                "--tokens and --prompt-tokens are for texts; pictures are 640 x 480 pixels",
-            ));
-        }
         let engine = self.model.engine(self.model.files()?, Capabilities::ImageEmbedding)?;
         interrupt.orderly();
         let pictures = Pictures::new(engine.image_embedding(), &self.model.model);
@@ -167,9 +178,6 @@ impl Bench {
     }
 
     fn drawing(&self, interrupt: &Interrupt) -> Result<(), Failure> {
-        if self.tokens.or(self.prompt_tokens).is_some() {
-            return Err(Failure::Usage("--tokens and --prompt-tokens are for texts, not for pictures"));
-        }
         let engine = self.model.engine(self.model.files()?, Capabilities::TextToImage)?;
         interrupt.orderly();
         let drawings = Drawings::new(engine.text_to_image(), &self.model.model);
@@ -178,9 +186,6 @@ impl Bench {
     }
 
     fn embedding(&self, interrupt: &Interrupt) -> Result<(), Failure> {
-        if self.prompt_tokens.is_some() {
-            return Err(Failure::Usage("--prompt-tokens is for text generation; a text has --tokens"));
-        }
         let engine = self.model.engine(self.model.files()?, Capabilities::TextEmbedding)?;
         interrupt.orderly();
         let key = &self.model.model;
@@ -237,7 +242,7 @@ impl Bench {
     /// A server's answers to what the model would be asked here.
     fn remote(&self, url: &str, interrupt: &Interrupt) -> Result<(), Failure> {
         interrupt.orderly();
-        let client = Client::new(url, self.api_key.clone());
+        let client = ClientArgs::at(url.to_owned(), self.api_key.clone()).client()?;
         let (prompt, tokens) = (self.prompt_tokens.unwrap_or(64) as usize, self.tokens.map(|it| it as usize));
         let remote = Remote::new(client, &self.model.model, self.capability, prompt, tokens);
         let (samples, took) = self.measure(&remote, self.requests(), interrupt)?;
