@@ -72,6 +72,9 @@ pub(super) enum Failure {
     /// A model that the settings name.
     #[error("{at}: {source}")]
     Model { at: String, source: Box<Failure> },
+    /// Several models that the settings name.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Models(Vec<Failure>),
     /// The server does not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -146,6 +149,9 @@ impl Failure {
             Self::Settings(Flaws(flaws)) => {
                 flaws.iter().for_each(|flaw| complain(format_args!("error: {}", one_line(flaw))));
             }
+            Self::Models(failures) => {
+                failures.iter().for_each(|failure| complain(format_args!("error: {}", one_line(failure))));
+            }
             _ => complain(format_args!("error: {}", one_line(self))),
         }
         if let Some(hint) = self.hint() {
@@ -196,6 +202,7 @@ impl Failure {
                 Some("`millpond config --help` shows a file; `millpond config print` shows what holds")
             }
             Self::Model { source, .. } => source.hint(),
+            Self::Models(failures) => failures.iter().find_map(Self::hint),
             Self::Serve(ServeError::Exposed(_)) => Some("`millpond serve --help` has all that can be said"),
             Self::Serve(ServeError::Bind { .. }) => {
                 Some("another server may be there: `millpond ps` asks it; --port 0 takes a port that is free")
@@ -216,7 +223,7 @@ impl Failure {
             Self::NotOfTheCache { .. } => {
                 Some("only what came from the hub is deleted; the rest is yours to delete")
             }
-            Self::NotAgreed => None,
+            Self::NotAgreed => Some("all that are named are deleted, or none; --yes asks nothing"),
             Self::Undeletable { .. } => Some("what is left of it can be deleted by hand"),
             Self::Unhealthy { .. } => Some("each line above that begins with `fail` says what to do"),
             Self::Input(_) | Self::Thread(_) | Self::Signals(_) => Some(SEE_MORE),

@@ -15,8 +15,9 @@ use crate::weights::{Hub, HubConfig, ModelId, ModelSource};
 /// Delete models from the cache
 ///
 /// Deletes what `millpond pull`, or the first use of a model, has fetched from the hub: all revisions of it, and what
-/// was fetched by Python's `huggingface_hub` too, as the cache is the same. Asks first. A folder or file that is
-/// somewhere else is never touched. A server that has the model in memory goes on serving it.
+/// was fetched by Python's `huggingface_hub` too, as the cache is the same. Asks first, about each, and deletes all
+/// that are named or none. A folder or file that is somewhere else is never touched. A server that has the model in
+/// memory goes on serving it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -51,11 +52,14 @@ impl Rm {
         // Before the first is deleted, all are found: a slip in one name costs nothing.
         let found = self.models.iter().map(|model| Ok((model, self.find(model, &hub)?)));
         let found = found.collect::<Result<Vec<_>, Failure>>()?;
-        let mut output = Output::stdout();
-        for (model, cached) in found {
-            if !self.yes && !agreed(model, &cached)? {
+        // And all are asked about: who says no to one keeps the others too.
+        for (model, cached) in found.iter().filter(|_| !self.yes) {
+            if !agreed(model, cached)? {
                 return Err(Failure::NotAgreed);
             }
+        }
+        let mut output = Output::stdout();
+        for (model, cached) in found {
             let (path, freed) = (cached.folder().display().to_string(), cached.size());
             cached.remove().map_err(|source| Failure::Undeletable { path: path.clone(), source })?;
             if self.json {

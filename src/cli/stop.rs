@@ -18,7 +18,7 @@ use crate::capability::Capabilities;
 Examples:
   millpond stop qwen3-0.6b
   millpond stop clip --capability image-embedding
-  millpond ps | tail -n +2 | cut -d' ' -f1 | xargs -n1 millpond stop")]
+  millpond ps --json | jq -r .model | sort -u | xargs -n1 millpond stop")]
 pub(super) struct Stop {
     /// Its name on the server, as `millpond ps` shows it.
     model: String,

@@ -97,6 +97,30 @@ fn a_model_that_is_not_there_is_found_before_it_is_served() {
 }
 
 #[test]
+fn all_models_that_are_not_there_are_told_at_once() {
+    let (_folder, path) = with_file(
+        "[models.auto.x]\nsource = \"no-such-model\"\n[models.auto.y]\nsource = \"shapes-embed\"\n\
+         [models.auto.z]\nsource = \"./nowhere\"\n",
+    );
+    let checked = millpond(["config", "check", &path]);
+    assert_eq!((checked.code, checked.stdout.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = checked.stderr.lines().collect();
+    let [first, second, hint] = lines[..] else { panic!("{checked:?}") };
+    assert!(first.starts_with(&format!("error: {path}:2: no model is called")), "{first}");
+    assert!(second.starts_with(&format!("error: {path}:6: there is no \"./nowhere\"")), "{second}");
+    assert!(hint.starts_with("hint: "), "{hint}");
+}
+
+#[test]
+fn a_blank_variable_is_none() {
+    let (_folder, path) = with_file(FILE);
+    for args in [&["config", "check", &path][..], &["config", "print", "--config", &path]] {
+        let run = command(args).env("MILLPOND_PORT", " ").env("MILLPOND_API_KEY", "").output().unwrap();
+        Run::from(run).ok();
+    }
+}
+
+#[test]
 fn a_broken_environment_is_wrong_usage() {
     for (variable, value) in
         [("MILLPOND_PORT", "many"), ("MILLPOND_BIND", "0.0.0.0"), ("MILLPOND_API_KEY", "short")]

@@ -15,7 +15,7 @@ use super::settings::{Flaws, SettingArgs, Settings};
 ///
 /// Each setting has one name everywhere: `keep_alive` is --keep-alive on the command line, `MILLPOND_KEEP_ALIVE` in
 /// the environment and `keep_alive` in the file. Flags go before the environment, the environment before the file, the
-/// file before defaults.
+/// file before defaults; what a model's own table in the file says goes before all of them, for that model.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
   millpond config check /etc/millpond.toml
   millpond config print                        every setting, and where it comes from
   millpond config print --port 8080 --json
-  millpond config print > millpond.toml        a file to begin with; keys are left out of it
+  millpond config print > next.toml            a file to begin with; keys are left out of it
 
 A file, here ./millpond.toml:
   port = 11435
@@ -88,16 +88,7 @@ impl Check {
             Some(file) => Settings::load_file(&none, file)?,
             None => Settings::load(&none)?,
         };
-        let catalog = CatalogArgs::of(settings.catalog());
-        for model in &settings.models {
-            let source = settings.of_model(model).map_err(Flaws::from)?.source;
-            if let Err(failure) = catalog.find(&source) {
-                return Err(Failure::Model {
-                    at: model.source.origin.to_string(),
-                    source: Box::new(failure),
-                });
-            }
-        }
+        look_up(&settings)?;
         let mut output = Output::stdout();
         let file = settings.file.as_ref().map(|file| file.display().to_string());
         let file = file.unwrap_or_else(|| "no file, and what else is set".to_owned());
@@ -108,6 +99,19 @@ impl Check {
         output.line(format_args!("{file}: fine, with {models}"))?;
         output.flush()
     }
+}
+
+/// Whether all models that are named can be found, without a network. What cannot is told all at once.
+pub(super) fn look_up(settings: &Settings) -> Result<(), Failure> {
+    let catalog = CatalogArgs::of(settings.catalog());
+    let mut lost = Vec::new();
+    for model in &settings.models {
+        let source = settings.of_model(model).map_err(Flaws::from)?.source;
+        if let Err(failure) = catalog.find(&source) {
+            lost.push(Failure::Model { at: model.source.origin.to_string(), source: Box::new(failure) });
+        }
+    }
+    if lost.is_empty() { Ok(()) } else { Err(Failure::Models(lost)) }
 }
 
 impl Print {

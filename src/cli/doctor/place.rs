@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::cli::catalogs::CatalogArgs;
 use crate::cli::client::ClientArgs;
+use crate::cli::config::look_up;
 use crate::cli::failure::Failure;
 use crate::cli::output::counted;
 use crate::cli::settings::{SettingArgs, Settings};
@@ -62,7 +63,8 @@ fn free_in(folder: &Path) -> Option<ByteSize> {
 /// Whether `millpond serve` would start with what is set here.
 pub(super) fn settings() -> Finding {
     let what = "settings";
-    match Settings::load(&SettingArgs::default()) {
+    let found = Settings::load(&SettingArgs::default()).map_err(Failure::from);
+    match found.and_then(|settings| look_up(&settings).map(|()| settings)) {
         Ok(settings) => {
             let file = settings.file.as_ref().map(|file| file.display().to_string());
             let models = match settings.models.len() {
@@ -71,7 +73,9 @@ pub(super) fn settings() -> Finding {
             };
             Finding::ok(what, format!("{}; {models}", file.unwrap_or_else(|| "no file".to_owned())))
         }
-        Err(flaws) => Finding::fail(what, flaws.to_string(), "`millpond config check` says it line by line"),
+        Err(failure) => {
+            Finding::fail(what, failure.to_string(), "`millpond config check` says it line by line")
+        }
     }
 }
 
@@ -101,6 +105,10 @@ pub(super) fn server(args: &ClientArgs) -> Finding {
         Ok((url, _)) => Finding::ok(what, format!("{url} is ready")),
         Err(Failure::Unreachable { url, .. }) if args.named().is_none() => {
             Finding::ok(what, format!("none at {url}; `millpond serve` starts one"))
+        }
+        Err(failure @ Failure::Unreachable { .. }) => {
+            let advice = "start one there with `millpond serve`, or correct --url or MILLPOND_URL";
+            Finding::warn(what, failure.to_string(), advice)
         }
         Err(failure) => Finding::warn(what, failure.to_string(), "`millpond ps` may say more"),
     }

@@ -4,7 +4,7 @@ mod feed;
 mod view;
 
 use std::io::{IsTerminal, stdout};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -87,17 +87,15 @@ fn watch(
     view: &mut View,
     terminal: &mut DefaultTerminal,
 ) -> Result<(), Failure> {
-    let mut silence = Duration::ZERO;
+    let mut heard = Instant::now();
     loop {
         match next(client, frames, Duration::ZERO)? {
             Some(frame) => {
                 view.take(frame);
-                silence = Duration::ZERO;
+                heard = Instant::now();
             }
-            None => silence += GLANCE,
-        }
-        if silence >= SILENCE {
-            return Err(silent(client));
+            None if heard.elapsed() >= SILENCE => return Err(silent(client)),
+            None => {}
         }
         terminal.draw(|frame| view.draw(frame.area(), frame.buffer_mut())).map_err(Failure::Output)?;
         if event::poll(GLANCE).map_err(Failure::Input)? && ends(&event::read().map_err(Failure::Input)?) {
