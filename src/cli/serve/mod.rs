@@ -36,8 +36,9 @@ Examples:
   kill -HUP $(pidof millpond)                          reads the settings again
 
 A setting `keep_alive` is --keep-alive here, MILLPOND_KEEP_ALIVE in the environment and keep_alive in the file. Flags
-go before the environment, the environment before the file, the file before defaults: `millpond config print` shows
-what holds. MILLPOND_LOG sets the log filter.")]
+go before the environment, the environment before the file, the file before defaults; what a model's own table in the
+file says goes before all of them, for that model. `millpond config print` shows what holds. MILLPOND_LOG sets the log
+filter.")]
 pub(super) struct Serve {
     #[command(flatten)]
     settings: SettingArgs,

@@ -9,16 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Flaw, Origin};
 use super::names::{self, About, MODELS, SOURCE, Setting, nearest};
-use super::{ModelEntry, Sourced, Values};
+use super::{LONGEST_KEY, ModelEntry, Sourced, Values, unusable};
 use crate::capability::Capabilities;
 use crate::id::ByteSize;
 use crate::weights::read_bounded;
 
 /// No file is longer.
 const LONGEST: ByteSize = ByteSize::mib(1);
-
-/// No name of a model is longer, in bytes.
-const LONGEST_KEY: usize = 256;
 
 /// Under which a model does whatever it can.
 const AUTO: &str = "auto";
@@ -148,9 +145,8 @@ impl Reader<'_> {
         let name = &**key.get_ref();
         let path = format!("{}.{name}", capability.map_or(AUTO, Capabilities::name));
         let at = self.at(key.span().start);
-        if name.is_empty() || name.len() > LONGEST_KEY || name.chars().any(char::is_control) {
-            let (found, expected) = ("unusable".to_owned(), format!("1 to {LONGEST_KEY} characters"));
-            self.flaws.push(Flaw::Value { at, name: "the name of a model".to_owned(), found, expected });
+        if let Some(flaw) = unusable(name, &at) {
+            self.flaws.push(flaw);
             return;
         }
         let expected = || "a table with the model's source".to_owned();

@@ -1,4 +1,5 @@
-//! What the server is told: flags over environment over one file over defaults, by the same names everywhere.
+//! What the server is told: flags over environment over one file over defaults, by the same names everywhere. What
+//! a model's own table in the file says goes before all of them, for that model.
 //!
 //! [`names`] has every setting there is. A value keeps where it was written ([`Origin`]), so that `millpond config
 //! print` can say it and an error can name it. Everything is read and checked before anything is done, and all that
@@ -23,6 +24,9 @@ pub(super) use resolved::ModelSettings;
 pub(super) use value::{Value, in_words, quoted};
 
 use crate::capability::Capabilities;
+
+/// No name of a model is longer, in bytes.
+const LONGEST_KEY: usize = 256;
 
 /// Values by the names of their settings.
 type Values = BTreeMap<&'static str, Sourced>;
@@ -88,7 +92,7 @@ impl Settings {
 
     /// As [`load`](Self::load), from this file and no other.
     pub(super) fn load_file(flags: &SettingArgs, file: &Path) -> Result<Self, Flaws> {
-        Self::merge(flags, &|name| std::env::var(name).ok(), Some(file.to_owned()))
+        Self::load(&SettingArgs { config: Some(file.to_owned()), ..flags.clone() })
     }
 
     /// As [`load`](Self::load), from a file's text alone, which is right.
@@ -125,10 +129,13 @@ impl Settings {
         if flaws.is_empty() { Ok(settings) } else { Err(Flaws(flaws)) }
     }
 
-    /// Adds `[KEY=]SOURCE`; a model of the file that has the name becomes this one.
+    /// Adds `[KEY=]SOURCE`; a model of the file that has the name becomes this one. A path that is there is a source,
+    /// whatever it has in it.
     fn add(&mut self, model: &str, origin: &Origin) {
         let (key, source) = match model.split_once('=') {
-            Some((key, source)) if !key.is_empty() && !source.is_empty() => (key.to_owned(), source),
+            Some((key, source)) if !key.is_empty() && !source.is_empty() && !Path::new(model).exists() => {
+                (key.to_owned(), source)
+            }
             _ => (key_of(model), model),
         };
         let source = Sourced { value: Value::Text(source.to_owned()), origin: origin.clone() };
@@ -157,6 +164,7 @@ impl Settings {
                 let (at, before, key) = (model.at.clone(), before.at.clone(), model.key.clone());
                 flaws.push(Flaw::Twice { at, before, key });
             }
+            flaws.extend(unusable(&model.key, &model.at));
             flaws.extend(self.of_model(model).err());
         }
         // What all models are told may be wrong without any model.
@@ -173,6 +181,17 @@ impl Settings {
     pub(super) fn get_for<'a>(&'a self, model: &'a ModelEntry, name: &str) -> Option<&'a Sourced> {
         model.own.get(name).or_else(|| self.get(name))
     }
+}
+
+/// What is wrong with a name that requests shall call a model by.
+fn unusable(key: &str, at: &Origin) -> Option<Flaw> {
+    let usable = (1..=LONGEST_KEY).contains(&key.len()) && !key.chars().any(char::is_control);
+    (!usable).then(|| Flaw::Value {
+        at: at.clone(),
+        name: "the name of a model".to_owned(),
+        found: "unusable".to_owned(),
+        expected: format!("1 to {LONGEST_KEY} characters"),
+    })
 }
 
 fn defaults() -> Values {

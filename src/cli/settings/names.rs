@@ -90,6 +90,12 @@ pub(in crate::cli) const ALL: &[Setting] = &[
     ),
     server("body_timeout", Kind::Time, "1m", "Refuse a request whose body takes longer to come"),
     server(
+        "write_timeout",
+        Kind::Time,
+        "1m",
+        "Close a connection whose other end takes nothing of an answer for so long",
+    ),
+    server(
         "request_timeout",
         Kind::Time,
         MINUTES,

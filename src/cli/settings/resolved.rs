@@ -130,6 +130,7 @@ impl Settings {
         set(&mut limits.connections, read.number("max_connections"));
         set(&mut limits.head_timeout, read.time("head_timeout"));
         set(&mut limits.body_timeout, read.time("body_timeout"));
+        set(&mut limits.write_timeout, read.time("write_timeout"));
         set(&mut config.request_timeout, read.time("request_timeout"));
         set(&mut config.drain_timeout, read.time("drain_timeout"));
         config.check().map_err(|source| Flaw::Exposed { at: read.origin("bind"), source })?;

@@ -92,10 +92,6 @@ fn every_setting_can_be_said_in_every_place() {
         let mut read = file::parse(&written, "m.toml", &mut none);
         let from_file = read.values.remove(setting.name).unwrap();
         assert!(none.is_empty(), "{none:?}");
-        let from_flag = match (setting.kind, from_flag) {
-            (value::Kind::Texts, Value::Texts(_)) => from_variable.clone(),
-            (_, value) => value,
-        };
         assert_eq!((&from_flag, &from_variable), (&from_variable, &from_file.value), "{}", setting.name);
         assert_eq!(from_file.origin.to_string(), "m.toml:2");
     }
@@ -146,6 +142,29 @@ fn a_model_of_the_command_line_takes_the_place_of_the_file_s() {
     let keys: Vec<_> = settings.models.iter().map(|model| model.key.as_str()).collect();
     assert_eq!(keys, ["mine", "c", "d"]);
     assert_eq!(settings.models[2].source.origin.to_string(), "MILLPOND_MODEL");
+}
+
+#[test]
+fn a_path_that_is_there_names_no_key() {
+    let runs = tempfile::tempdir().unwrap();
+    let model = runs.path().join("lr=0.1").join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    let model = model.to_str().unwrap();
+    let settings = load(&["-m", model, "-m", &format!("mine={model}")], &[], None).unwrap();
+    let named: Vec<_> = settings.models.iter().map(|it| settings.of_model(it).unwrap()).collect();
+    let named: Vec<_> = named.iter().map(|it| (it.key.as_str(), it.source.as_str())).collect();
+    assert_eq!(named, [("model", model), ("mine", model)]);
+}
+
+#[test]
+fn a_key_is_held_to_the_same_wherever_it_is_given() {
+    let (long, expected) = ("x".repeat(257), "the name of a model is unusable; expected 1 to 256 characters");
+    for key in ["a\nb", &long] {
+        let error = load(&["-m", &format!("{key}=shapes-embed")], &[], None).unwrap_err();
+        assert_eq!(error.to_string(), format!("--model: {expected}"));
+        let table = format!("[models.auto.{}]\nsource = \"y\"", quoted(key));
+        assert_eq!(flaws(&table), [format!("m.toml:1: {expected}")]);
+    }
 }
 
 #[test]
