@@ -93,6 +93,19 @@ fn models_come_change_and_go_while_others_stream() {
     assert!(stream(&server.url, "writer").unwrap_err().contains("404"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_key_that_is_taken_out_is_told_to_hold_until_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "key-number-one\nkey-number-two\n").unwrap();
+    let mut server = Served::start(["-m", "shapes-embed", "--api-key-file", keys.to_str().unwrap()]);
+    std::fs::write(&keys, "key-number-two\n").unwrap();
+    server.signal("-HUP");
+    let told = server.wait_for("API key");
+    assert!(told.contains("until then those that were taken out still open it"), "{told}");
+}
+
 #[test]
 fn without_a_name_the_five_that_ship_are_served() {
     let mut server = Served::start([""; 0]);

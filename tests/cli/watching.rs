@@ -96,10 +96,18 @@ fn a_key_opens_the_server_and_is_found_in_its_settings() {
     shut.failed(" answers 401: ");
     assert!(shut.stderr.ends_with("hint: give its key with --api-key or MILLPOND_API_KEY\n"), "{shut:?}");
     server.ask(["ps", "--api-key", key]).ok();
+    let mut bench =
+        command(["bench", "embed", "-m", "shapes-embed", "--requests", "2", "--url", &server.url]);
+    let run = bench.env("MILLPOND_API_KEY", format!(" {key}, another-key")).output().unwrap();
+    crate::support::Run::from(run).ok();
     let folder = tempfile::tempdir().unwrap();
     let port = server.url.rsplit(':').next().unwrap();
     let file = folder.path().join("m.toml");
     std::fs::write(&file, format!("port = {port}\napi_key = \"{key}\"\n")).unwrap();
-    let run = command(["ps"]).env("MILLPOND_CONFIG", &file).output().unwrap();
-    crate::support::Run::from(run).ok();
+    let slash = format!("{}/", server.url);
+    let bench = ["bench", "embed", "-m", "shapes-embed", "--requests", "2", "--url", &slash];
+    for verb in [&["ps"][..], &["ps", "--url", &slash], &bench] {
+        let run = command(verb).env("MILLPOND_CONFIG", &file).output().unwrap();
+        crate::support::Run::from(run).ok();
+    }
 }

@@ -38,7 +38,9 @@ pub(super) fn between<'a>(before: &'a [Served], after: &'a [Served]) -> Vec<Chan
 /// Whether what is in memory for the one will do for the other.
 pub(super) fn is_same_model(a: &ModelSettings, b: &ModelSettings) -> bool {
     let loads = |it: &ModelSettings| {
-        (it.source.clone(), it.threads, it.dtype, it.quantize, it.kv_format, it.cache_tokens)
+        // Where nobody says how many threads a worker has, that comes from how many workers there may be.
+        let shares = it.threads.is_none().then_some(it.workers);
+        (it.source.clone(), it.threads, shares, it.dtype, it.quantize, it.kv_format, it.cache_tokens)
     };
     loads(a) == loads(b)
 }
@@ -51,6 +53,7 @@ fn is_served_alike(a: &ModelSettings, b: &ModelSettings) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::time::Duration;
 
     use super::*;
@@ -78,6 +81,13 @@ mod tests {
         assert_eq!(between(&before, &after), expected);
         assert_eq!(between(&before, &before), []);
         assert_eq!(between(&[], &before).len(), 4);
+        // As many threads for each of other workers, or others.
+        let (mut before, one) = (before, NonZeroUsize::MIN);
+        let mut other = before.clone();
+        before[1].settings.threads = Some(one);
+        other[1].settings.threads = Some(one);
+        other[..2].iter_mut().for_each(|served| served.settings.workers.exactly = Some(3));
+        assert_eq!(between(&before, &other), [Change::Put(&other[0]), Change::Configure(&other[1])]);
         // Who wants it loaded at the next start changes nothing now.
         let mut preloaded = before.clone();
         preloaded[0].settings.preload = true;

@@ -163,11 +163,19 @@ impl Registry {
         }
         let value = |of: &Settings, name: &str| of.get(name).map(|sourced| sourced.value.clone());
         let fixed = |setting: &&crate::cli::settings::Setting| {
-            setting.about != About::Model && !matches!(setting.name, "memory" | "catalog")
+            setting.about != About::Model
+                && !matches!(setting.name, "memory" | "catalog" | "api_key" | "api_key_file")
         };
         let differs = |name: &str| value(settings, name) != value(&self.settings, name);
         for setting in ALL.iter().filter(fixed).filter(|setting| differs(setting.name)) {
             tracing::warn!(setting = setting.name, "will hold when the server is started again");
+        }
+        // Whether they stand in the settings or in a file that these name.
+        if settings.server_config().is_ok_and(|config| config.keys != self.app.config().keys) {
+            tracing::warn!(
+                "other API keys will hold when the server is started again: until then those that were taken out \
+                 still open it"
+            );
         }
     }
 
