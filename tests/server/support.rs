@@ -11,7 +11,7 @@ use millpond::capability::{
     JobContext, Model, ModelError, Outbox, Prompt, Slot, TextCompletion, TextEmbedding, TextToText, Token,
 };
 use millpond::memory::MemoryBudget;
-use millpond::pool::BuildWith;
+use millpond::pool::{BuildWith, PoolConfig};
 use millpond::server::{App, Running, Server, ServerConfig};
 use millpond::{ByteSize, Engine};
 use serde_json::Value;
@@ -217,6 +217,11 @@ pub(crate) fn add_scripted(engine: &Engine) -> Cue {
     let embedder = BuildWith::new(|| Batched::new(Embedder));
     engine.text_embedding().register("scripted", embedder).expect("the key is free");
     cue
+}
+
+/// A configuration that keeps one worker.
+pub(crate) fn one_worker() -> PoolConfig {
+    PoolConfig::default().workers(1)
 }
 
 /// Embeds nothing: four numbers, at once.
