@@ -99,6 +99,19 @@ describe("what the pools do", () => {
   });
 });
 
+it("keeps no row of what has gone, also where two are called alike", async () => {
+  const rows = await desk.page.evaluate(async () => {
+    const { keep } = await import("/page/dom.js");
+    const list = document.createElement("ul");
+    const show = (...keys) => {
+      keep(list, keys, (key) => key, () => document.createElement("li"), (row, key) => (row.textContent = key));
+      return [...list.children].map((row) => row.textContent).join("");
+    };
+    return [show("a", "a"), show("a", "a", "b"), show("b", "a"), show("b"), show()];
+  });
+  assert.deepEqual(rows, ["aa", "aab", "ba", "b", ""]);
+});
+
 describe("the playground", () => {
   it("writes an answer piece by piece", async () => {
     const { page } = desk;
@@ -294,7 +307,11 @@ describe("who may come in", () => {
     await other.stop();
     await visit.page.locator("#link[data-state=lost]").waitFor();
     await visit.page.locator("#banner", { hasText: "What you see is how it last was." }).waitFor();
+    const again = await serve([], new URL(other.url).port);
+    await visit.page.locator("#link[data-state=live]").waitFor();
+    assert.equal(await visit.page.locator("#banner").isVisible(), false);
     await visit.context.close();
+    assert.equal(await again.stop(), 0);
   });
 });
 

@@ -20,11 +20,11 @@ const SHIPPED = ["shapes-embed", "shapes-llm", "shapes-clip", "shapes-llava", "s
 
 const model = (key, folder) => `[models.auto.${JSON.stringify(key)}]\nsource = ${JSON.stringify(join(MILLPOND_MODELS, folder))}\n`;
 
-/// A server on a free port, with the shipped models and one of a hostile name. `more` are further arguments.
-export async function serve(more = []) {
+/// A server with the shipped models and one of a hostile name, on `port`, or on a free one. `more` are further arguments.
+export async function serve(more = [], port = "0") {
   const config = join(mkdtempSync(join(tmpdir(), "millpond-page-")), "millpond.toml");
   writeFileSync(config, [...SHIPPED.map((name) => model(name, name)), model(HOSTILE, "shapes-embed")].join("\n"));
-  const child = spawn(MILLPOND_BINARY, ["serve", "--config", config, "--port", "0", ...more], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(MILLPOND_BINARY, ["serve", "--config", config, "--port", port, ...more], { stdio: ["ignore", "pipe", "pipe"] });
   const told = [];
   const url = await new Promise((found, lost) => {
     for (const stream of [child.stdout, child.stderr]) {
@@ -54,7 +54,7 @@ export const launch = () =>
   });
 
 /// A page that is live, and everything it complains of: errors, policy violations, dialogs. `options` are those of a
-/// browser context; `expected` are complaints that belong to the test.
+/// browser context.
 export async function open(browser, url, options = {}, { waitLive = true } = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
   const page = await context.newPage();
