@@ -53,6 +53,15 @@ impl<C: Capability> Lanes<C> {
         self.by_key.iter().map(|entry| entry.key().clone()).collect()
     }
 
+    /// The lanes that callers find, of each key one, and those that were taken off. While a key changes hands, each of
+    /// its lanes is among the one or the other or in neither.
+    pub(crate) fn present_and_leaving(&self) -> (Vec<Arc<Lane<C>>>, Vec<Arc<Lane<C>>>) {
+        let present = self.present();
+        let mut leaving = self.all();
+        leaving.retain(|lane| lane.is_retired() && present.iter().all(|other| other.id != lane.id));
+        (present, leaving)
+    }
+
     /// Those that callers find.
     pub(crate) fn present(&self) -> Vec<Arc<Lane<C>>> {
         self.by_key.iter().map(|entry| entry.value().clone()).collect()
@@ -116,5 +125,35 @@ impl<C: Capability> Default for Lanes<C> {
 impl<C: Capability> fmt::Debug for Lanes<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::capability::{TaskRunner, Tasks};
+    use crate::pool::{BuildWith, KeyConfig, Pool, PoolConfig};
+
+    #[test]
+    fn a_key_that_changes_hands_is_present_once_at_every_moment() {
+        let pool: Pool<Tasks> = Pool::new(PoolConfig::default()).unwrap();
+        pool.register_tasks("a").unwrap();
+        let (lanes, shared) = (&pool.owner.lanes, pool.owner.shared.clone());
+        let ids = |lanes: Vec<Arc<Lane<Tasks>>>| lanes.iter().map(|lane| lane.id).collect::<Vec<_>>();
+        let now = || {
+            let (present, leaving) = lanes.present_and_leaving();
+            (ids(present), ids(leaving))
+        };
+        let loader = Box::new(BuildWith::new(TaskRunner::default));
+        let next = Arc::new(Lane::new("a".into(), loader, shared, KeyConfig::of(pool.config())));
+        let before = lanes.put(next.clone()).unwrap();
+        assert_eq!(now(), (vec![next.id], vec![]), "neither found nor taken off");
+        before.retire();
+        assert_eq!(now(), (vec![next.id], vec![before.id]));
+        next.retire();
+        assert_eq!(now(), (vec![next.id], vec![before.id]), "taken off since it was found");
+        lanes.take("a").unwrap();
+        let (present, leaving) = now();
+        assert!(present.is_empty() && leaving.contains(&next.id) && leaving.contains(&before.id));
     }
 }

@@ -109,12 +109,12 @@ impl<C: Capability> Pool<C> {
     /// The pool now: its totals, and every key in the order of their names.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.owner.shared;
-        let (leaving, present): (Vec<_>, Vec<_>) =
-            self.owner.lanes.all().into_iter().partition(|lane| lane.is_retired());
+        let (present, leaving) = self.owner.lanes.present_and_leaving();
         let mut keys: Vec<KeyStatus> = present.iter().map(|lane| status_of(lane)).collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
-        let leaving = leaving.iter().filter(|lane| lane.queued() > 0 || !lane.seats().is_empty());
-        let leaving: Vec<KeyStatus> = leaving.map(|lane| status_of(lane)).collect();
+        let busy =
+            |lane: &&Arc<Lane<C>>| lane.with_queue(|queue| queue.len()) > 0 || !lane.seats().is_empty();
+        let leaving: Vec<KeyStatus> = leaving.iter().filter(busy).map(|lane| status_of(lane)).collect();
         let both = || keys.iter().chain(&leaving);
         PoolStatus {
             name: C::NAME.to_owned(),
@@ -158,6 +158,7 @@ fn serves(worker: &WorkerStatus) -> bool {
 fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
     let workers: Vec<WorkerStatus> = lane.seats().iter().map(|seat| status_of_worker(seat)).collect();
     let (counters, served) = (&lane.counters, lane.served());
+    let timed_out = counters.timed_out.get();
     KeyStatus {
         key: lane.key.clone(),
         kind: kind_of(lane.settings.is_limited()),
@@ -170,8 +171,8 @@ fn status_of<C: Capability>(lane: &Lane<C>) -> KeyStatus {
         queue_size: lane.settings.queue_capacity(),
         queue_used: lane.with_queue(|queue| queue.len()),
         completed: served.completed.get(),
-        failed: counters.failed.get() + counters.timed_out.get(),
-        timed_out: counters.timed_out.get(),
+        failed: counters.failed.get() + timed_out,
+        timed_out,
         canceled: counters.canceled.get(),
         retried: counters.retried.get(),
         spawned: counters.spawned.get(),
