@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::keyed_pool::KeyedPool;
 use super::loaders::AnyLoader;
-use super::upkeep::Registration;
 use super::{Capabilities, Engine, ModelFacts, ModelOptions};
 use crate::capability::Capability;
 use crate::error::Error;
@@ -18,31 +18,13 @@ pub(super) enum Place {
     FreeOrTaken,
 }
 
-/// What can be done with a key in a pool of whichever capability.
-trait KeyedPool {
-    fn keys(&self) -> Vec<RegistryKey>;
-    fn has_key(&self, key: &str) -> bool;
-    fn unregister(&self, key: &str) -> Result<(), PoolError>;
-}
-
-impl<C: Capability> KeyedPool for Pool<C> {
-    fn keys(&self) -> Vec<RegistryKey> {
-        Pool::keys(self)
-    }
-
-    fn has_key(&self, key: &str) -> bool {
-        Pool::has_key(self, key)
-    }
-
-    fn unregister(&self, key: &str) -> Result<(), PoolError> {
-        Pool::unregister(self, key)
-    }
-}
+/// Makes a model known.
+pub(crate) type Registration<'a> = Box<dyn FnOnce() + 'a>;
 
 impl Engine {
     /// Every key that some pool knows, in the order of their names.
     pub fn keys(&self) -> Vec<RegistryKey> {
-        let all = Capabilities::ALL.into_iter().flat_map(|capability| self.pool_of(capability).keys());
+        let all = self.pools().flat_map(KeyedPool::keys);
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -52,15 +34,17 @@ impl Engine {
     }
 
     /// What was read of the model under a key when it was added, for each thing that it can do. Nothing of a model that
-    /// was registered in a pool by hand.
+    /// was registered in a pool by hand, nor of one that was taken off there.
     pub fn facts(&self, key: impl AsRef<str>) -> Vec<ModelFacts> {
-        self.facts.read().get(key.as_ref()).cloned().unwrap_or_default()
+        let key = key.as_ref();
+        let known = self.facts.read();
+        let facts = known.get(key).into_iter().flatten();
+        facts.filter(|facts| self.pool_of(facts.capability).has_key(key)).cloned().collect()
     }
 
     /// The most tokens that the model under a key takes: see [`ModelFacts::context_length`].
     pub fn context_length(&self, key: impl AsRef<str>) -> Option<usize> {
-        let facts = self.facts.read();
-        facts.get(key.as_ref())?.iter().find_map(|facts| facts.context_length)
+        self.facts(key).iter().find_map(|facts| facts.context_length)
     }
 
     /// Takes a key off, in all pools that know it. What was accepted is still answered; then its workers go, and with
@@ -103,15 +87,11 @@ impl Engine {
         place: Place,
     ) -> Result<Capabilities, Error> {
         let (capability, besides) = Capabilities::all(files)?;
-        let loaders = std::iter::once(capability).chain(besides).map(|capability| {
-            let config = config(capability);
-            let threads = options.threads.unwrap_or_else(|| self.threads_per_worker(&config));
-            Ok((AnyLoader::new(files, capability, threads, options)?, config))
-        });
-        let loaders = loaders.collect::<Result<Vec<_>, Error>>()?;
-        let entries = loaders.into_iter().map(|(loader, config)| self.entry(key, loader, config, place));
         // All keys are held before the first model is known: it is under all of them or under none.
-        let entries = entries.collect::<Result<Vec<_>, RegisterError>>()?;
+        let entries = std::iter::once(capability)
+            .chain(besides)
+            .map(|capability| self.prepared(key, files, capability, config(capability), options, place));
+        let entries = entries.collect::<Result<Vec<_>, Error>>()?;
         entries.into_iter().for_each(|register| register());
         let does = |other: &Capabilities| *other == capability || Some(*other) == besides;
         for former in self.pools_with(key.as_str()).filter(|other| place != Place::Free && !does(other)) {
@@ -121,14 +101,19 @@ impl Engine {
         Ok(capability)
     }
 
-    /// Holds the key in the pool that the loader is for. What is returned registers it there.
-    pub(super) fn entry(
+    /// Reads what `files` say of one thing that the model can do, and holds the key in that pool. What is returned
+    /// registers it there.
+    pub(super) fn prepared(
         &self,
         key: &RegistryKey,
-        loader: AnyLoader,
+        files: &ModelFiles,
+        capability: Capabilities,
         config: KeyConfig,
+        options: ModelOptions,
         place: Place,
-    ) -> Result<Registration<'_>, RegisterError> {
+    ) -> Result<Registration<'_>, Error> {
+        let threads = options.threads.unwrap_or_else(|| self.threads_per_worker(&config));
+        let loader = AnyLoader::new(files, capability, threads, options)?;
         let facts = loader.facts();
         let register = match loader {
             AnyLoader::TextEmbedding(loader) => entry(&self.text_embedding, key, loader, config, place),
@@ -159,7 +144,8 @@ impl Engine {
         Ok(())
     }
 
-    fn pool_of(&self, capability: Capabilities) -> &dyn KeyedPool {
+    /// The pool of a capability, as far as that does not matter.
+    pub(crate) fn pool_of(&self, capability: Capabilities) -> &dyn KeyedPool {
         match capability {
             Capabilities::TextEmbedding => &self.text_embedding,
             Capabilities::TextToText => &self.text_to_text,
@@ -167,6 +153,11 @@ impl Engine {
             Capabilities::TextToImage => &self.text_to_image,
             Capabilities::Vision => &self.vision,
         }
+    }
+
+    /// All pools.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &dyn KeyedPool> {
+        Capabilities::ALL.into_iter().map(|capability| self.pool_of(capability))
     }
 
     fn pools_with(&self, key: &str) -> impl Iterator<Item = Capabilities> {

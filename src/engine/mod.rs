@@ -3,6 +3,7 @@
 mod builder;
 mod cores;
 mod facts;
+mod keyed_pool;
 mod keys;
 mod loaders;
 mod model;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use builder::EngineBuilder;
 pub(crate) use cores::Cores;
 pub use facts::ModelFacts;
+use keyed_pool::KeyedPool;
 use keys::Place;
 pub use loaders::{DecoderLoader, DiffusionLoader, EmbeddingLoader, ImageLoader, VisionLoader};
 pub use model::{Capabilities, ModelOptions};
@@ -137,13 +139,7 @@ impl Engine {
 
     /// The settings that a key gets where none are given: its pool's.
     pub fn key_config(&self, capability: Capabilities) -> KeyConfig {
-        KeyConfig::of(match capability {
-            Capabilities::TextEmbedding => self.text_embedding.config(),
-            Capabilities::TextToText => self.text_to_text.config(),
-            Capabilities::ImageEmbedding => self.image_embedding.config(),
-            Capabilities::TextToImage => self.text_to_image.config(),
-            Capabilities::Vision => self.vision.config(),
-        })
+        KeyConfig::of(self.pool_of(capability).config())
     }
 
     /// Continues a prompt or answers a conversation, and blocks for the whole answer. For its tokens one by
@@ -244,28 +240,13 @@ impl Engine {
 
     /// All pools and the memory, now.
     pub fn status(&self) -> EngineStatus {
-        EngineStatus {
-            memory: self.budget.status(),
-            pools: vec![
-                self.text_embedding.status(),
-                self.text_to_text.status(),
-                self.image_embedding.status(),
-                self.vision.status(),
-                self.text_to_image.status(),
-            ],
-        }
+        EngineStatus { memory: self.budget.status(), pools: self.pools().map(KeyedPool::status).collect() }
     }
 
     /// Stops all pools: see [`Pool::shutdown`]. Each may take `timeout`; the first failure is returned, after
     /// all have stopped.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
-        let stopped = [
-            self.text_embedding.shutdown(timeout),
-            self.text_to_text.shutdown(timeout),
-            self.image_embedding.shutdown(timeout),
-            self.vision.shutdown(timeout),
-            self.text_to_image.shutdown(timeout),
-        ];
+        let stopped: Vec<_> = self.pools().map(|pool| pool.shutdown(timeout)).collect();
         stopped.into_iter().collect()
     }
 }
