@@ -96,6 +96,7 @@ impl<C: Capability> Lane<C> {
     pub(crate) fn remove_canceled(&self, job: &JobShared<C>) {
         if let Some(job) = self.with_queue(|queue| queue.remove(job.order)) {
             job.end_unwanted(self.pool.clock.now());
+            self.tell_of_last();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::events::{EvictReason, What};
 use super::handle::Seat;
 use super::lane::Lane;
 use super::stats::Served;
@@ -23,6 +24,24 @@ impl<C: Capability> Lane<C> {
     pub(crate) fn seats(&self) -> Vec<Arc<Seat<C>>> {
         let roster = self.roster.read();
         roster.iter().chain(self.strays.lock().iter()).cloned().collect()
+    }
+
+    /// Has a worker told to go. If that is news to it, counts it and says why it goes.
+    pub(crate) fn let_go(
+        &self,
+        seat: &Seat<C>,
+        reason: EvictReason,
+        tell: impl FnOnce(&Seat<C>) -> bool,
+    ) -> bool {
+        // Read before: a worker that goes gives its memory back.
+        let bytes = seat.reserved();
+        let goes = tell(seat);
+        if goes {
+            self.counters.evicted.increment();
+            let worker = seat.handle.worker_id();
+            self.pool.emit(&self.key, What::Evicted { worker, reason, bytes });
+        }
+        goes
     }
 
     /// Takes a worker out of rotation whose thread goes on.

@@ -178,9 +178,12 @@ impl StateCell {
         .is_some()
     }
 
-    /// Stops intake; what is pending will be finished.
+    /// Stops intake; what is pending will be finished. Fails when that was decided before.
     pub(crate) fn drain(&self) -> bool {
-        self.enter(Phase::Draining)
+        self.try_advance(|word| {
+            (word.phase != Phase::Draining).then_some(Word { phase: Phase::Draining, ..word })
+        })
+        .is_some()
     }
 
     /// The worker died or hangs.

@@ -75,8 +75,67 @@ fn an_idle_key_that_is_taken_off_gives_everything_back() {
         pool.maintain();
         is_gone(&script)
     });
-    assert_eq!(pool.metrics().workers_spawned, 3);
+    let metrics = pool.metrics();
+    assert_eq!((metrics.workers_spawned, metrics.workers_evicted), (3, 3));
     assert_eq!(Counts::get(&script.counts.builds), 3, "none came in their place");
+}
+
+#[test]
+fn a_worker_that_is_busy_while_it_is_let_go_is_counted_once() {
+    let (gate, script) = (Gate::new(), Script::new());
+    let (pool, _) = pool(config(), &script);
+    let events = pool.events(64);
+    let running = pool.submit("model", Act::Block(gate.clone())).unwrap();
+    gate.wait_entered();
+    pool.unregister("model").unwrap();
+    for _ in 0..3 {
+        pool.maintain();
+    }
+    gate.open();
+    answer(running).unwrap();
+    event(&events, |what| matches!(what, What::Stopped { .. }));
+    assert_eq!(pool.metrics().workers_evicted, 1, "however often it is looked at");
+}
+
+#[test]
+fn workers_that_are_unloaded_are_counted() {
+    let (pool, _) = pool(config(), &Script::new());
+    answer(pool.submit("model", Act::Answer(1)).unwrap()).unwrap();
+    for _ in 0..2 {
+        pool.unload("model").unwrap();
+        assert_eq!(pool.key_status("model").unwrap().evicted, 1, "there is none to let go again");
+    }
+}
+
+#[test]
+fn a_key_whose_last_waiting_request_is_canceled_goes() {
+    let (gate, script) = (Gate::new(), Script::new());
+    let (pool, _) = pool(config(), &script);
+    let events = pool.events(64);
+    let running = pool.submit("model", Act::Block(gate.clone())).unwrap();
+    gate.wait_entered();
+    let waiting = pool.submit("model", Act::Answer(1)).unwrap();
+    pool.unregister("model").unwrap();
+    pool.maintain();
+    assert_eq!(pool.metrics().workers_evicted, 0, "a request waits for the worker");
+    waiting.cancel();
+    event(&events, |what| matches!(what, What::Evicted { reason: EvictReason::Unregister, .. }));
+    gate.open();
+    answer(running).unwrap();
+}
+
+#[test]
+fn a_key_whose_request_waits_for_its_next_attempt_is_listed_as_leaving() {
+    let (pool, clock) = pool(config(), &Script::new());
+    let options = SubmitOptions::new().retry(Retry::new(2, Duration::from_secs(5)));
+    let ticket = pool.submit_with("model", Act::FailTimes(1), options).unwrap();
+    eventually(|| pool.metrics().total_retries == 1);
+    pool.unload("model").unwrap();
+    pool.unregister("model").unwrap();
+    let leaving = pool.status().leaving;
+    assert_eq!((leaving.len(), leaving[0].queue_used, leaving[0].workers.len()), (1, 1, 0));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(answer(ticket).unwrap(), 2);
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Model {
             Op::DischargeAll => std::mem::take(&mut self.costs).is_empty(),
             Op::Drain | Op::DrainIdle => {
                 let idle = before == Ready && self.costs.is_empty();
-                let drains = matches!((op, before), (Op::Drain, Loading | Ready | Draining)) || idle;
+                let drains = matches!((op, before), (Op::Drain, Loading | Ready)) || idle;
                 if drains {
                     self.state = Draining;
                 }

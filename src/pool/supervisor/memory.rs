@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::ByteSize;
 use crate::memory::{Hold, Insistence, OverBudget, Reclaim};
 use crate::pool::error::PoolError;
-use crate::pool::events::{EvictReason, What};
+use crate::pool::events::EvictReason;
 use crate::pool::evict::{self, Candidate};
 use crate::pool::handle::Seat;
 use crate::pool::lane::Lane;
@@ -224,22 +224,11 @@ impl<C: Capability> Reclaim for Holdings<C> {
             let seats: Vec<_> = lane.roster.read().iter().filter(|seat| named(seat)).cloned().collect();
             seats.into_iter().map(move |seat| (lane.clone(), seat))
         });
-        let mut any = false;
-        for (lane, seat) in seats {
-            let bytes = seat.reserved();
-            let reason = match insistence {
-                Insistence::IfIdle if seat.try_evict() => EvictReason::MakeRoom,
-                Insistence::IfIdleBudgetShrank if seat.try_evict() => EvictReason::BudgetShrank,
-                Insistence::FinishFirst => {
-                    let _ = seat.drain();
-                    EvictReason::MakeRoom
-                }
-                Insistence::IfIdle | Insistence::IfIdleBudgetShrank => continue,
-            };
-            any = true;
-            lane.counters.evicted.increment();
-            self.shared.emit(&lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
-        }
-        any
+        let (tell, reason): (fn(&Seat<C>) -> bool, _) = match insistence {
+            Insistence::IfIdle => (Seat::try_evict, EvictReason::MakeRoom),
+            Insistence::IfIdleBudgetShrank => (Seat::try_evict, EvictReason::BudgetShrank),
+            Insistence::FinishFirst => (Seat::drain, EvictReason::MakeRoom),
+        };
+        seats.filter(|(lane, seat)| lane.let_go(seat, reason, tell)).count() > 0
     }
 }

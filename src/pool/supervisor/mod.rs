@@ -21,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use self::watch::Watch;
 use super::error::{PoolError, SpawnError};
 use super::events::{EvictReason, What};
+use super::handle::Seat;
 use super::lanes::{LaneId, Lanes};
 use super::load::SharedLoad;
 use super::shared::Shared;
@@ -175,7 +176,7 @@ impl<C: Capability> Supervisor<C> {
                 this.scale(watch);
             }),
             Command::Unload { lane, done } => {
-                self.with_watch(lane, |this, watch| this.unload(watch, done));
+                self.with_watch(lane, |_, watch| Self::unload(watch, done));
             }
             Command::Resize { lane, workers, done } => self.with_watch(lane, |this, watch| {
                 watch.target = Some(workers);
@@ -227,12 +228,15 @@ impl<C: Capability> Supervisor<C> {
         }
     }
 
-    /// When to wake without being told. With nothing loaded and nothing planned: never.
+    /// When to wake without being told. With nothing loaded and nothing planned: never, unless a key that was taken off
+    /// is still referred to. Who lets go of it last says so to nobody, and is noticed by the next maintenance.
     fn next_due(&self) -> Timestamp {
         let watches = self.watches.values().map(Watch::next_look).min().unwrap_or(Timestamp::NEVER);
         let mut due = self.shared.alarm().min(watches);
-        if self.watches.values().any(|watch| watch.threads() > 0 || watch.lane.is_retired()) {
+        if self.watches.values().any(|watch| watch.threads() > 0) {
             due = due.min(self.next_maintenance).min(self.next_health).min(self.next_memory);
+        } else if self.watches.values().any(|watch| watch.lane.is_retired()) {
+            due = due.min(self.next_maintenance);
         }
         due
     }
@@ -254,15 +258,12 @@ impl<C: Capability> Supervisor<C> {
         }
     }
 
-    fn unload(&mut self, watch: &mut Watch<C>, done: Sender<()>) {
+    fn unload(watch: &mut Watch<C>, done: Sender<()>) {
         watch.target = None;
         watch.abandon_plans();
         let lane = watch.lane.clone();
-        for seat in lane.roster.read().iter() {
-            let bytes = seat.reserved();
-            let _ = seat.drain();
-            let worker = seat.handle.worker_id();
-            self.shared.emit(&lane.key, What::Evicted { worker, reason: EvictReason::Unload, bytes });
+        for seat in lane.seats() {
+            lane.let_go(&seat, EvictReason::Unload, Seat::drain);
         }
         watch.wait_for_unload(done);
     }

@@ -4,7 +4,8 @@ use super::Supervisor;
 use super::watch::Watch;
 use crate::capability::Capability;
 use crate::pool::error::{NoWorkers, PoolError};
-use crate::pool::events::{EvictReason, What};
+use crate::pool::events::EvictReason;
+use crate::pool::handle::Seat;
 use crate::pool::lanes::{LaneId, Lanes};
 
 impl<C: Capability> Supervisor<C> {
@@ -37,11 +38,7 @@ impl<C: Capability> Supervisor<C> {
         }
         watch.abandon_plans();
         for seat in lane.seats() {
-            let bytes = seat.reserved();
-            if seat.drain() {
-                let worker = seat.handle.worker_id();
-                self.shared.emit(&lane.key, What::Evicted { worker, reason: EvictReason::Unregister, bytes });
-            }
+            lane.let_go(&seat, EvictReason::Unregister, Seat::drain);
         }
     }
 }

@@ -61,7 +61,7 @@ impl<C: Capability> Supervisor<C> {
                     self.spawn(watch, count, reason);
                 }
             }
-            Decision::Drain { count, reason } => self.drain(watch, count, reason),
+            Decision::Drain { count, reason } => Self::drain(watch, count, reason),
         }
         if demand.queued > 0 && watch.alive() < bounds.max {
             watch.due_by(now.saturating_add(watch.spawn_time.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)));
@@ -341,24 +341,17 @@ impl<C: Capability> Supervisor<C> {
     }
 
     /// Lets `count` workers go: the idle first, then those that started last.
-    fn drain(&mut self, watch: &mut Watch<C>, count: usize, reason: EvictReason) {
+    fn drain(watch: &mut Watch<C>, count: usize, reason: EvictReason) {
         let serving = |thread: &&WorkerThread<C>| thread.seat.handle.cell().serves();
         let mut leaving: Vec<_> =
             watch.threads.iter().filter(serving).map(|thread| thread.seat.clone()).collect();
         leaving.sort_by_key(|seat| {
             (std::cmp::Reverse(seat.handle.idle()), std::cmp::Reverse(seat.handle.worker_id()))
         });
+        // What idled may have been handed a job since the snapshot: then it stays.
+        let tell = if reason == EvictReason::Idle { Seat::try_evict } else { Seat::drain };
         for seat in leaving.into_iter().take(count) {
-            let bytes = seat.reserved();
-            match reason {
-                // What idled may have been handed a job since the snapshot: then it stays.
-                EvictReason::Idle if !seat.try_evict() => continue,
-                EvictReason::Idle => {}
-                _ => _ = seat.drain(),
-            }
-            watch.lane.counters.evicted.increment();
-            self.shared
-                .emit(&watch.lane.key, What::Evicted { worker: seat.handle.worker_id(), reason, bytes });
+            watch.lane.let_go(&seat, reason, tell);
         }
     }
 }
