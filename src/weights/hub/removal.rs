@@ -61,10 +61,23 @@ impl Hub {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
-        let revisions = fs::read_dir(folder.join("snapshots")).map_or(0, Iterator::count);
+        let revisions = folders_in(&folder.join("snapshots"))?;
         let size = size_of(&folder)?;
         Ok(Some(CachedModel { folder, locks, size, revisions }))
     }
+}
+
+/// How many folders `folder` holds, links aside; none where it is not there.
+fn folders_in(folder: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut folders = 0;
+    for entry in entries {
+        folders += usize::from(entry?.file_type()?.is_dir());
+    }
+    Ok(folders)
 }
 
 /// The bytes of all files under `folder`, links aside.
@@ -109,8 +122,10 @@ mod tests {
         symlink("../../blobs/one", ours.join("snapshots/aaaaaaa/config.json")).unwrap();
         symlink(&precious, ours.join("snapshots/aaaaaaa/evil")).unwrap();
         symlink(outside.path(), ours.join("snapshots/evil")).unwrap();
+        fs::write(ours.join("snapshots/stray"), "").unwrap();
         let found = hub.find_cached(&"org/name@refs/pr/1".parse().unwrap()).unwrap().unwrap();
         assert_eq!((found.size(), found.folder()), (ByteSize::new(5), ours.as_path()));
+        assert_eq!(found.revisions(), 2, "what is no folder of the cache's own is none");
         found.remove().unwrap();
         assert!(!ours.exists() && !locks.exists(), "the model and its locks are gone");
         assert!(precious.exists() && kept.iter().all(|folder| folder.exists()), "all else is there");
