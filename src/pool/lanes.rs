@@ -55,11 +55,11 @@ impl<C: Capability> Lanes<C> {
 
     /// The lanes that callers find, of each key one, and those that were taken off. While a key changes hands, each of
     /// its lanes is among the one or the other or in neither.
-    pub(crate) fn present_and_leaving(&self) -> (Vec<Arc<Lane<C>>>, Vec<Arc<Lane<C>>>) {
+    pub(crate) fn present_and_leaving(&self) -> [Vec<Arc<Lane<C>>>; 2] {
         let present = self.present();
         let mut leaving = self.all();
         leaving.retain(|lane| lane.is_retired() && present.iter().all(|other| other.id != lane.id));
-        (present, leaving)
+        [present, leaving]
     }
 
     /// Those that callers find.
@@ -141,19 +141,19 @@ mod tests {
         let (lanes, shared) = (&pool.owner.lanes, pool.owner.shared.clone());
         let ids = |lanes: Vec<Arc<Lane<Tasks>>>| lanes.iter().map(|lane| lane.id).collect::<Vec<_>>();
         let now = || {
-            let (present, leaving) = lanes.present_and_leaving();
-            (ids(present), ids(leaving))
+            let [present, leaving] = lanes.present_and_leaving();
+            [ids(present), ids(leaving)]
         };
         let loader = Box::new(BuildWith::new(TaskRunner::default));
         let next = Arc::new(Lane::new("a".into(), loader, shared, KeyConfig::of(pool.config())));
         let before = lanes.put(next.clone()).unwrap();
-        assert_eq!(now(), (vec![next.id], vec![]), "neither found nor taken off");
+        assert_eq!(now(), [vec![next.id], vec![]], "neither found nor taken off");
         before.retire();
-        assert_eq!(now(), (vec![next.id], vec![before.id]));
+        assert_eq!(now(), [vec![next.id], vec![before.id]]);
         next.retire();
-        assert_eq!(now(), (vec![next.id], vec![before.id]), "taken off since it was found");
+        assert_eq!(now(), [vec![next.id], vec![before.id]], "taken off since it was found");
         lanes.take("a").unwrap();
-        let (present, leaving) = now();
+        let [present, leaving] = now();
         assert!(present.is_empty() && leaving.contains(&next.id) && leaving.contains(&before.id));
     }
 }

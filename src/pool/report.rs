@@ -109,7 +109,7 @@ impl<C: Capability> Pool<C> {
     /// The pool now: its totals, and every key in the order of their names.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.owner.shared;
-        let (present, leaving) = self.owner.lanes.present_and_leaving();
+        let [present, leaving] = self.owner.lanes.present_and_leaving();
         let mut keys: Vec<KeyStatus> = present.iter().map(|lane| status_of(lane)).collect();
         keys.sort_by(|a, b| a.key.cmp(&b.key));
         let busy =

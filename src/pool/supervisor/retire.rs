@@ -15,7 +15,7 @@ impl<C: Capability> Supervisor<C> {
         let retired = |(id, watch): (&LaneId, &Watch<C>)| watch.lane.is_retired().then_some(*id);
         let retired: Vec<LaneId> = self.watches.iter().filter_map(retired).collect();
         for id in retired {
-            self.contained(|this| this.with_watch(id, Self::see_off));
+            self.contained(|this| this.with_watch(id, |_, watch| watch.see_off()));
             if self.watches.get(&id).is_some_and(Watch::is_gone) {
                 self.contained(|this| {
                     this.watches.remove(&id);
@@ -24,26 +24,26 @@ impl<C: Capability> Supervisor<C> {
             }
         }
     }
+}
 
+impl<C: Capability> Watch<C> {
     /// While requests wait, workers stay, and are started where there are none. When none waits, every worker
     /// finishes what it has and goes. A request that a caller hands in meanwhile, having found the key before, waits
     /// then for a new worker.
-    fn see_off(&mut self, watch: &mut Watch<C>) {
-        let lane = watch.lane.clone();
-        watch.target = None;
+    fn see_off(&mut self) {
+        let lane = self.lane.clone();
+        self.target = None;
         let unregistered = NoWorkers::Unregistered;
-        watch.answer_preloads(&Err(PoolError::NoWorkers { key: lane.key.clone(), reason: unregistered }));
+        self.answer_preloads(&Err(PoolError::NoWorkers { key: lane.key.clone(), reason: unregistered }));
         if lane.with_queue(|queue| queue.len()) > 0 {
             return;
         }
-        watch.abandon_plans();
+        self.abandon_plans();
         for seat in lane.seats() {
             lane.let_go(&seat, EvictReason::Unregister, Seat::drain);
         }
     }
-}
 
-impl<C: Capability> Watch<C> {
     /// Whether nothing is left of a key that was taken off: no thread, and nobody who could submit to it.
     fn is_gone(&self) -> bool {
         self.threads.is_empty() && Lanes::is_abandoned(&self.lane, 1)
