@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use super::api_error::ApiError;
 use super::app::App;
 use super::json_body::JsonBody;
-use crate::capability::Capability;
 use crate::engine::Capabilities;
-use crate::pool::{Pool, PoolError};
+use crate::pool::PoolError;
 
 pub(super) fn routes() -> axum::Router<App> {
     axum::Router::new()
@@ -107,24 +106,12 @@ pub(super) fn carry_out(
     capability: Capabilities,
     order: Order,
 ) -> Result<(), PoolError> {
-    let engine = app.engine();
-    match capability {
-        Capabilities::TextEmbedding => order.apply(engine.text_embedding(), key),
-        Capabilities::TextToText => order.apply(engine.text_to_text(), key),
-        Capabilities::ImageEmbedding => order.apply(engine.image_embedding(), key),
-        Capabilities::Vision => order.apply(engine.vision(), key),
-        Capabilities::TextToImage => order.apply(engine.text_to_image(), key),
-    }
-}
-
-impl Order {
-    fn apply<C: Capability>(self, pool: &Pool<C>, key: &str) -> Result<(), PoolError> {
-        match self {
-            Self::Load => pool.preload(key),
-            Self::Unload => pool.unload(key),
-            Self::Pin(pinned) => pool.pin(key, pinned),
-            Self::Resize(workers) => pool.resize(key, workers),
-            Self::KeepAlive(idle) => pool.keep_alive(key, idle),
-        }
+    let pool = app.engine().pool_of(capability);
+    match order {
+        Order::Load => pool.preload(key),
+        Order::Unload => pool.unload(key),
+        Order::Pin(pinned) => pool.pin(key, pinned),
+        Order::Resize(workers) => pool.resize(key, workers),
+        Order::KeepAlive(idle) => pool.keep_alive(key, idle),
     }
 }

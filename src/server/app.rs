@@ -111,14 +111,7 @@ impl App {
         let engine = self.engine();
         let mut keys = std::collections::BTreeMap::<String, Vec<Capabilities>>::new();
         for capability in Capabilities::ALL {
-            let found = match capability {
-                Capabilities::TextEmbedding => engine.text_embedding().keys(),
-                Capabilities::TextToText => engine.text_to_text().keys(),
-                Capabilities::ImageEmbedding => engine.image_embedding().keys(),
-                Capabilities::Vision => engine.vision().keys(),
-                Capabilities::TextToImage => engine.text_to_image().keys(),
-            };
-            for key in found {
+            for key in engine.pool_of(capability).keys() {
                 keys.entry(key.as_str().to_owned()).or_default().push(capability);
             }
         }
@@ -127,19 +120,12 @@ impl App {
 
     /// Whether the model `key` can do it.
     pub fn can(&self, key: &str, capability: Capabilities) -> bool {
-        let engine = self.engine();
-        match capability {
-            Capabilities::TextEmbedding => engine.text_embedding().has_key(key),
-            Capabilities::TextToText => engine.text_to_text().has_key(key),
-            Capabilities::ImageEmbedding => engine.image_embedding().has_key(key),
-            Capabilities::Vision => engine.vision().has_key(key),
-            Capabilities::TextToImage => engine.text_to_image().has_key(key),
-        }
+        self.engine().pool_of(capability).has_key(key)
     }
 
     /// All that the model `key` can do.
     pub fn abilities(&self, key: &str) -> Vec<Capabilities> {
-        Capabilities::ALL.into_iter().filter(|capability| self.can(key, *capability)).collect()
+        self.engine().capabilities(key)
     }
 
     /// The key that `model` means, of a model that can do one of `wanted`: the name itself, or without the
@@ -155,9 +141,7 @@ impl App {
         if let Some(key) = names.into_iter().flatten().find(can) {
             return Ok(key.to_owned());
         }
-        let does =
-            |key: &str| Capabilities::ALL.into_iter().filter(|it| self.can(key, *it)).collect::<Vec<_>>();
-        match names.into_iter().flatten().map(does).find(|does| !does.is_empty()) {
+        match names.into_iter().flatten().map(|key| self.abilities(key)).find(|does| !does.is_empty()) {
             Some(does) => {
                 let shown: String = model.chars().take(128).collect();
                 let message = format!("{shown} does {}, not {}", listed(&does), listed(wanted));

@@ -8,8 +8,8 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::app::App;
-use crate::engine::EngineStatus;
-use crate::pool::{KeyStatus, WorkerState};
+use crate::engine::Capabilities;
+use crate::pool::Unroutable;
 
 pub(super) fn routes() -> axum::Router<App> {
     axum::Router::new()
@@ -29,34 +29,36 @@ async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
+/// Without keys everybody may know what is wrong; with them whoever asks need not have one.
 async fn ready(State(app): State<App>) -> Response {
     let unready = reasons(&app);
     if unready.is_empty() {
         return Json(json!({ "status": "ready" })).into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unready", "reasons": unready })))
-        .into_response()
+    let told = if app.config().keys.is_empty() {
+        json!({ "status": "unready", "reasons": unready })
+    } else {
+        json!({ "status": "unready" })
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(told)).into_response()
 }
 
-/// Why the server cannot serve everything it should; nothing if it can.
+/// Why the server cannot serve everything it should; nothing if it can. A key without workers loads with its next
+/// request.
 pub(super) fn reasons(app: &App) -> Vec<String> {
-    let draining = app.is_draining().then(|| "the server is stopping".to_owned());
-    draining.into_iter().chain(unable(&app.engine().status())).collect()
-}
-
-fn unable(status: &EngineStatus) -> impl Iterator<Item = String> {
-    status.pools.iter().flat_map(|pool| {
-        let stopped = (!pool.running).then(|| format!("the pool of {} has stopped", pool.name));
-        stopped.into_iter().chain(pool.keys.iter().filter_map(unroutable))
-    })
-}
-
-/// Why no request of the key would be served. A key without workers loads with its next request.
-pub(super) fn unroutable(key: &KeyStatus) -> Option<String> {
-    if key.circuit_open_for.is_some() {
-        return Some(format!("{} failed too often and rests", key.key));
+    let mut reasons = Vec::from_iter(app.is_draining().then(|| "the server is stopping".to_owned()));
+    for capability in Capabilities::ALL {
+        let pool = app.engine().pool_of(capability);
+        reasons.extend(pool.is_shutting_down().then(|| format!("the pool of {capability} has stopped")));
+        reasons.extend(pool.unroutable().into_iter().map(|(key, why)| unroutable(key.as_str(), why)));
     }
-    let dead =
-        !key.workers.is_empty() && key.workers.iter().all(|worker| worker.state == WorkerState::Failed);
-    dead.then(|| format!("no worker of {} answers", key.key))
+    reasons
+}
+
+/// Why no request of the key would be served.
+pub(super) fn unroutable(key: &str, why: Unroutable) -> String {
+    match why {
+        Unroutable::CircuitOpen => format!("{key} failed too often and rests"),
+        Unroutable::NoWorkerAnswers => format!("no worker of {key} answers"),
+    }
 }

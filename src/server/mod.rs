@@ -2,7 +2,7 @@
 //!
 //! A [`Server`] puts an [`Engine`](crate::Engine) behind the interfaces that clients already speak: OpenAI's, the Open
 //! Inference Protocol's, and Ollama's; beside them are health, metrics, the pools' state, orders to them, and a page
-//! to look at all of it. HTTP, JSON and tokio live here and nowhere below: a handler reads a request within limits,
+//! to look at all of it. axum and tokio live here and nowhere below: a handler reads a request within limits,
 //! submits it to a pool, and awaits the ticket. A client that goes away drops the handler, the handler drops the
 //! ticket, and that cancels the request.
 //!

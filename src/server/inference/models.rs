@@ -39,7 +39,9 @@ fn signature(app: &App, key: &str) -> Signature {
 
 /// Whether a request would be served. One whose weights are not loaded is: the request loads them.
 fn ready(app: &App, key: &str) -> Result<(), ApiError> {
-    match statuses(app, key).iter().find_map(unroutable) {
+    let abilities = app.abilities(key).into_iter();
+    let mut unable = abilities.flat_map(|capability| app.engine().pool_of(capability).unroutable());
+    match unable.find(|(unable, _)| unable.as_str() == key).map(|(_, why)| unroutable(key, why)) {
         Some(reason) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).code("not_ready")),
         None => Ok(()),
     }
@@ -47,14 +49,7 @@ fn ready(app: &App, key: &str) -> Result<(), ApiError> {
 
 /// A model's lane in each pool that has one.
 pub(super) fn statuses(app: &App, key: &str) -> Vec<KeyStatus> {
-    let engine = app.engine();
-    let of = |capability| match capability {
-        Capabilities::TextEmbedding => engine.text_embedding().key_status(key),
-        Capabilities::TextToText => engine.text_to_text().key_status(key),
-        Capabilities::ImageEmbedding => engine.image_embedding().key_status(key),
-        Capabilities::Vision => engine.vision().key_status(key),
-        Capabilities::TextToImage => engine.text_to_image().key_status(key),
-    };
+    let of = |capability| app.engine().pool_of(capability).key_status(key);
     app.abilities(key).into_iter().filter_map(|capability| of(capability).ok()).collect()
 }
 

@@ -244,14 +244,7 @@ async fn load(app: &App, key: &str, capability: Capabilities) -> Result<(), ApiE
 }
 
 fn is_there(app: &App, key: &str, capability: Capabilities) -> bool {
-    let engine = app.engine();
-    match capability {
-        Capabilities::TextEmbedding => engine.text_embedding().has_workers(key),
-        Capabilities::TextToText => engine.text_to_text().has_workers(key),
-        Capabilities::ImageEmbedding => engine.image_embedding().has_workers(key),
-        Capabilities::Vision => engine.vision().has_workers(key),
-        Capabilities::TextToImage => engine.text_to_image().has_workers(key),
-    }
+    app.engine().pool_of(capability).has_workers(key)
 }
 
 /// Tells the pools how long a model stays.

@@ -46,8 +46,7 @@ enum Status {
 }
 
 async fn list(State(app): State<App>) -> Json<List> {
-    let loaded = loaded(&app);
-    let data = app.keys().into_iter().map(|(key, does)| entry(&app, key, &does, &loaded)).collect();
+    let data = app.keys().into_iter().map(|(key, does)| entry(&app, key, &does)).collect();
     Json(List { object: "list", data })
 }
 
@@ -58,20 +57,13 @@ async fn retrieve(
     // What is no text is no model's name.
     let Path(id) = id.map_err(|_| ApiError::no_model("\u{fffd}"))?;
     let key = app.find(Some(&id), &Capabilities::ALL)?;
-    let does: Vec<_> =
-        Capabilities::ALL.into_iter().filter(|capability| app.can(&key, *capability)).collect();
-    Ok(Json(entry(&app, key, &does, &loaded(&app))))
+    let does = app.abilities(&key);
+    Ok(Json(entry(&app, key, &does)))
 }
 
-/// The keys with a worker.
-fn loaded(app: &App) -> Vec<String> {
-    let pools = app.engine().status().pools;
-    let keys = pools.into_iter().flat_map(|pool| pool.keys);
-    keys.filter(|key| !key.workers.is_empty()).map(|key| key.key.as_str().to_owned()).collect()
-}
-
-fn entry(app: &App, key: String, does: &[Capabilities], loaded: &[String]) -> Entry {
+fn entry(app: &App, key: String, does: &[Capabilities]) -> Entry {
     let listing = app.directory().get(&key);
+    let loaded = does.iter().any(|capability| app.engine().pool_of(*capability).has_workers(&key));
     let owner = listing.as_ref().and_then(|listing| Some(listing.source.split_once('/')?.0.to_owned()));
     Entry {
         object: "model",
@@ -80,7 +72,7 @@ fn entry(app: &App, key: String, does: &[Capabilities], loaded: &[String]) -> En
         context_length: app.engine().context_length(&key),
         dimensions: app.engine().facts(&key).iter().find_map(|facts| facts.dimensions),
         capabilities: does.iter().map(|capability| capability.name()).collect(),
-        status: if loaded.contains(&key) { Status::Loaded } else { Status::Cold },
+        status: if loaded { Status::Loaded } else { Status::Cold },
         id: key,
     }
 }
