@@ -52,8 +52,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long a client may leave what is written to it unread. Default 60 s.
     pub write_timeout: Duration,
-    /// The bytes of all bodies together that are not read yet; a further one waits. Default 256 MiB, and no less than
-    /// [`body`](Self::body).
+    /// The bytes of all bodies together that are not read yet; a further one is refused. Default 256 MiB, and no less
+    /// than [`body`](Self::body).
     pub bodies: ByteSize,
     /// How many connections at once. Default 1024.
     pub connections: usize,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,16 +13,16 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::app::App;
 use super::arrival::Peer;
 use super::config::Limits;
+use super::heard::Heard;
 use super::routes;
 use super::socket::Patient;
 
@@ -34,6 +35,8 @@ pub(super) struct Door {
     router: Router,
     limits: Limits,
     seats: Arc<Semaphore>,
+    /// Whether connections are to end with the request that they are at. Each of those that count holds a receiver.
+    ending: Arc<watch::Sender<bool>>,
 }
 
 impl Door {
@@ -45,19 +48,19 @@ impl Door {
             router: routes(app.clone()),
             limits,
             seats: Arc::new(Semaphore::new(limits.connections)),
+            ending: Arc::new(watch::Sender::new(false)),
         })
     }
 
-    /// Serves whoever comes, until it is dropped. `connections` can end those that were let in.
-    pub(super) async fn admit(&self, connections: &GracefulShutdown) -> Infallible {
+    /// Serves whoever comes, until it is dropped.
+    pub(super) async fn admit(&self) -> Infallible {
         loop {
             match self.listener.accept().await {
                 // Beyond the most connections one is closed at once: who has one already is served.
                 Ok((stream, peer)) => {
                     if let Ok(seat) = self.seats.clone().try_acquire_owned() {
-                        let router = self.router.clone();
-                        let watcher = connections.watcher();
-                        tokio::spawn(converse(stream, peer, router, self.limits, watcher, seat));
+                        let (router, ending) = (self.router.clone(), self.ending.clone());
+                        tokio::spawn(converse(stream, peer, router, self.limits, ending, seat));
                     }
                 }
                 Err(error) => {
@@ -67,6 +70,13 @@ impl Door {
             }
         }
     }
+
+    /// Ends each connection with the request that it is at, and waits for those on which something had come by now.
+    /// Who says something only later is heard, and not waited for.
+    pub(super) async fn end_connections(&self) {
+        self.ending.send_replace(true);
+        self.ending.closed().await;
+    }
 }
 
 /// One connection, until either side has had enough.
@@ -75,26 +85,48 @@ async fn converse(
     peer: SocketAddr,
     router: Router,
     limits: Limits,
-    watcher: Watcher,
+    ending: Arc<watch::Sender<bool>>,
     seat: OwnedSemaphorePermit,
 ) {
+    // It is added to the time it is: what no clock reaches is no limit.
+    let head_timeout = Instant::now().checked_add(limits.head_timeout).map(|_| limits.head_timeout);
+    if timeout(head_timeout.unwrap_or(Duration::MAX), stream.readable()).await.is_err() {
+        return;
+    }
     // Tokens are small, and each is wanted now.
     let _ = stream.set_nodelay(true);
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        request.map(Body::new)
+        request.map(|body| Body::new(Heard::new(body)))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // It is added to the time it is: what no clock reaches is no limit.
-        .header_read_timeout(Instant::now().checked_add(limits.head_timeout).map(|_| limits.head_timeout))
+        .header_read_timeout(head_timeout)
         .max_headers(limits.headers)
         .max_buf_size(usize::try_from(limits.head.bytes()).unwrap_or(usize::MAX).max(8 << 10))
         .serve_connection(
             TokioIo::new(Patient::new(stream, limits.write_timeout)),
             TowerToHyperService::new(service),
         );
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = pin!(connection);
+    let mut ended = ending.subscribe();
+    let late = *ended.borrow();
+    let result = if late {
+        // The answer to its request ends it.
+        drop(ended);
+        connection.await
+    } else {
+        tokio::select! {
+            // It reads what has come before it is told to end: that is its last request.
+            biased;
+            result = connection.as_mut() => result,
+            () = async { let _ = ended.wait_for(|ending| *ending).await; } => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    if let Err(error) = result {
         tracing::debug!(%error, "a connection broke");
     }
     drop(seat);

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -165,26 +165,21 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 async fn serve(app: App, listener: TcpListener, stop: watch::Receiver<Urgency>) -> io::Result<Stopped> {
-    let (door, connections) = (Door::new(&app, listener)?, GracefulShutdown::new());
+    let door = Door::new(&app, listener)?;
     tokio::select! {
-        never = door.admit(&connections) => match never {},
-        () = urgent(stop.clone(), Urgency::Finish) => {}
-    }
-    app.drain();
-    // Who comes now is told that it stops.
-    let late = GracefulShutdown::new();
-    tokio::select! {
-        never = door.admit(&late) => match never {},
-        stopped = finish(app, connections, stop) => Ok(stopped),
+        never = door.admit() => match never {},
+        stopped = stop_in_order(app, &door, stop) => Ok(stopped),
     }
 }
 
-/// Lets what is under way end, and shuts the engine down.
-async fn finish(app: App, connections: GracefulShutdown, stop: watch::Receiver<Urgency>) -> Stopped {
+/// Waits until it is to stop, lets what is under way end, and shuts the engine down. Who comes meanwhile is told that
+/// the server stops.
+async fn stop_in_order(app: App, door: &Door, stop: watch::Receiver<Urgency>) -> Stopped {
+    urgent(stop.clone(), Urgency::Finish).await;
+    app.drain();
     tracing::info!(requests = app.in_flight().len(), "stopping");
     let unfinished = {
-        let ended = connections.shutdown();
-        tokio::pin!(ended);
+        let mut ended = pin!(door.end_connections());
         tokio::select! {
             () = &mut ended => 0,
             () = urgent(stop.clone(), Urgency::Now) => let_go(&app),

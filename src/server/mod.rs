@@ -47,6 +47,7 @@ mod fetch;
 mod generation;
 mod guard;
 mod health;
+mod heard;
 mod image_url;
 mod in_flight;
 mod inference;
