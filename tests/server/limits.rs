@@ -49,7 +49,7 @@ fn who_is_refused_while_they_send_hears_why() {
     let served = narrow(|config| config.limits.body = ByteSize::mib(1));
     let length = 32 << 20;
     let mut caller = served.connect(head(&format!("Content-Length: {length}\r\n")).as_bytes());
-    let piece = [b' '; 1 << 16];
+    let piece = vec![b' '; 1 << 16];
     // Far more than a socket holds, all of it after the answer was given.
     (0..length / piece.len()).for_each(|_| caller.write_all(&piece).unwrap());
     assert_eq!(start(&mut caller), "HTTP/1.1 413");

@@ -1,6 +1,7 @@
 //! What a setting may hold, and how people write it.
 
 use std::fmt;
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -210,7 +211,9 @@ pub(in crate::cli) fn quoted(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
-            control if control.is_control() => quoted += &format!("\\u{:04X}", u32::from(control)),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(control));
+            }
             plain => quoted.push(plain),
         }
     }
