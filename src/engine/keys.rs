@@ -33,8 +33,9 @@ impl Engine {
         self.pools_with(key.as_ref()).collect()
     }
 
-    /// What was read of the model under a key when it was added, for each thing that it can do. Nothing of a model that
-    /// was registered in a pool by hand, nor of one that was taken off there.
+    /// What was read of the model under a key when it was added, for each thing that it can do. Nothing where the
+    /// engine added none, or where the key was taken off its pool by hand; where another model was put in its place there
+    /// by hand, still what was read of the one that was added.
     pub fn facts(&self, key: impl AsRef<str>) -> Vec<ModelFacts> {
         let key = key.as_ref();
         let known = self.facts.read();

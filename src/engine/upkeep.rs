@@ -14,7 +14,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// For files that cannot be served so, and for a key that somebody else is registering.
+    /// For files that cannot be served so, for a key that somebody else is registering, and once the pool is shutting down.
     #[must_use = "the model is not known before it is called"]
     pub fn prepare(
         &self,

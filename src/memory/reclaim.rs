@@ -13,9 +13,8 @@ pub(crate) trait Reclaim: Send + Sync {
     fn coming_back(&self) -> ByteSize;
 
     /// Asks to give something up. The owner decides, at that moment: an idle worker goes, a busy one goes
-    /// only with [`Insistence::FinishFirst`], and then only after finishing what it has. Returns whether
-    /// anything will come back.
-    fn give_up(&self, hold: &Hold, insistence: Insistence) -> bool;
+    /// only with [`Insistence::FinishFirst`], and then only after finishing what it has.
+    fn give_up(&self, hold: &Hold, insistence: Insistence);
 }
 
 /// One worker's memory, or all of a key's.

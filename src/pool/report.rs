@@ -97,8 +97,9 @@ impl<C: Capability> Pool<C> {
         Ok(status_of(&*self.lane(key.as_ref())?))
     }
 
-    /// The keys of which no request would be served, in the order of their names, and why. A key without workers is none
-    /// of them: its next request loads it. Takes less than a [`status`](Self::status): it reads circuits and states alone.
+    /// The keys that are refused or of which no worker answers, in the order of their names, and why. A key without
+    /// workers is none of them: its next request loads it. So may the next request of one whose workers all died or hang,
+    /// where there is memory for another. Takes less than a [`status`](Self::status): it reads circuits and states alone.
     pub fn unroutable(&self) -> Vec<(RegistryKey, Unroutable)> {
         let why = |lane: Arc<Lane<C>>| Some((lane.key.clone(), unroutable(&lane)?));
         let mut keys: Vec<_> = self.owner.lanes.present().into_iter().filter_map(why).collect();

@@ -27,21 +27,14 @@ impl<C: Capability> Lane<C> {
     }
 
     /// Has a worker told to go. If that is news to it, counts it and says why it goes.
-    pub(crate) fn let_go(
-        &self,
-        seat: &Seat<C>,
-        reason: EvictReason,
-        tell: impl FnOnce(&Seat<C>) -> bool,
-    ) -> bool {
+    pub(crate) fn let_go(&self, seat: &Seat<C>, reason: EvictReason, tell: impl FnOnce(&Seat<C>) -> bool) {
         // Read before: a worker that goes gives its memory back.
         let bytes = seat.reserved();
-        let goes = tell(seat);
-        if goes {
+        if tell(seat) {
             self.counters.evicted.increment();
             let worker = seat.handle.worker_id();
             self.pool.emit(&self.key, What::Evicted { worker, reason, bytes });
         }
-        goes
     }
 
     /// Takes a worker out of rotation whose thread goes on.

@@ -226,7 +226,7 @@ impl KeyStatus {
     }
 }
 
-/// Why no request of a key would be served.
+/// Why a key may not be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -150,7 +150,7 @@ fn the_tokens_of_a_text_have_its_embedding() {
     let engine = engine();
     for key in ["shapes-embed", "shapes-clip"] {
         add(&engine, key);
-        let tokenizer = Tokenizer::from_file(shipped(key).join("tokenizer.json")).unwrap();
+        let tokenizer = tokenizer_of(key);
         for text in ["a red circle", "a small blue square above a green ring"] {
             let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
             let ids: Vec<u32> = ids.into_iter().take(engine.context_length(key).unwrap()).collect();

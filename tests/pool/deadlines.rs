@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millpond::pool::{
-    EvictReason, KeyConfig, Pool, PoolError, QueueOrder, RateLimit, Retry, SubmitOptions, What, WorkerState,
+    EvictReason, KeyConfig, Pool, PoolError, QueueOrder, RateLimit, Retry, SubmitOptions, Unroutable, What,
+    WorkerState,
 };
 use millpond::{ByteSize, Clock, memory::MemoryBudget};
 
@@ -31,7 +32,9 @@ fn row_04_a_stuck_worker_is_replaced_and_its_late_result_discarded() {
     assert!(timed_out(&answer(behind)), "behind it");
     clock.advance(pool.config().stuck_after);
     event(&events, |what| matches!(what, What::Stuck { .. }));
+    assert_eq!(pool.unroutable(), [("model".into(), Unroutable::NoWorkerAnswers)]);
     assert_eq!(answer(pool.submit("model", Act::Answer(2)).unwrap()).unwrap(), 2, "a replacement serves");
+    assert_eq!(pool.unroutable(), []);
     let status = pool.key_status("model").unwrap();
     assert_eq!(status.workers.iter().filter(|worker| worker.state == WorkerState::Failed).count(), 1);
     assert_eq!(status.ready, 1);

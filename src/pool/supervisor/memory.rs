@@ -216,7 +216,7 @@ impl<C: Capability> Reclaim for Holdings<C> {
         lanes.iter().map(of_lane).sum()
     }
 
-    fn give_up(&self, hold: &Hold, insistence: Insistence) -> bool {
+    fn give_up(&self, hold: &Hold, insistence: Insistence) {
         // Not by the key alone, which may be another model's by now.
         let lanes = self.lanes.all().into_iter().filter(|lane| lane.key == hold.key);
         let named = |seat: &Arc<Seat<C>>| hold.workers.contains(&seat.handle.worker_id());
@@ -229,6 +229,6 @@ impl<C: Capability> Reclaim for Holdings<C> {
             Insistence::IfIdleBudgetShrank => (Seat::try_evict, EvictReason::BudgetShrank),
             Insistence::FinishFirst => (Seat::drain, EvictReason::MakeRoom),
         };
-        seats.filter(|(lane, seat)| lane.let_go(seat, reason, tell)).count() > 0
+        seats.for_each(|(lane, seat)| lane.let_go(&seat, reason, tell));
     }
 }
