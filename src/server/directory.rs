@@ -76,9 +76,9 @@ impl Directory {
         self.served.read().get(key).cloned()
     }
 
-    /// Lets `name` be asked for.
-    pub fn offer(&self, name: impl Into<String>, offer: Offer) {
-        self.offered.write().insert(name.into(), offer);
+    /// Lets these be asked for by their names, and no others.
+    pub fn offer(&self, offers: impl IntoIterator<Item = (String, Offer)>) {
+        *self.offered.write() = offers.into_iter().collect();
     }
 
     /// What can be asked for by `name`, if anything.

@@ -71,8 +71,8 @@ impl Door {
         }
     }
 
-    /// Ends each connection with the request that it is at, and waits for those on which something had come by now.
-    /// Who says something only later is heard, and not waited for.
+    /// Ends each connection with the request that it is at, and waits for those on which something had been noticed by
+    /// now. What is noticed only later is heard, and not waited for.
     pub(super) async fn end_connections(&self) {
         self.ending.send_replace(true);
         self.ending.closed().await;

@@ -30,17 +30,31 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for JsonBody<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let depth = app.config().limits.depth;
-        let body = read(request, app).await?;
-        if body.len() <= LONG {
-            return parse(&body, depth).map(Self);
-        }
-        tokio::task::spawn_blocking(move || parse(&body, depth)).await?.map(Self)
+        read_as(request, app, move |body| parse(body, depth)).await.map(Self)
     }
+}
+
+/// The body of a request as `parse` makes it of its bytes.
+///
+/// # Errors
+///
+/// Those of `parse`; 413 beyond the limits, 408 if the body does not come in time, 415 if it is compressed, and 503 where
+/// all bodies together are beyond their limit.
+pub(super) async fn read_as<T: Send + 'static>(
+    request: Request,
+    app: &App,
+    parse: impl FnOnce(&Bytes) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let body = read(request, app).await?;
+    if body.len() <= LONG {
+        return parse(&body);
+    }
+    tokio::task::spawn_blocking(move || parse(&body)).await?
 }
 
 /// A body that has come, and counts among those that are not read yet as long as this is there.
 #[derive(Debug)]
-pub(super) struct ReceivedBody {
+struct ReceivedBody {
     bytes: Bytes,
     _seats: Option<OwnedSemaphorePermit>,
 }
@@ -53,13 +67,7 @@ impl Deref for ReceivedBody {
     }
 }
 
-/// The bytes of a request's body.
-///
-/// # Errors
-///
-/// 413 beyond the limits, 408 if they do not come in time, 415 if they are compressed, and 503 where all bodies together
-/// are beyond theirs.
-pub(super) async fn read(request: Request, app: &App) -> Result<ReceivedBody, ApiError> {
+async fn read(request: Request, app: &App) -> Result<ReceivedBody, ApiError> {
     let limits = app.config().limits;
     let headers = request.headers();
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {

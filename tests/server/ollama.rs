@@ -249,7 +249,7 @@ fn a_stream_nobody_reads_is_canceled() {
 fn what_a_catalog_offers_is_pulled_by_its_name_and_served() {
     let served = Served::new(engine(), config());
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/shapes-embed");
-    served.app().directory().offer("mine", ModelSource::Folder(folder).into());
+    served.app().directory().offer([("mine".to_owned(), ModelSource::Folder(folder).into())]);
     let embed = json!({ "model": "mine", "input": "a red circle" });
     refused(&served.post("/api/embed", &embed), 404);
     let told = lines(&served, "/api/pull", &json!({ "model": "mine:latest" }));

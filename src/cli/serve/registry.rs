@@ -109,13 +109,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Lets the models of the catalog be pulled by their names.
+    /// Lets the models of the catalog be pulled by their names, and no others.
     fn offer(&self, catalog: &CatalogArgs) {
-        let Ok(named) = catalog.open() else { return };
-        for Named { source, manifest } in named.into_all() {
+        let named = match catalog.open() {
+            Ok(named) => named.into_all(),
+            Err(failure) => {
+                tracing::warn!(%failure, "the names that can be pulled stay as they were");
+                return;
+            }
+        };
+        let offers = named.into_iter().map(|Named { source, manifest }| {
             let (license, description) = (Some(manifest.license), Some(manifest.description));
-            self.app.directory().offer(manifest.name, Offer { source, license, description });
-        }
+            (manifest.name, Offer { source, license, description })
+        });
+        self.app.directory().offer(offers);
     }
 
     fn change(&self, after: &[Served], fetched: Vec<(ModelSettings, Fetched)>) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::server::api_error::ApiError;
 use crate::server::arrival::Arrival;
 use crate::server::generation::Generation;
 use crate::server::image_url::pictures;
-use crate::server::json_body::{parse, read};
+use crate::server::json_body::{parse, read_as};
 use crate::server::sse;
 use crate::server::terms::Terms;
 use crate::server::texts::Texts;
@@ -43,12 +43,10 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, ApiError> {
     let app = arrival.app.clone();
-    let limits = app.config().limits;
+    let depth = app.config().limits.depth;
     // A model that does not write is refused before anything is read.
     app.find(Some(&model), Generation::wanted(false))?;
-    let body = read(request, &arrival.app).await?;
-    let mut asked: Asked = parse(&body, limits.depth)?;
-    drop(body);
+    let mut asked: Asked = read_as(request, &app, move |body| parse(body, depth)).await?;
     let images = pictures(&asked.image.0);
     let key = app.find(Some(&model), Generation::wanted(!images.is_empty()))?;
     let mut parameters = std::mem::take(&mut asked.beside);

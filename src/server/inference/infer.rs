@@ -18,7 +18,7 @@ use crate::server::app::App;
 use crate::server::arrival::Arrival;
 use crate::server::generation::Generation;
 use crate::server::in_flight::Tracked;
-use crate::server::json_body::read;
+use crate::server::json_body::read_as;
 use crate::server::many::answer_all_on;
 use crate::server::terms::Terms;
 
@@ -32,10 +32,8 @@ pub(super) async fn infer(arrival: &Arrival, model: &str, request: Request) -> R
     let tracked = arrival.track_at(Action::Infer.endpoint(), &key);
     let work = async {
         let head = head_length(request.headers())?;
-        let limits = app.config().limits;
-        let body = read(request, &arrival.app).await?;
-        let mut asked = Asked::read(&body, head, limits.depth)?;
-        drop(body);
+        let depth = app.config().limits.depth;
+        let mut asked = read_as(request, app, move |body| Asked::read(body, head, depth)).await?;
         let can = app.abilities(&key);
         check(&asked, &Signature::of(&can, None).output_names())?;
         let terms = terms(Terms::of(app), &asked.parameters)?;

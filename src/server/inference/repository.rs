@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -12,7 +13,7 @@ use super::path::{VERSION, decoded};
 use crate::server::admin::{Order, order};
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
-use crate::server::json_body::{parse, read};
+use crate::server::json_body::{parse, read_as};
 
 #[derive(Default, Deserialize)]
 struct Wanted {
@@ -28,10 +29,13 @@ struct Change {
 }
 
 /// The body, which may be empty.
-async fn body<T: DeserializeOwned + Default>(app: &App, request: Request) -> Result<T, ApiError> {
-    let limits = app.config().limits;
-    let bytes = read(request, app).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes, limits.depth) }
+async fn body<T: DeserializeOwned + Default + Send + 'static>(
+    app: &App,
+    request: Request,
+) -> Result<T, ApiError> {
+    let depth = app.config().limits.depth;
+    let read = move |body: &Bytes| if body.is_empty() { Ok(T::default()) } else { parse(body, depth) };
+    read_as(request, app, read).await
 }
 
 /// All models, and whether their weights are loaded.

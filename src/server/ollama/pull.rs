@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::engine::{Capabilities, ModelOptions};
 use crate::id::ByteSize;
+use crate::pool::RegisterError;
 use crate::server::api_error::ApiError;
 use crate::server::app::App;
 use crate::server::arrival::Arrival;
@@ -93,7 +94,13 @@ fn fetch(app: &App, key: &str, offer: Offer, progress: &Progress) -> Result<(), 
         if !app.abilities(key).is_empty() {
             return Ok(());
         }
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("unusable_model"));
+        return Err(match error {
+            crate::Error::Weights(_) | crate::Error::Arch(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).code("unusable_model")
+            }
+            crate::Error::Register(RegisterError::ShuttingDown) => ApiError::draining(),
+            other => other.into(),
+        });
     }
     let size = match &files {
         ModelFiles::Folder(folder) => folder.size_on_disk(),
@@ -189,7 +196,7 @@ mod tests {
     fn names_are_offered_or_ids_on_the_hub_and_never_paths() {
         let app = App::new(Engine::new().unwrap(), ServerConfig::default());
         let folder = ModelSource::Folder("/models/tiny".into());
-        app.directory().offer("tiny", folder.clone().into());
+        app.directory().offer([("tiny".to_owned(), folder.clone().into())]);
         let named = |name: &str| wanted(&app, name).ok().map(|(key, offer)| (key, offer.source));
         assert_eq!(named("tiny:latest"), Some(("tiny".to_owned(), folder)));
         for name in ["org/model", "hf.co/org/model", "https://huggingface.co/org/model:latest"] {
