@@ -48,7 +48,8 @@ mod writer;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 const ABOUT: &str = "\
@@ -114,9 +115,20 @@ enum Verb {
     Completions(completions::Completions),
 }
 
+/// A blank variable is none, as for settings.
+fn without_blank_variables(command: clap::Command) -> clap::Command {
+    let blank = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.to_string_lossy().trim().is_empty())
+    };
+    let command = command.mut_args(|arg| if blank(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_blank_variables)
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let command = Command::parse();
+    let matches = without_blank_variables(Command::command()).get_matches();
+    let command = Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Whoever starts a server wants to see what it does.
     let told = matches!(command.verb, Verb::Serve(_));
     log_to_stderr(command.verbose.saturating_add(told.into()));

@@ -1,5 +1,6 @@
 //! `millpond rm`: takes models out of the cache again.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, stdin};
 
 use clap::Args;
@@ -51,7 +52,10 @@ impl Rm {
         let hub = Hub::new(HubConfig::from_env());
         // Before the first is deleted, all are found: a slip in one name costs nothing.
         let found = self.models.iter().map(|model| Ok((model, self.find(model, &hub)?)));
-        let found = found.collect::<Result<Vec<_>, Failure>>()?;
+        let mut found = found.collect::<Result<Vec<_>, Failure>>()?;
+        // Several names may be of one.
+        let mut folders = BTreeSet::new();
+        found.retain(|(_, cached)| folders.insert(cached.folder().to_owned()));
         // And all are asked about: who says no to one keeps the others too.
         for (model, cached) in found.iter().filter(|_| !self.yes) {
             if !agreed(model, cached)? {

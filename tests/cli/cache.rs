@@ -34,6 +34,9 @@ fn what_is_deleted_was_agreed_to() {
     let told = &done.json()[0];
     assert_eq!((&told["model"], &told["freed"]), (&Value::from("org/name"), &Value::from(1040)));
     assert!(!cache.path().join("models--org--name").exists());
+    fill(cache.path());
+    let twice = rm(cache.path(), &["org/name", "org/name", "--yes", "--json"]).ok();
+    assert_eq!(twice.json().len(), 1, "one folder, whatever it is called");
     rm(cache.path(), &["org/name", "--yes"]).failed("org/name is not here");
 }
 

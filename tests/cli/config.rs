@@ -118,6 +118,8 @@ fn a_blank_variable_is_none() {
         let run = command(args).env("MILLPOND_PORT", " ").env("MILLPOND_API_KEY", "").output().unwrap();
         Run::from(run).ok();
     }
+    let inspect = ["inspect", "-m", "shapes-embed"];
+    Run::from(command(inspect).env("MILLPOND_WORKERS", "").env("MILLPOND_DTYPE", " ").output().unwrap()).ok();
 }
 
 #[test]

@@ -92,6 +92,8 @@ fn under_load_nothing_breaks_off() {
         };
         let callers: Vec<_> = (0..CALLERS).map(|kind| scope.spawn(move || caller(kind))).collect();
         while whole.load(Ordering::Relaxed) < 5 * CALLERS {
+            let ended = callers.iter().any(std::thread::ScopedJoinHandle::is_finished);
+            assert!(!ended, "a caller ended before the server was told to stop");
             std::thread::yield_now();
         }
         server.signal("-TERM");
